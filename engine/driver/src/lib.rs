@@ -1,0 +1,1 @@
+//! The thin loop between the core and the world.

@@ -1,0 +1,1 @@
+//! The runbook language: documents with positions, diagnostics, schemas, templates, expressions.

@@ -1,0 +1,1 @@
+//! Records are sealed, heads are signed, and both are verified.

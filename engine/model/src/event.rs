@@ -1,0 +1,349 @@
+//! What was decided or learned, as it is stored: the only account of a run.
+//!
+//! An event is one line of JSON of at most 64 KiB inside its record; whatever can be large is a blob that it names by
+//! digest. Events of one run are totally ordered. A field is only ever added with a default; a changed meaning is a new
+//! event.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Subject, Timer};
+use crate::digest::Sha256;
+use crate::host::{Facts, PeerIdentity};
+use crate::id::{AttemptId, Cell, HostName, RunId};
+use crate::input::Intent;
+use crate::outcome::{AttemptOutcome, Ended, HostOutcome, Obstacle, OutputRef, RunOutcome};
+use crate::plan::Phase;
+
+/// An event of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The run is open. Written by the driver before the core begins; its content is known to nobody else.
+    RunOpened(Box<RunHeader>),
+    /// The core has begun.
+    RunStarted,
+    /// A controller took the run up again.
+    RunResumed {
+        /// Who asked.
+        by: Person,
+    },
+    /// Somebody asked to cancel.
+    CancelAsked {
+        /// Who.
+        by: Person,
+    },
+    /// The finished run named in the header is being taken back.
+    RollbackAsked {
+        /// Who.
+        by: Person,
+    },
+    /// A batch has begun: its hosts connect and run their prechecks.
+    BatchStarted {
+        /// Counted from 0.
+        batch: usize,
+    },
+    /// All hosts of the batch have ended, or wait for their peers (rollback scope).
+    BatchEnded {
+        /// Counted from 0.
+        batch: usize,
+        /// When the next may begin (Unix ms), when there is one and the budget holds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        soak_until_ms: Option<u64>,
+    },
+    /// A timer that the core asked for has fired.
+    TimerFired {
+        /// Which.
+        timer: Timer,
+    },
+    /// No further host is started.
+    BudgetSpent {
+        /// Hosts that count against it.
+        spent: u32,
+        /// What the plan allows.
+        budget: u32,
+    },
+    /// The host is being connected to.
+    HostStarted {
+        /// The host.
+        host: HostName,
+    },
+    /// A session is open.
+    SessionOpened {
+        /// The host.
+        host: HostName,
+        /// What it says of itself.
+        facts: Facts,
+        /// Who answered, and how we got in.
+        identity: PeerIdentity,
+    },
+    /// No session could be opened.
+    SessionFailed {
+        /// The host.
+        host: HostName,
+        /// Why.
+        obstacle: Obstacle,
+    },
+    /// A phase has begun on a host.
+    PhaseStarted {
+        /// The host.
+        host: HostName,
+        /// Which.
+        phase: Phase,
+        /// Why, when that is not plain: what caused a rollback.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// For a rollback: when its budget ends (Unix ms).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline_ms: Option<u64>,
+    },
+    /// A phase has ended on a host.
+    PhaseEnded {
+        /// The host.
+        host: HostName,
+        /// Which.
+        phase: Phase,
+        /// All its steps ended well.
+        ok: bool,
+    },
+    /// A step that needs more than its attempt (`unless`, `changes`) is ready to begin.
+    StepPrepared {
+        /// The cell.
+        cell: Cell,
+        /// What will be done.
+        intent: Intent,
+    },
+    /// The step's `unless` was run.
+    UnlessChecked {
+        /// The cell.
+        cell: Cell,
+        /// Already done.
+        done: bool,
+    },
+    /// Paths were measured.
+    Measured {
+        /// The host.
+        host: HostName,
+        /// Which, and what for.
+        subject: Subject,
+        /// The manifest's blob; `None` when it could not be measured.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        manifest: Option<Sha256>,
+        /// Blob with the list of changes, when there are any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        changes: Option<Sha256>,
+        /// Why it could not be measured.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        obstacle: Option<Obstacle>,
+    },
+    /// An attempt is about to start: durable before anything is sent.
+    AttemptStarted {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its phase, for readers that do not have the plan at hand.
+        phase: Phase,
+        /// Exactly what will be done.
+        intent: Intent,
+    },
+    /// The attempt's connection or controller was lost; it is being asked after.
+    AttemptLost {
+        /// The attempt.
+        attempt: AttemptId,
+        /// What happened.
+        reason: String,
+        /// Until when it is asked after (Unix ms).
+        deadline_ms: u64,
+    },
+    /// What is known of the attempt, for good.
+    AttemptEnded {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its outcome by the plan's rules.
+        outcome: AttemptOutcome,
+        /// All that is known.
+        report: Box<AttemptReport>,
+    },
+    /// The cell will be attempted again.
+    RetryScheduled {
+        /// The attempt to come.
+        attempt: AttemptId,
+        /// Not before (Unix ms).
+        at_ms: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The cell has its outcome.
+    StepEnded {
+        /// The cell.
+        cell: Cell,
+        /// Its outcome.
+        outcome: AttemptOutcome,
+        /// The rule that decided it, for people; empty for a plain success.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// The host on which a `once` step was really done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        done_on: Option<HostName>,
+        /// The reference that a snapshot's `take` printed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        snapshot: Option<String>,
+    },
+    /// An operator settled an unknown outcome.
+    StepResolved {
+        /// The cell.
+        cell: Cell,
+        /// Did it happen as it should?
+        succeeded: bool,
+        /// Why they think so.
+        why: String,
+        /// Who.
+        by: Person,
+    },
+    /// The host is done with its own steps and waits for its peers (rollback scope `batch` or `run`).
+    HostHeld {
+        /// The host.
+        host: HostName,
+    },
+    /// A host that had halted, got stuck or ended unknown is being tried again.
+    HostReopened {
+        /// The host.
+        host: HostName,
+    },
+    /// The host has ended.
+    HostEnded {
+        /// The host.
+        host: HostName,
+        /// How.
+        outcome: HostOutcome,
+        /// Why, for people; empty for a plain success.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// Nothing more can be done without an operator. The run can be resumed.
+    RunSuspended {
+        /// As things stand.
+        outcome: RunOutcome,
+    },
+    /// The run has ended.
+    RunEnded {
+        /// How.
+        outcome: RunOutcome,
+    },
+    /// A snapshot was removed after its run.
+    SnapshotReleased {
+        /// The cell that took it.
+        cell: Cell,
+        /// Its reference.
+        reference: String,
+        /// Who asked.
+        by: Person,
+    },
+}
+
+/// Who did something.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Person {
+    /// Account name on the controller (the one behind sudo, when there is one).
+    pub name: String,
+    /// Its number.
+    pub uid: u32,
+    /// Where the terminal came from (`SSH_CONNECTION`'s client address), when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// Who, when, why, what: the opening of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunHeader {
+    /// The run.
+    pub run: RunId,
+    /// Digest of the plan, and the blob with its canonical JSON.
+    pub plan_sha256: Sha256,
+    /// The runbook's name.
+    pub runbook: String,
+    /// Who runs it.
+    pub operator: Person,
+    /// The change ticket, when one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// Only the prechecks are run.
+    #[serde(default)]
+    pub check_only: bool,
+    /// The finished run that this one takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_back: Option<RunId>,
+    /// Unix time in milliseconds.
+    pub started_ms: u64,
+    /// Seed of everything that is drawn at random in the run (jitter).
+    pub seed: u64,
+    /// Cells announced: steps × hosts.
+    pub cells: u64,
+    /// Version of the engine.
+    pub engine_version: String,
+    /// Digest of the engine's own executable.
+    pub engine_sha256: Sha256,
+    /// The controller's host name.
+    pub controller: String,
+    /// The controller's boot id.
+    pub controller_boot_id: String,
+    /// State of the controller's clock.
+    pub clock: ClockState,
+    /// Under which policy; `None`: no policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Sha256>,
+}
+
+/// State of a clock.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockState {
+    /// What told it (`adjtimex`), or empty.
+    pub source: String,
+    /// Synchronised; `None` when it cannot be told.
+    pub synchronised: Option<bool>,
+    /// Estimated offset in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_us: Option<i64>,
+}
+
+/// All that is known of an attempt when it has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttemptReport {
+    /// How it ended.
+    pub ended: Ended,
+    /// Unix ms when the driver began it.
+    pub started_ms: u64,
+    /// Unix ms when the driver knew the end.
+    pub ended_ms: u64,
+    /// By the monotonic clock.
+    pub duration_ms: u64,
+    /// Standard output.
+    pub stdout: OutputRef,
+    /// Standard error.
+    pub stderr: OutputRef,
+    /// The last line of standard output that is not empty, for snapshot steps (their reference), else absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_line: Option<String>,
+    /// Files moved: blob with a JSON list of [`Transfer`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfers: Option<Sha256>,
+}
+
+/// A file that was moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transfer {
+    /// `upload` or `download`.
+    pub direction: String,
+    /// Path on the host.
+    pub path: String,
+    /// Of the content, checked on both sides.
+    pub sha256: Sha256,
+    /// Length.
+    pub bytes: u64,
+    /// For a download: the blob with the content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<Sha256>,
+}

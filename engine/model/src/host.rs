@@ -1,0 +1,153 @@
+//! A host as the plan froze it, and what is learned of it once connected.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::id::HostName;
+
+/// What kind of system a host runs: decides shells and which variant of a packaged action applies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Os {
+    /// Windows: PowerShell and cmd.
+    Windows,
+    /// Everything else is driven through POSIX sh; the name is kept (`linux`, `freebsd`, …).
+    Posix(String),
+}
+
+impl From<String> for Os {
+    fn from(name: String) -> Self {
+        if name == "windows" { Os::Windows } else { Os::Posix(name) }
+    }
+}
+
+impl From<Os> for String {
+    fn from(os: Os) -> Self {
+        os.to_string()
+    }
+}
+
+impl fmt::Display for Os {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Os::Windows => f.pad("windows"),
+            Os::Posix(name) => f.pad(name),
+        }
+    }
+}
+
+/// A host with every key resolved (its own, its groups', the inventory's defaults). `vars` hold plain JSON without
+/// floating-point numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Its name in the inventory.
+    pub name: HostName,
+    /// `local`, `ssh`, or a plugin's.
+    pub transport: String,
+    /// Host name or IP address to connect to; the name itself when the inventory gives none.
+    pub address: String,
+    /// TCP port; `None` leaves it to the transport (and to ssh_config).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The kind of system.
+    pub os: Os,
+    /// Login account; `None` leaves it to the transport (and to ssh_config).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Hosts to go through, nearest to us first, resolved to what is needed to connect to each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jumps: Vec<Jump>,
+    /// Path of the private key file on the controller, absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Path of the user certificate on the controller, absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// The default account for steps (`as` in a group's or the inventory's defaults).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Keys that only some transports read (`auth`, `tls`, `instance`, `region`, `profile`, `endpoint`, `password`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, Value>,
+    /// Labels, for selecting.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Values for templates (`host.vars.*`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vars: BTreeMap<String, Value>,
+    /// Every group it is in, directly or through other groups, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// Holds Controlled Unclassified Information.
+    #[serde(default)]
+    pub cui: bool,
+    /// Who answers for the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Who answers for the CUI on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cui_owner: Option<String>,
+    /// `low`, `moderate`, `high`, or the firm's own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<String>,
+}
+
+/// A host on the way to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jump {
+    /// Its name in the inventory.
+    pub name: HostName,
+    /// Where to connect.
+    pub address: String,
+    /// TCP port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Login account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Private key file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// User certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+}
+
+/// What a host says of itself once connected: `host.facts.*` in templates.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// `debian`, `rhel`, … (`ID` of os-release), or `uname -s` in lower case.
+    pub os: String,
+    /// `VERSION_ID` of os-release, or empty.
+    pub os_version: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// `uname -m`.
+    pub arch: String,
+    /// Changes with every boot (`/proc/sys/kernel/random/boot_id`, else the boot time), or empty when the host does
+    /// not tell.
+    pub boot_id: String,
+    /// The host's clock minus ours in milliseconds, when measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_offset_ms: Option<i64>,
+}
+
+/// Who answered, and how we got in: evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerIdentity {
+    /// The transport's name.
+    pub transport: String,
+    /// The host key's fingerprint (`SHA256:…`) or certificate pin; empty for `local`.
+    pub peer_key: String,
+    /// The account that logged in.
+    pub account: String,
+    /// How it authenticated (`publickey SHA256:…`, `certificate …`), as far as the host tells.
+    pub authenticated_by: String,
+}

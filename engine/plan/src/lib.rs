@@ -1,0 +1,1 @@
+//! A runbook, an inventory and parameters become one immutable plan.

@@ -1,0 +1,24 @@
+//! The traits that a transport, a store, a signer or a person's terminal implements.
+//!
+//! A port promises; its implementations keep the promise, and one conformance suite per port (in `tests/testkit`) checks
+//! each of them. Ports never retry, never interpret exit codes, never log arguments, and never read the engine's
+//! settings: what they need is in the call.
+
+pub mod blob;
+pub mod clock;
+pub mod observe;
+pub mod person;
+pub mod posix;
+pub mod secret;
+pub mod signer;
+pub mod store;
+pub mod transport;
+
+pub use blob::{BlobStore, BlobWriter};
+pub use clock::Clock;
+pub use observe::Observer;
+pub use person::Confirmer;
+pub use secret::{SecretBytes, SecretSource};
+pub use signer::Signer;
+pub use store::Store;
+pub use transport::{Invocation, Session, Transport};

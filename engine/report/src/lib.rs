@@ -1,0 +1,1 @@
+//! Views of the event log: terminal, text, JSON.

@@ -1,0 +1,1 @@
+//! Steps over the system's OpenSSH, one connection per host.

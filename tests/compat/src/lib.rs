@@ -1,0 +1,1 @@
+//! Stored formats of earlier versions must stay readable; the workspace keeps its shape.

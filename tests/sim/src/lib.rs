@@ -1,0 +1,1 @@
+//! Seeded simulation of runs with faults, checked against the laws.

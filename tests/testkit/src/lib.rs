@@ -1,0 +1,1 @@
+//! Fakes, contract suites and a lab of real hosts.
