@@ -33,3 +33,29 @@ pub struct Record {
     /// What happened.
     pub event: Event,
 }
+
+/// The ledger's end: what the next record is sealed on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Head {
+    /// How many records there are; the next one's `seq`.
+    pub size: u64,
+    /// Leaf hash of the last record; `None` while there is none.
+    pub last_leaf: Option<Sha256>,
+    /// Roots of the complete subtrees that make up the tree, largest first (RFC 6962).
+    pub frontier: Vec<Sha256>,
+}
+
+/// A record ready to be stored, exactly as it was hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Place in the ledger.
+    pub seq: u64,
+    /// The run.
+    pub run: RunId,
+    /// Place in the run.
+    pub run_seq: u64,
+    /// RFC 6962 leaf hash of `bytes`.
+    pub leaf: Sha256,
+    /// The line of JSON, without a line end.
+    pub bytes: Vec<u8>,
+}

@@ -1,1 +1,3 @@
 //! Fakes, contract suites and a lab of real hosts.
+
+pub mod memory_store;
