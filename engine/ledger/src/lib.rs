@@ -7,15 +7,15 @@
 //!
 //! Pure: bytes in, bytes out. Signing is a function that the caller brings, so that a key may live in an agent.
 
-// pub mod checkpoint;
-// pub mod key;
-// pub mod note;
+pub mod checkpoint;
+pub mod key;
+pub mod note;
 pub mod record;
 pub mod tree;
-// pub mod verify;
+pub mod verify;
 
-// pub use checkpoint::Checkpoint;
-// pub use key::FileKey;
-// pub use note::VerifierKey;
+pub use checkpoint::Checkpoint;
+pub use key::FileKey;
+pub use note::VerifierKey;
 pub use record::Sealer;
-// pub use verify::Verifier;
+pub use verify::Verifier;
