@@ -1,3 +1,5 @@
 //! Fakes, contract suites and a lab of real hosts.
 
+pub mod lab;
+
 pub mod memory_store;
