@@ -3,8 +3,33 @@
 //! [`Run::input`] takes a fact and says what was decided; [`Run::replay`] folds what was decided earlier; after either,
 //! [`Run::outstanding`] says what is to be done in the world. It is derived from the state alone, so running and
 //! recovering are the same code. No IO, no clock, no randomness: time comes with each input.
+//!
+//! # A host
+//!
+//! | stage | entered by | left by |
+//! | --- | --- | --- |
+//! | waiting | – | `HostStarted`, when its batch has begun and a place is free; `HostEnded` when it never may |
+//! | connecting | `HostStarted` | `SessionOpened`, `SessionFailed` |
+//! | a phase | `PhaseStarted` | `PhaseEnded`, when its cells have ended or will not begin any more |
+//! | ready | `PhaseEnded(prechecks)` | the next `PhaseStarted`, when the whole batch is past its prechecks and the budget allows one more change |
+//! | releasing | `PhaseEnded(not ok)` of a host that changed nothing and has snapshots | `PhaseStarted(finally)` |
+//! | held | `HostHeld`, with rollback scope `batch` or `run` | `PhaseStarted(rollback)` or `PhaseStarted(finally)`, once the peers are through |
+//! | ended | `HostEnded` | `HostReopened` by a resume, if it was halted, stuck or unknown |
+//!
+//! # A cell
+//!
+//! | stage | what is outstanding | next |
+//! | --- | --- | --- |
+//! | waiting, and its needs are met | `Prepare` | prepared, attempting, ended (skipped, refused) |
+//! | prepared | `CheckUnless`, else `Measure(before)` | checked, measured, ended (already done) |
+//! | checked | `Measure(before)` | measured |
+//! | measured, due | `Prepare` | attempting |
+//! | attempting | `StartAttempt`, and `CancelAttempt` when it must end | lost, backoff, attempted, ended |
+//! | lost | `ProbeAttempt`, likewise | backoff, attempted, ended |
+//! | backoff | `SetTimer(retry)` | due |
+//! | attempted | `Measure(after)` | ended |
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use runbook_model::command::Subject;
@@ -12,10 +37,57 @@ use runbook_model::event::RunHeader;
 use runbook_model::host::Facts;
 use runbook_model::{Cell, Command, Event, HostName, Input, Plan, RunOutcome, Sha256};
 
+mod attempts;
+mod commands;
+mod fold;
+mod layout;
+mod phases;
+mod schedule;
+mod state;
+mod verdict;
+
+use layout::{HostNo, Layout, StepNo};
+use state::{HostState, Stage};
+
+/// How long a lost attempt is asked after before it counts as unknown, at most (the rollback's budget is the other limit).
+/// Long enough for a network restart or a reboot of a switch; a host that comes back later is found by the rollback.
+pub const PROBE_LIMIT_MS: u64 = 60_000;
+
+/// Attempts of a step that may be repeated after an unknown outcome, when `retry` does not allow more.
+pub const UNKNOWN_ATTEMPTS_MAX: u32 = 3;
+
 /// A run.
 #[derive(Debug, Clone)]
 pub struct Run {
+    layout: Arc<Layout>,
+    header: Arc<RunHeader>,
+    hosts: Vec<HostState>,
+    /// The run takes a finished one back.
+    taking_back: bool,
+    started: bool,
+    /// The batch that is, or was last, under way.
+    batch: Option<usize>,
+    /// When the next batch may begin; `None` while one is under way.
+    soak_until_ms: Option<u64>,
+    soaked: bool,
+    batch_ended: bool,
+    cancel: bool,
+    budget_spent: bool,
+    /// Hosts on which `once` steps are done, by step and first host of those that share it.
+    leaders: BTreeMap<(StepNo, HostNo), HostNo>,
+    status: Status,
+    /// Hosts by what the scheduler asks of them; kept in step with `hosts`.
+    tally: schedule::Tally,
+    now_ms: u64,
+    decided: Vec<Event>,
+    /// Hosts about which something new is known.
+    unsettled: BTreeSet<HostNo>,
+    /// Hosts whose commands are to be derived anew.
+    dirty: BTreeSet<HostNo>,
     outstanding: BTreeSet<Command>,
+    per_host: Vec<BTreeSet<Command>>,
+    run_commands: BTreeSet<Command>,
+    delta: Delta,
 }
 
 /// Where a run stands.
@@ -40,22 +112,79 @@ pub struct Delta {
 
 impl Run {
     /// A run that has not begun.
-    pub fn new(_plan: Arc<Plan>, _header: Arc<RunHeader>) -> Self {
-        Self { outstanding: BTreeSet::new() }
+    ///
+    /// # Panics
+    /// When the plan's references do not hold (a step that needs one that is not there). Plans are checked when they are
+    /// made and when they are loaded.
+    pub fn new(plan: Arc<Plan>, header: Arc<RunHeader>) -> Self {
+        let layout = Arc::new(Layout::new(plan));
+        let hosts = vec![HostState::new(layout.plan.steps.len()); layout.hosts.len()];
+        Self {
+            tally: schedule::Tally::new(&layout),
+            per_host: vec![BTreeSet::new(); hosts.len()],
+            layout,
+            header,
+            hosts,
+            taking_back: false,
+            started: false,
+            batch: None,
+            soak_until_ms: None,
+            soaked: false,
+            batch_ended: false,
+            cancel: false,
+            budget_spent: false,
+            leaders: BTreeMap::new(),
+            status: Status::Running,
+            now_ms: 0,
+            decided: Vec::new(),
+            unsettled: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            outstanding: BTreeSet::new(),
+            run_commands: BTreeSet::new(),
+            delta: Delta::default(),
+        }
     }
 
-    /// A run that takes `finished` back, with its own header. `finished` must have ended or be suspended.
-    pub fn taking_back(_header: Arc<RunHeader>, finished: Run) -> Self {
-        finished
+    /// A run that takes `finished` back, with its own header: every host that it changed is rolled back, then `finally`
+    /// runs. What happened in `finished` stays known (effects, snapshots, measured manifests); attempts count anew.
+    pub fn taking_back(header: Arc<RunHeader>, finished: Run) -> Self {
+        let mut run = Self::new(finished.layout.plan.clone(), header);
+        run.taking_back = true;
+        for (new, old) in run.hosts.iter_mut().zip(finished.hosts) {
+            let rolled_back = old.rollback == Some(true);
+            new.facts = old.facts;
+            new.measured = old.measured;
+            new.done_on = old.done_on;
+            if rolled_back {
+                continue;
+            }
+            new.entered = old.entered;
+            new.snapshots = old.snapshots;
+            for (no, (new, old)) in new.cells.iter_mut().zip(old.cells).enumerate() {
+                use runbook_model::plan::Phase;
+                if !matches!(run.layout.step(no).phase, Phase::Rollback | Phase::Finally) {
+                    *new = state::CellState { attempts: 0, earlier: 0, ..old };
+                }
+            }
+        }
+        run
     }
 
-    /// Takes a fact; the events are already folded into the state when this returns.
-    pub fn input(&mut self, _now_ms: u64, _input: Input) -> Vec<Event> {
-        Vec::new()
+    /// Takes a fact and says what was decided, in order; the events are already folded into the state. All events of one
+    /// input belong into one append. Facts that no longer matter (an answer to a withdrawn command) decide nothing.
+    pub fn input(&mut self, now_ms: u64, input: Input) -> Vec<Event> {
+        self.now_ms = self.now_ms.max(now_ms);
+        self.accept(input);
+        self.settle();
+        self.derive_commands();
+        std::mem::take(&mut self.decided)
     }
 
     /// Folds an event that was decided earlier.
-    pub fn replay(&mut self, _event: &Event) {}
+    pub fn replay(&mut self, event: &Event) {
+        self.fold(event);
+        self.derive_commands();
+    }
 
     /// What is to be done in the world now.
     pub fn outstanding(&self) -> &BTreeSet<Command> {
@@ -64,31 +193,56 @@ impl Run {
 
     /// How that has changed since this was last called (or since the run was made).
     pub fn delta(&mut self) -> Delta {
-        Delta::default()
+        std::mem::take(&mut self.delta)
     }
 
     /// Where the run stands.
     pub fn status(&self) -> Status {
-        Status::Running
+        self.status
     }
 
     /// A host's facts, once it was connected.
-    pub fn facts(&self, _host: &HostName) -> Option<&Facts> {
-        None
+    pub fn facts(&self, host: &HostName) -> Option<&Facts> {
+        self.hosts[self.layout.host_no(host)?].facts.as_ref()
     }
 
     /// The reference of the snapshot that the cell took.
-    pub fn snapshot(&self, _cell: &Cell) -> Option<&str> {
-        None
+    pub fn snapshot(&self, cell: &Cell) -> Option<&str> {
+        let (host, step) = self.layout.locate(cell)?;
+        self.hosts[host].snapshots.get(&step).map(String::as_str)
     }
 
     /// The manifest that was measured.
-    pub fn measured(&self, _host: &HostName, _subject: &Subject) -> Option<Sha256> {
-        None
+    pub fn measured(&self, host: &HostName, subject: &Subject) -> Option<Sha256> {
+        *self.hosts[self.layout.host_no(host)?].measured.get(subject)?
     }
 
     /// The host on which a `once` step that this cell shares was really done.
-    pub fn done_on(&self, _cell: &Cell) -> Option<&HostName> {
-        None
+    pub fn done_on(&self, cell: &Cell) -> Option<&HostName> {
+        let (host, step) = self.layout.locate(cell)?;
+        self.hosts[host].done_on.get(&step).map(|no| &self.layout.hosts[*no])
+    }
+
+    /// Decides and folds at once.
+    fn emit(&mut self, event: Event) {
+        self.fold(&event);
+        self.decided.push(event);
+    }
+
+    /// Decides until nothing more follows from the state.
+    fn settle(&mut self) {
+        loop {
+            while let Some(host) = self.unsettled.pop_first() {
+                self.advance(host);
+            }
+            if !self.schedule() {
+                return;
+            }
+        }
+    }
+
+    fn set_stage(&mut self, host: HostNo, stage: Stage) {
+        let before = std::mem::replace(&mut self.hosts[host].stage, stage);
+        self.tally.moved(self.layout.batch_of[host], host, before, stage);
     }
 }

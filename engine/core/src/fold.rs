@@ -1,0 +1,305 @@
+//! What each event does to the state. Knows no rules: those are where events are decided.
+
+use runbook_model::command::{Subject, Timer};
+use runbook_model::outcome::{Ended, Obstacle};
+use runbook_model::plan::{OnFailure, Phase, Role};
+use runbook_model::{AttemptOutcome, Cell, Event, HostName};
+
+use crate::attempts::{judge, repeatable};
+use crate::layout::{HostNo, StepNo};
+use crate::state::{CellStage, CellState, Stage};
+use crate::{Run, Status};
+
+impl Run {
+    pub(crate) fn fold(&mut self, event: &Event) {
+        match event {
+            Event::RunOpened(_) | Event::RollbackAsked { .. } | Event::SnapshotReleased { .. } => {}
+            Event::RunStarted => self.started = true,
+            Event::RunResumed { .. } => self.fold_resumed(),
+            Event::CancelAsked { .. } => {
+                self.cancel = true;
+                self.touch_all();
+            }
+            Event::BatchStarted { batch } => {
+                self.batch = Some(*batch);
+                self.batch_ended = false;
+                self.soak_until_ms = None;
+                self.soaked = false;
+            }
+            Event::BatchEnded { soak_until_ms, .. } => {
+                self.batch_ended = true;
+                self.soak_until_ms = *soak_until_ms;
+                self.soaked = soak_until_ms.is_none();
+            }
+            Event::TimerFired { timer } => self.fold_timer(timer),
+            Event::BudgetSpent { .. } => self.budget_spent = true,
+            Event::HostStarted { host } => self.on_host(host, |run, no| {
+                run.hosts[no].taking_back = run.taking_back;
+                run.set_stage(no, Stage::Connecting);
+            }),
+            Event::SessionOpened { host, facts, .. } => self.on_host(host, |run, no| {
+                run.hosts[no].facts = Some(facts.clone());
+                if run.hosts[no].stage == Stage::Connecting {
+                    run.set_stage(no, Stage::Between(None));
+                }
+            }),
+            Event::SessionFailed { host, obstacle } => self.on_host(host, |run, no| {
+                if run.hosts[no].stage == Stage::Connecting {
+                    run.hosts[no].failed_in = Some(Phase::Prechecks);
+                    run.note(no, &obstacle.message);
+                    run.set_stage(no, Stage::Between(Some(Phase::Prechecks)));
+                }
+            }),
+            Event::PhaseStarted { host, phase, reason, deadline_ms } => {
+                self.on_host(host, |run, no| run.fold_phase_started(no, *phase, reason.as_deref(), *deadline_ms));
+            }
+            Event::PhaseEnded { host, phase, ok } => {
+                self.on_host(host, |run, no| run.fold_phase_ended(no, *phase, *ok));
+            }
+            Event::StepPrepared { cell, .. } => self.on_cell(cell, |run, host, step| {
+                run.lead(host, step);
+                run.cell_mut(host, step).stage = CellStage::Prepared;
+            }),
+            Event::UnlessChecked { cell, .. } => {
+                self.on_cell(cell, |run, host, step| run.cell_mut(host, step).stage = CellStage::Checked);
+            }
+            Event::Measured { host, subject, manifest, obstacle, .. } => self.on_host(host, |run, no| {
+                run.fold_measured(no, subject, *manifest, obstacle.as_ref());
+            }),
+            Event::AttemptStarted { attempt, .. } => self.on_cell(&attempt.cell(), |run, host, step| {
+                run.lead(host, step);
+                if matches!(run.layout.step(step).phase, Phase::Snapshot | Phase::Execute) {
+                    run.hosts[host].entered = true;
+                }
+                let cell = run.cell_mut(host, step);
+                cell.stage = CellStage::Attempting;
+                cell.attempts = attempt.attempt;
+            }),
+            Event::AttemptLost { attempt, deadline_ms, .. } => self.on_cell(&attempt.cell(), |run, host, step| {
+                run.cell_mut(host, step).stage = CellStage::Lost { deadline_ms: *deadline_ms };
+            }),
+            Event::AttemptEnded { attempt, outcome, report } => self.on_cell(&attempt.cell(), |run, host, step| {
+                let cell = run.cell_mut(host, step);
+                cell.stage = CellStage::Attempted(*outcome);
+                cell.last = Some(*outcome);
+                cell.effect |= !matches!(report.ended, Ended::NotStarted { .. });
+                run.hosts[host].reasons.insert(step, judge(&report.ended).reason);
+            }),
+            Event::RetryScheduled { attempt, at_ms, .. } => self.on_cell(&attempt.cell(), |run, host, step| {
+                run.cell_mut(host, step).stage = CellStage::Backoff { at_ms: *at_ms };
+            }),
+            Event::StepEnded { cell, outcome, reason, done_on, snapshot } => self.on_cell(cell, |run, host, step| {
+                run.cell_mut(host, step).stage = CellStage::Ended(*outcome);
+                run.hosts[host].reasons.remove(&step);
+                if let Some(done_on) = done_on.as_ref().and_then(|name| run.layout.host_no(name)) {
+                    run.hosts[host].done_on.insert(step, done_on);
+                }
+                if let Some(reference) = snapshot {
+                    run.hosts[host].snapshots.insert(step, reference.clone());
+                }
+                run.fold_step_outcome(host, step, *outcome, reason);
+                run.touch_once_peers(host, step);
+            }),
+            Event::StepResolved { cell, succeeded, .. } => self.on_cell(cell, |run, host, step| {
+                let outcome = if *succeeded { AttemptOutcome::Succeeded } else { AttemptOutcome::Failed };
+                let cell = run.cell_mut(host, step);
+                cell.stage = CellStage::Ended(outcome);
+                cell.resolved = true;
+            }),
+            Event::HostHeld { host } => self.on_host(host, |run, no| {
+                run.hosts[no].verified = true;
+                run.set_stage(no, Stage::Held);
+            }),
+            Event::HostReopened { host } => self.on_host(host, |run, no| run.fold_reopened(no)),
+            Event::HostEnded { host, outcome, .. } => self.on_host(host, |run, no| {
+                run.set_stage(no, Stage::Ended(*outcome));
+            }),
+            Event::RunSuspended { outcome } => self.status = Status::Suspended(*outcome),
+            Event::RunEnded { outcome } => self.status = Status::Ended(*outcome),
+        }
+    }
+
+    fn fold_timer(&mut self, timer: &Timer) {
+        match timer {
+            Timer::Soak { .. } => self.soaked = true,
+            Timer::Retry { attempt } => self.on_cell(&attempt.cell(), |run, host, step| {
+                run.cell_mut(host, step).stage = CellStage::Due;
+            }),
+            Timer::RollbackBudget { host } => self.on_host(host, |run, no| run.hosts[no].expired = true),
+        }
+    }
+
+    fn fold_resumed(&mut self) {
+        self.status = Status::Running;
+        self.touch_all();
+    }
+
+    fn fold_phase_started(&mut self, host: HostNo, phase: Phase, reason: Option<&str>, deadline_ms: Option<u64>) {
+        self.set_stage(host, Stage::Phase(phase));
+        let state = &mut self.hosts[host];
+        if phase == Phase::Rollback {
+            if state.verified {
+                // Its own steps were good: it goes back for its peers' sake, for a cancel, or on request.
+                state.cancelled = self.cancel;
+            }
+            state.verified = false;
+            state.taking_back = true;
+            state.rollback = None;
+            state.expired = false;
+            state.deadline_ms = deadline_ms;
+            if state.why.is_none() {
+                state.why = reason.map(str::to_owned);
+            }
+        }
+    }
+
+    fn fold_phase_ended(&mut self, host: HostNo, phase: Phase, ok: bool) {
+        let cancel = self.cancel;
+        let state = &mut self.hosts[host];
+        match phase {
+            Phase::Rollback => state.rollback = Some(ok),
+            Phase::Finally => {}
+            _ if !ok => {
+                state.failed_in = Some(phase);
+                state.cancelled = cancel && state.why.is_none();
+            }
+            _ => {}
+        }
+        let release = !ok && matches!(phase, Phase::Snapshot | Phase::Execute) && !self.changed(host);
+        let releasing = release && !self.hosts[host].snapshots.is_empty();
+        let stage = match phase {
+            _ if releasing => Stage::Releasing,
+            Phase::Prechecks if ok => Stage::Ready,
+            _ => Stage::Between(Some(phase)),
+        };
+        self.set_stage(host, stage);
+    }
+
+    fn fold_measured(
+        &mut self,
+        host: HostNo,
+        subject: &Subject,
+        manifest: Option<runbook_model::Sha256>,
+        obstacle: Option<&Obstacle>,
+    ) {
+        self.hosts[host].measured.insert(subject.clone(), manifest);
+        match subject {
+            Subject::Baseline | Subject::WatchBefore => {
+                if let Some(obstacle) = obstacle {
+                    self.note(host, &format!("what is on the host could not be measured: {}", obstacle.message));
+                }
+            }
+            Subject::Before { step } => {
+                if let Some(step) = self.layout.step_no(step) {
+                    self.cell_mut(host, step).stage = CellStage::Measured;
+                }
+            }
+            Subject::After { .. } => {}
+        }
+    }
+
+    /// What a step's outcome means for its host's later verdict.
+    fn fold_step_outcome(&mut self, host: HostNo, step: StepNo, outcome: AttemptOutcome, reason: &str) {
+        if matches!(outcome, AttemptOutcome::Succeeded | AttemptOutcome::Skipped) {
+            return;
+        }
+        let what = self.layout.step(step);
+        let sentence = format!("{} {}: {reason}", what.id, outcome.name().replace('_', " "));
+        let goes_on = what.on_failure == OnFailure::Continue && outcome != AttemptOutcome::Unknown;
+        match (what.phase, &what.role) {
+            // It stays listed among the snapshots that exist; the host's verdict is about its change.
+            (_, Role::Release { .. }) => {}
+            (Phase::Rollback, _) if goes_on => {}
+            (Phase::Rollback, _) => {
+                self.hosts[host].why_stuck.get_or_insert(sentence);
+            }
+            // What a cancel ended did not fail by itself.
+            (Phase::Prechecks | Phase::Snapshot | Phase::Execute | Phase::Verify, _) if self.cancel => {}
+            _ => self.note(host, &sentence),
+        }
+    }
+
+    /// A halted, stuck or unknown host gets another try: cells that did not end well in the phase where it stopped, and
+    /// all of `finally`, are to be begun again.
+    fn fold_reopened(&mut self, host: HostNo) {
+        let layout = self.layout.clone();
+        let state = &mut self.hosts[host];
+        let phase = if state.taking_back { Phase::Rollback } else { state.failed_in.unwrap_or(Phase::Execute) };
+        for &step in layout.phase(phase) {
+            let cell = &mut state.cells[step];
+            // An unknown outcome is asked after (`AttemptLost` follows), never repeated blindly.
+            let what = layout.step(step);
+            let asked = cell.outcome() == Some(AttemptOutcome::Unknown) && !repeatable(what);
+            let verification = matches!(what.role, Role::Again { .. } | Role::Baseline);
+            let done = cell.good() && cell.outcome() != Some(AttemptOutcome::Skipped) && !verification;
+            if !done && !cell.resolved && !asked {
+                *cell = CellState { stage: CellStage::Waiting, earlier: cell.attempts, ..*cell };
+            }
+        }
+        for &step in layout.phase(Phase::Finally) {
+            let cell = &mut state.cells[step];
+            *cell = CellState { stage: CellStage::Waiting, earlier: cell.attempts, ..*cell };
+        }
+        state.why_stuck = None;
+        state.rollback = None;
+        state.expired = false;
+        state.deadline_ms = None;
+        if phase == Phase::Rollback {
+            // The phase is begun anew, with a budget of its own.
+            let before = self.hosts[host].failed_in.filter(|phase| *phase != Phase::Prechecks);
+            self.set_stage(host, Stage::Between(Some(before.unwrap_or(Phase::Verify))));
+        } else {
+            let state = &mut self.hosts[host];
+            state.failed_in = None;
+            state.why = None;
+            self.set_stage(host, Stage::Phase(phase));
+        }
+    }
+
+    /// The host leads a `once` step from its first effect on.
+    fn lead(&mut self, host: HostNo, step: StepNo) {
+        if let Some(peers) = self.layout.once_peers(host, step) {
+            self.leaders.entry((step, peers.start)).or_insert(host);
+        }
+    }
+
+    fn touch_once_peers(&mut self, host: HostNo, step: StepNo) {
+        if let Some(peers) = self.layout.once_peers(host, step) {
+            for peer in peers {
+                self.touch(peer);
+            }
+        }
+    }
+
+    fn note(&mut self, host: HostNo, why: &str) {
+        self.hosts[host].why.get_or_insert_with(|| why.to_owned());
+    }
+
+    fn touch(&mut self, host: HostNo) {
+        self.unsettled.insert(host);
+        self.dirty.insert(host);
+    }
+
+    fn touch_all(&mut self) {
+        self.unsettled.extend(0..self.hosts.len());
+        self.dirty.extend(0..self.hosts.len());
+    }
+
+    fn cell_mut(&mut self, host: HostNo, step: StepNo) -> &mut CellState {
+        &mut self.hosts[host].cells[step]
+    }
+
+    fn on_host(&mut self, name: &HostName, fold: impl FnOnce(&mut Self, HostNo)) {
+        if let Some(no) = self.layout.host_no(name) {
+            fold(self, no);
+            self.touch(no);
+        }
+    }
+
+    fn on_cell(&mut self, cell: &Cell, fold: impl FnOnce(&mut Self, HostNo, StepNo)) {
+        if let Some((host, step)) = self.layout.locate(cell) {
+            fold(self, host, step);
+            self.touch(host);
+        }
+    }
+}
