@@ -117,6 +117,18 @@ codes! {
     Include = "RB0065",
     /// A line of a CSV or INI inventory that is wrong.
     ForeignInventory = "RB0066",
+    /// A packaged action has no form for a host's system.
+    NoVariant = "RB0201",
+    /// A local file or folder that a step sends cannot be read.
+    LocalFile = "RB0202",
+    /// A local file is not the one whose digest the step gives.
+    FileDigest = "RB0203",
+    /// An id that the planner makes is already taken.
+    DerivedId = "RB0204",
+    /// A text that cannot be rendered for a host.
+    Unrenderable = "RB0205",
+    /// More steps than a plan may have.
+    TooManySteps = "RB0206",
 }
 
 impl fmt::Display for Code {
