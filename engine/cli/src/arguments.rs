@@ -1,0 +1,565 @@
+//! The command line, as data. Help texts, completions and man pages all come from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// Everything that can be asked of the program.
+#[derive(Debug, Parser)]
+#[command(
+    name = "runbook",
+    version,
+    about = "Server maintenance that is planned, authorized, reversible and proven",
+    long_about = "Server maintenance that is planned, authorized, reversible and proven.\n\nA runbook says what is checked \
+                  before, how the way back is secured, what is changed, how success is proved and how it is taken back. \
+                  `apply` carries it through on every host it selects; when a check fails the hosts go back as they were.",
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    infer_long_args = false
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  runbook init                         make a project here that works at once
+  runbook plan runbooks/hello.yaml     see exactly what would be done, touching no host
+  runbook apply runbooks/hello.yaml    do it, watch it, take it back if it fails
+  runbook show last                    what happened, step by step
+
+Exit codes of apply, resume, rollback and resolve say what became of the hosts:
+  0 done and verified    3 refused, nothing changed    4 failed, changes may remain
+  5 rolled back          6 stuck                       7 unknown: an operator must settle it
+  8 cancelled            9 evidence could not be recorded
+  1 a fault of the program, 2 usage or an invalid file";
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The project's folder; without it the nearest folder upward that holds a runbook.toml.
+    #[arg(long, global = true, value_name = "DIR", env = "RUNBOOK_PROJECT", value_hint = ValueHint::DirPath)]
+    pub(crate) project: Option<PathBuf>,
+    /// When to use colour.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+    /// Say more about what the program itself does (twice: everything).
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a new project with a first runbook, explained by comments.
+    #[command(
+        after_help = "Examples:\n  runbook init\n  runbook init maintenance && cd maintenance && runbook apply runbooks/hello.yaml"
+    )]
+    Init(Init),
+    /// Check files and report all problems, with positions.
+    #[command(
+        after_help = "Examples:\n  runbook validate runbooks/*.yaml inventory.yaml\n  runbook validate --json runbooks/patch.yaml\n\nExit code 2 when there is any problem."
+    )]
+    Validate(Validate),
+    /// Show exactly what would be done; touches no host.
+    #[command(
+        after_help = "Examples:\n  runbook plan runbooks/patch.yaml -p package=samba\n  runbook plan runbooks/patch.yaml --limit 'fileservers & !fs02' --out patch.plan.json\n  runbook plan runbooks/patch.yaml --format mermaid"
+    )]
+    Plan(Plan),
+    /// Carry a runbook or a saved plan out: check, secure the way back, change, verify, or take it back.
+    #[command(
+        after_help = "Examples:\n  runbook apply runbooks/patch.yaml -p package=samba --ticket CHG-1042\n  runbook apply patch.plan.json --yes\n  runbook apply runbooks/patch.yaml --check        the prechecks alone\n\nOn a terminal it shows a preview and asks; elsewhere it runs at once. The first Ctrl-C cancels and rolls back, the\nsecond asks, the third leaves the run to be resumed."
+    )]
+    Apply(Apply),
+    /// Continue a run after a crash or a halt, with the plan and inventory with which it began.
+    #[command(after_help = "Examples:\n  runbook resume last\n  runbook resume 0199c1f2")]
+    Resume(Resume),
+    /// Stop a run safely: what runs is ended, hosts that changed are rolled back.
+    #[command(
+        after_help = "Examples:\n  runbook cancel last\n\nWhen the program that ran it is dead, this takes the run up itself and rolls back."
+    )]
+    Cancel(Cancel),
+    /// Take a finished run back, while its snapshots live.
+    #[command(after_help = "Examples:\n  runbook rollback last --yes")]
+    Rollback(Rollback),
+    /// Settle an outcome that nobody knows, on the record.
+    #[command(
+        after_help = "Examples:\n  runbook resolve last fs01 upgrade --as succeeded --why 'dpkg -l shows the new version on the host'"
+    )]
+    Resolve(Resolve),
+    /// List the runs, oldest first.
+    #[command(after_help = "Examples:\n  runbook runs\n  runbook runs --json | jq '.runs[-1].outcome'")]
+    Runs(Runs),
+    /// Show what happened in a run: each host, step and attempt.
+    #[command(
+        after_help = "Examples:\n  runbook show last\n  runbook show last --host fs01\n  runbook show last --json | jq '.hosts[] | {name, outcome}'"
+    )]
+    Show(Show),
+    /// Print what the steps of a run printed.
+    #[command(
+        after_help = "Examples:\n  runbook logs last --host fs01 --step upgrade\n  runbook logs last --follow\n  runbook logs last --step dump --raw > dump.bin"
+    )]
+    Logs(Logs),
+    /// Say from the record alone why each step ran, was skipped, blocked or taken back.
+    #[command(after_help = "Examples:\n  runbook explain last --host fs01")]
+    Explain(Explain),
+    /// Verify the record of a run.
+    #[command(subcommand)]
+    Evidence(Evidence),
+    /// List the snapshots that still exist; release those that are not needed.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  runbook snapshots\n  runbook snapshots --expired\n  runbook snapshots release --expired\n  runbook snapshots release 0199c1f2"
+    )]
+    Snapshots(Snapshots),
+    /// Show or check the inventory.
+    #[command(subcommand)]
+    Inventory(Inventory),
+    /// Show the packaged actions.
+    #[command(subcommand)]
+    Actions(Actions),
+    /// Check this machine, keys, clock, database, ssh and each host; say how to mend what is wrong.
+    #[command(
+        after_help = "Examples:\n  runbook doctor\n  runbook doctor --limit fileservers\n  runbook doctor --offline           without touching a host"
+    )]
+    Doctor(Doctor),
+    /// Print the JSON Schema of a file type, for editors.
+    #[command(after_help = "Examples:\n  runbook schema runbook > runbook.schema.json")]
+    Schema(Schema),
+    /// Print a completion script for a shell.
+    #[command(
+        after_help = "Examples:\n  runbook completions bash > ~/.local/share/bash-completion/completions/runbook"
+    )]
+    Completions(Completions),
+    /// Print the manual page, or write one page per command.
+    #[command(after_help = "Examples:\n  runbook man | man -l -\n  runbook man --out ~/.local/share/man/man1")]
+    Man(Man),
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Where; made when it is not there.
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// Print what was made as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `validate`.
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    /// Runbooks, inventories and actions; told apart by their `schema:`.
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Print the problems as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What a plan is made from.
+#[derive(Debug, Args)]
+pub(crate) struct Sources {
+    /// A parameter of the runbook; may be given several times.
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    pub(crate) parameters: Vec<String>,
+    /// Only hosts that this selects too: names, groups, globs, labels, joined by & | ! ( ).
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) limit: Option<String>,
+    /// Accept an inventory with fewer hosts than at the last run.
+    #[arg(long)]
+    pub(crate) allow_shrink: bool,
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// The runbook.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    /// Write the frozen plan to a file that `apply` takes.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+    /// How to show it.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: PlanFormat,
+    /// The same as --format json.
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+    /// Connect to the hosts and say which answer, with their facts.
+    #[arg(long)]
+    pub(crate) probe: bool,
+}
+
+/// How a plan is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    /// For reading.
+    Text,
+    /// The frozen plan itself.
+    Json,
+    /// A Mermaid flowchart.
+    Mermaid,
+    /// A Graphviz graph.
+    Dot,
+}
+
+/// How a run's end is told.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Ending {
+    /// Print the run as one JSON document (run/v1) when it has ended.
+    #[arg(long, conflicts_with = "json_lines")]
+    pub(crate) json: bool,
+    /// Print each record of the run as a line of JSON as soon as it is durable.
+    #[arg(long)]
+    pub(crate) json_lines: bool,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// A runbook, or a plan that `plan --out` wrote.
+    #[arg(value_name = "FILE|PLAN", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    /// The change ticket; goes into the evidence.
+    #[arg(long, value_name = "TICKET")]
+    pub(crate) ticket: Option<String>,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Run the prechecks alone; nothing is changed.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// When another run holds a host, wait for it instead of refusing.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) ending: Ending,
+}
+
+/// `resume`.
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The run: its id, a unique beginning or end of it, or `last`.
+    pub(crate) run: String,
+    /// When another run holds a host, wait for it instead of refusing.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) ending: Ending,
+}
+
+/// `cancel`.
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// The run: its id, a unique beginning or end of it, or `last`.
+    pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) ending: Ending,
+}
+
+/// `rollback`.
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    /// The run: its id, a unique beginning or end of it, or `last`.
+    pub(crate) run: String,
+    /// The change ticket; goes into the evidence.
+    #[arg(long, value_name = "TICKET")]
+    pub(crate) ticket: Option<String>,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// When another run holds a host, wait for it instead of refusing.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) ending: Ending,
+}
+
+/// `resolve`.
+#[derive(Debug, Args)]
+pub(crate) struct Resolve {
+    /// The run: its id, a unique beginning or end of it, or `last`.
+    pub(crate) run: String,
+    /// The host.
+    pub(crate) host: String,
+    /// The step's id.
+    pub(crate) step: String,
+    /// What really became of it.
+    #[arg(long = "as", value_enum, value_name = "OUTCOME")]
+    pub(crate) outcome: Settled,
+    /// How you know; goes into the evidence.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) why: String,
+    #[command(flatten)]
+    pub(crate) ending: Ending,
+}
+
+/// How an unknown outcome is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Settled {
+    /// It happened as it should.
+    Succeeded,
+    /// It did not, or not as it should.
+    Failed,
+}
+
+/// `runs`.
+#[derive(Debug, Args)]
+pub(crate) struct Runs {
+    /// Print runs/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `show`.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The run: its id, a unique beginning or end of it, or `last`.
+    pub(crate) run: String,
+    /// Only this host.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Print run/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `logs`.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The run: its id, a unique beginning or end of it, or `last`.
+    pub(crate) run: String,
+    /// Only this host.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Only this step.
+    #[arg(long, value_name = "STEP")]
+    pub(crate) step: Option<String>,
+    /// Go on until the run ends.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// The stored bytes of the standard output of the one attempt selected, unaltered.
+    #[arg(long, conflicts_with_all = ["follow", "json_lines"], requires = "step")]
+    pub(crate) raw: bool,
+    /// A line of JSON per attempt.
+    #[arg(long, visible_alias = "json")]
+    pub(crate) json_lines: bool,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The run: its id, a unique beginning or end of it, or `last`.
+    pub(crate) run: String,
+    /// Only this host.
+    #[arg(long, value_name = "HOST")]
+    pub(crate) host: Option<String>,
+    /// Print explain/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `evidence`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Evidence {
+    /// Check that the record of a run is whole, in order, signed and complete.
+    #[command(
+        after_help = "Examples:\n  runbook evidence verify last\n  runbook evidence verify last --pin ledger.pub\n\nExit codes: 0 verified and anchored outside, 10 verified without an outside anchor, 11 consistent in itself but\nthe keys are not pinned, 12 incomplete, 20 tampered, 21 forked or rolled back, 22 untrusted key, 30 could not check."
+    )]
+    Verify(EvidenceVerify),
+    /// Not in this version: write a bundle that an outsider can verify.
+    #[command(hide = true)]
+    Export(EvidenceLater),
+    /// Not in this version: write a report for people.
+    #[command(hide = true)]
+    Report(EvidenceLater),
+}
+
+/// `evidence verify`.
+#[derive(Debug, Args)]
+pub(crate) struct EvidenceVerify {
+    /// The run: its id, a unique beginning or end of it, or `last`.
+    pub(crate) run: String,
+    /// A file with the ledger's public key, got from elsewhere than this project.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) pin: Option<PathBuf>,
+    /// Print verdict/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `evidence export` and `evidence report`, which a later version brings.
+#[derive(Debug, Args)]
+pub(crate) struct EvidenceLater {
+    /// Anything.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) rest: Vec<String>,
+}
+
+/// `snapshots`.
+#[derive(Debug, Args)]
+pub(crate) struct Snapshots {
+    #[command(subcommand)]
+    pub(crate) command: Option<SnapshotsCommand>,
+    /// Only those that are older than `[snapshots] keep`.
+    #[arg(long)]
+    pub(crate) expired: bool,
+    /// Print snapshots/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Commands on snapshots.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotsCommand {
+    /// Remove snapshots that are not needed any more; their runs cannot be taken back afterwards.
+    Release(SnapshotsRelease),
+}
+
+/// `snapshots release`.
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotsRelease {
+    /// Runs whose snapshots are removed: ids, unique beginnings or ends, or `last`.
+    #[arg(required_unless_present = "expired", value_name = "RUN")]
+    pub(crate) runs: Vec<String>,
+    /// All that are older than `[snapshots] keep`.
+    #[arg(long)]
+    pub(crate) expired: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Print what was removed as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `inventory`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Inventory {
+    /// List the hosts.
+    #[command(after_help = "Examples:\n  runbook inventory list\n  runbook inventory list 'cui & site=hq' --json")]
+    List(InventoryList),
+    /// Show groups and the hosts in them.
+    Graph(InventoryShow),
+    /// Report all problems of the inventory and what it includes.
+    Check(InventoryShow),
+}
+
+/// `inventory list`.
+#[derive(Debug, Args)]
+pub(crate) struct InventoryList {
+    /// Only hosts that this selects.
+    pub(crate) selector: Option<String>,
+    /// Print inventory-list/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `inventory graph` and `inventory check`.
+#[derive(Debug, Args)]
+pub(crate) struct InventoryShow {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `actions`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Actions {
+    /// List the actions that a runbook can use here.
+    List(ActionsList),
+    /// Show one action: what it does, its parameters, its commands.
+    Show(ActionsShow),
+}
+
+/// `actions list`.
+#[derive(Debug, Args)]
+pub(crate) struct ActionsList {
+    /// Print actions/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `actions show`.
+#[derive(Debug, Args)]
+pub(crate) struct ActionsShow {
+    /// The action's name.
+    pub(crate) name: String,
+    /// Print action-show/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Only hosts that this selects.
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) limit: Option<String>,
+    /// Touch no host.
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Print doctor/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `schema`.
+#[derive(Debug, Args)]
+pub(crate) struct Schema {
+    /// Which file type.
+    pub(crate) kind: SchemaKind,
+}
+
+/// File types with a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaKind {
+    /// A runbook.
+    Runbook,
+    /// An inventory.
+    Inventory,
+    /// A packaged action.
+    Action,
+    /// What `show --json` prints.
+    Run,
+    /// What `runs --json` prints.
+    Runs,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// Which shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Write one page per command into this folder.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+}

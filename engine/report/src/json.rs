@@ -1,0 +1,419 @@
+//! The documents `run/v1` and `runs/v1`: what other programs read. Fields are only ever added.
+
+use std::collections::BTreeMap;
+
+use runbook_model::event::Person;
+use runbook_model::manifest::Change;
+use runbook_model::outcome::{AttemptOutcome, Ended, Exit, HostOutcome, OutputRef};
+use runbook_model::plan::{Role, Step};
+use runbook_model::units::rfc3339_ms;
+use runbook_model::{HostName, Phase, Sha256, StepId};
+use serde::Serialize;
+
+use crate::list::RunLine;
+use crate::matrix::{Row, rows};
+use crate::view::{AttemptView, HostView, RunState, RunView};
+
+/// What a view needs beside the records: contents that the records only name.
+#[derive(Debug, Clone, Default)]
+pub struct Attachments {
+    /// What the changes blobs hold, by their digest. One that is not here is shown as not readable.
+    pub changes: BTreeMap<Sha256, Vec<Change>>,
+    /// The ledger's head that covers the run.
+    pub ledger: Option<LedgerHead>,
+}
+
+/// Where the ledger stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LedgerHead {
+    /// Records in it.
+    pub size: u64,
+    /// Merkle root of them.
+    pub root: String,
+}
+
+/// `run/v1`.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunDocument {
+    /// `run/v1`.
+    pub schema: &'static str,
+    /// The run.
+    pub run_id: String,
+    /// The runbook's name.
+    pub runbook: String,
+    /// Its title.
+    pub title: String,
+    /// Its tier.
+    pub tier: &'static str,
+    /// SHA-256 of the plan's canonical JSON.
+    pub plan_digest: String,
+    /// The account that ran it (the one behind sudo).
+    pub operator: String,
+    /// The change ticket.
+    pub ticket: Option<String>,
+    /// Only the prechecks were run.
+    pub check_only: bool,
+    /// The finished run that this one takes back.
+    pub takes_back: Option<String>,
+    /// `running`, `suspended` (it waits for an operator) or `ended`.
+    pub state: &'static str,
+    /// RFC 3339, UTC, milliseconds.
+    pub started_at: String,
+    /// The same; null while it has not ended.
+    pub ended_at: Option<String>,
+    /// As things stand when it is suspended; null while it runs.
+    pub outcome: Option<&'static str>,
+    /// The program's exit code for that outcome.
+    pub exit_code: Option<u8>,
+    /// Who asked to cancel.
+    pub cancelled_by: Option<String>,
+    /// How often it was taken up again.
+    pub resumed: usize,
+    /// The version of the engine.
+    pub engine_version: String,
+    /// The hosts, by name.
+    pub hosts: Vec<HostDocument>,
+    /// The ledger that covers it.
+    pub ledger: Option<LedgerHead>,
+}
+
+/// A host in `run/v1`.
+#[derive(Debug, Clone, Serialize)]
+pub struct HostDocument {
+    /// Its name in the inventory.
+    pub name: String,
+    /// Null while it is open, or when the run ended without starting it.
+    pub outcome: Option<&'static str>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Counted from 1.
+    pub batch: usize,
+    /// The phase that it is in.
+    pub phase: Option<&'static str>,
+    /// When it was first connected to.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub ended_at: Option<String>,
+    /// The account that logged in.
+    pub account: Option<String>,
+    /// The host key's fingerprint.
+    pub peer_key: Option<String>,
+    /// One entry per attempt; a cell without an attempt has one entry with attempt 0.
+    pub steps: Vec<StepDocument>,
+}
+
+/// An attempt, or a cell without one, in `run/v1`.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepDocument {
+    /// The step.
+    pub id: String,
+    /// Its phase.
+    pub phase: &'static str,
+    /// Shown to people.
+    pub name: String,
+    /// Counted from 1; 0 for a cell that was not attempted.
+    pub attempt: u32,
+    /// `succeeded, failed, skipped, timed_out, unknown, not_started`; null while it is open.
+    pub outcome: Option<&'static str>,
+    /// What was observed, where an operator settled it otherwise.
+    pub observed: Option<&'static str>,
+    /// Exit code; null when it did not exit by itself.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// When the start was recorded.
+    pub started_at: Option<String>,
+    /// When the end was known.
+    pub ended_at: Option<String>,
+    /// By the monotonic clock.
+    pub duration_ms: Option<u64>,
+    /// Of the exact bytes of the command or script after templating.
+    pub command_sha256: Option<String>,
+    /// Of the template's text.
+    pub template_sha256: Option<String>,
+    /// The account that the step became.
+    pub account: Option<String>,
+    /// Standard output.
+    pub stdout: Option<OutputDocument>,
+    /// Standard error.
+    pub stderr: Option<OutputDocument>,
+    /// Paths that the step changed, of those that it declares; on its last attempt.
+    pub changes: Vec<Change>,
+    /// False when changes were made and their list cannot be read from this store.
+    pub changes_known: bool,
+    /// Why: the rule that decided it, the cause of a skip, what was not reached and why; null for a plain success.
+    pub reason: Option<String>,
+    /// Why it was tried again after this attempt.
+    pub retried: Option<String>,
+    /// The host on which a `once` step was really done.
+    pub done_on: Option<String>,
+    /// The snapshot's reference.
+    pub snapshot: Option<String>,
+    /// Who settled an unknown outcome.
+    pub resolved_by: Option<String>,
+    /// False: the record has no outcome for this cell.
+    pub recorded: bool,
+}
+
+/// An output stream in `run/v1`.
+#[derive(Debug, Clone, Serialize)]
+pub struct OutputDocument {
+    /// Of the whole stream.
+    pub sha256: String,
+    /// Length of the whole stream.
+    pub bytes: u64,
+    /// Only head and tail are kept.
+    pub truncated: bool,
+    /// The blob with what is kept.
+    pub blob: Option<String>,
+    /// How often a secret was masked.
+    pub masked: u32,
+}
+
+impl From<&OutputRef> for OutputDocument {
+    fn from(output: &OutputRef) -> Self {
+        Self {
+            sha256: output.sha256.to_string(),
+            bytes: output.bytes,
+            truncated: output.truncated,
+            blob: output.blob.map(|blob| blob.to_string()),
+            masked: output.masked,
+        }
+    }
+}
+
+/// `run/v1` of a run; with `host`, of that host alone.
+pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -> RunDocument {
+    let header = view.header.as_ref();
+    RunDocument {
+        schema: "run/v1",
+        run_id: view.run().map(ToString::to_string).unwrap_or_default(),
+        runbook: view.plan.runbook.name.clone(),
+        title: view.plan.runbook.title.clone(),
+        tier: view.plan.runbook.tier.name(),
+        plan_digest: header.map_or_else(|| view.plan.digest(), |header| header.plan_sha256).to_string(),
+        operator: header.map(|header| header.operator.name.clone()).unwrap_or_default(),
+        ticket: header.and_then(|header| header.ticket.clone()),
+        check_only: header.is_some_and(|header| header.check_only),
+        takes_back: header.and_then(|header| header.takes_back.as_ref().map(ToString::to_string)),
+        state: view.state.name(),
+        started_at: rfc3339_ms(view.started_ms()),
+        ended_at: view.ended_ms.map(rfc3339_ms),
+        outcome: view.outcome.map(HostOutcome::name),
+        exit_code: view.outcome.map(HostOutcome::exit_code),
+        cancelled_by: view.cancel.as_ref().map(|(by, _)| by.name.clone()),
+        resumed: view.resumed.len(),
+        engine_version: header.map(|header| header.engine_version.clone()).unwrap_or_default(),
+        hosts: view
+            .hosts
+            .iter()
+            .filter(|(name, _)| host.is_none_or(|wanted| wanted == *name))
+            .map(|(name, host)| host_document(view, attachments, name, host))
+            .collect(),
+        ledger: attachments.ledger.clone(),
+    }
+}
+
+fn host_document(view: &RunView, attachments: &Attachments, name: &HostName, host: &HostView) -> HostDocument {
+    let mut steps = Vec::new();
+    for row in rows(view, host) {
+        let attempts = row.view.map_or(&[][..], |view| &view.attempts);
+        match attempts {
+            [] => steps.push(step_document(view, attachments, &row, None, true)),
+            attempts => {
+                for (i, attempt) in attempts.iter().enumerate() {
+                    let last = i + 1 == attempts.len();
+                    steps.push(step_document(view, attachments, &row, Some(attempt), last));
+                }
+            }
+        }
+    }
+    HostDocument {
+        name: name.to_string(),
+        outcome: host.outcome.map(HostOutcome::name),
+        reason: text(&host.reason),
+        batch: host.batch + 1,
+        phase: host.phase.map(Phase::name),
+        started_at: host.started_ms.map(rfc3339_ms),
+        ended_at: host.ended_ms.map(rfc3339_ms),
+        account: host.identity.as_ref().and_then(|identity| text(&identity.account)),
+        peer_key: host.identity.as_ref().and_then(|identity| text(&identity.peer_key)),
+        steps,
+    }
+}
+
+fn step_document(
+    view: &RunView,
+    attachments: &Attachments,
+    row: &Row<'_>,
+    attempt: Option<&AttemptView>,
+    last: bool,
+) -> StepDocument {
+    let report = attempt.and_then(|attempt| attempt.report.as_ref());
+    let (exit_code, signal) = match report.map(|report| &report.ended) {
+        Some(Ended::Exited { exit: Exit::Code(code), .. }) => (Some(*code), None),
+        Some(Ended::Exited { exit: Exit::Signal(signal), .. }) => (None, Some(*signal)),
+        _ => (None, None),
+    };
+    let observed = attempt.and_then(|attempt| attempt.outcome);
+    let open = view.state == RunState::Running;
+    // What counts is the cell's outcome; earlier attempts keep their own.
+    let outcome = if last { row.outcome } else { observed.or((!open).then_some(AttemptOutcome::Unknown)) };
+    let cell = row.view.filter(|_| last);
+    let changes = cell.and_then(|cell| cell.changes);
+    let known = changes.map(|digest| attachments.changes.get(&digest));
+    StepDocument {
+        id: row.step.id.to_string(),
+        phase: row.step.phase.name(),
+        name: row.step.name.clone(),
+        attempt: attempt.map_or(0, |attempt| attempt.attempt),
+        outcome: outcome.map(AttemptOutcome::name),
+        observed: observed.filter(|observed| Some(*observed) != outcome).map(AttemptOutcome::name),
+        exit_code,
+        signal,
+        started_at: attempt.map(|attempt| rfc3339_ms(attempt.started_ms)),
+        ended_at: report.map(|report| rfc3339_ms(report.ended_ms)),
+        duration_ms: report.map(|report| report.duration_ms),
+        command_sha256: attempt.map(|attempt| attempt.intent.command_sha256.to_string()),
+        template_sha256: attempt.map(|attempt| attempt.intent.template_sha256.to_string()),
+        account: attempt.and_then(|attempt| attempt.intent.account.clone()),
+        stdout: report.map(|report| (&report.stdout).into()),
+        stderr: report.map(|report| (&report.stderr).into()),
+        changes: known.flatten().cloned().unwrap_or_default(),
+        changes_known: !matches!(known, Some(None)) && cell.is_none_or(|cell| cell.unmeasured.is_none()),
+        reason: if last { cell_reason(row) } else { attempt.and_then(attempt_reason) },
+        retried: attempt.and_then(|attempt| attempt.retried.clone()),
+        done_on: cell.and_then(|cell| cell.done_on.as_ref().map(ToString::to_string)),
+        snapshot: cell.and_then(|cell| cell.snapshot.clone()),
+        resolved_by: cell.and_then(|cell| cell.resolved.as_ref().map(|resolved| resolved.by.name.clone())),
+        recorded: row.recorded,
+    }
+}
+
+/// Why a cell has its outcome: the operator's word, the rule, or what was observed.
+pub(crate) fn cell_reason(row: &Row<'_>) -> Option<String> {
+    let resolved = row.view.and_then(|view| view.resolved.as_ref());
+    if let Some(resolved) = resolved {
+        let said = if resolved.succeeded { "succeeded" } else { "failed" };
+        return Some(format!("settled as {said} by {}: {}", resolved.by.name, resolved.why));
+    }
+    text(&row.reason).or_else(|| {
+        let attempt = row.view.and_then(|view| view.attempts.last())?;
+        attempt_reason(attempt)
+    })
+}
+
+/// What the attempt's report says of why it did not succeed.
+pub(crate) fn attempt_reason(attempt: &AttemptView) -> Option<String> {
+    let report = attempt.report.as_ref()?;
+    match &report.ended {
+        Ended::Exited { unmet, .. } => unmet.first().cloned(),
+        Ended::NotStarted { obstacle } => Some(obstacle.message.clone()),
+        Ended::Killed { by: runbook_model::outcome::KilledBy::Timeout } => {
+            Some("it took too long, was ended and is proved gone".into())
+        }
+        Ended::Killed { by: runbook_model::outcome::KilledBy::Cancel } => {
+            Some("it was ended because the run was cancelled, and is proved gone".into())
+        }
+        Ended::Unknown { reason } => Some(reason.clone()),
+    }
+}
+
+fn text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// `runs/v1`.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunsDocument {
+    /// `runs/v1`.
+    pub schema: &'static str,
+    /// The runs, oldest first.
+    pub runs: Vec<RunEntry>,
+}
+
+/// A run in `runs/v1`.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunEntry {
+    /// The run.
+    pub run_id: String,
+    /// The runbook's name.
+    pub runbook: String,
+    /// SHA-256 of the plan.
+    pub plan_digest: String,
+    /// `running`, `interrupted` (its program has died), `suspended` or `ended`.
+    pub state: &'static str,
+    /// Null while it runs.
+    pub outcome: Option<&'static str>,
+    /// The program's exit code for that outcome.
+    pub exit_code: Option<u8>,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// Null while it has not ended.
+    pub ended_at: Option<String>,
+    /// The account that ran it.
+    pub operator: String,
+    /// The change ticket.
+    pub ticket: Option<String>,
+}
+
+/// `runs/v1`.
+pub fn runs(lines: &[RunLine]) -> RunsDocument {
+    let entry = |line: &RunLine| RunEntry {
+        run_id: line.header.run.to_string(),
+        runbook: line.header.runbook.clone(),
+        plan_digest: line.header.plan_sha256.to_string(),
+        state: line.state.name(),
+        outcome: line.outcome.map(HostOutcome::name),
+        exit_code: line.outcome.map(HostOutcome::exit_code),
+        started_at: rfc3339_ms(line.header.started_ms),
+        ended_at: line.ended_ms.map(rfc3339_ms),
+        operator: line.header.operator.name.clone(),
+        ticket: line.header.ticket.clone(),
+    };
+    RunsDocument { schema: "runs/v1", runs: lines.iter().map(entry).collect() }
+}
+
+/// A snapshot that a run took.
+#[derive(Debug, Clone, Serialize)]
+pub struct SnapshotEntry {
+    /// The run that took it.
+    pub run_id: String,
+    /// On this host.
+    pub host: String,
+    /// By this step.
+    pub step: String,
+    /// What `take` printed.
+    pub reference: String,
+    /// When (RFC 3339).
+    pub taken_at: String,
+    /// The account that ran the run.
+    pub owner: String,
+    /// From when on it counts as expired.
+    pub expires_at: String,
+    /// That time is past.
+    pub expired: bool,
+}
+
+/// The snapshots of a run that were taken and not released, with the time at which each was taken (Unix ms).
+pub fn snapshots(view: &RunView) -> Vec<(HostName, StepId, String, u64)> {
+    let takes = |step: &&Step| step.role == Role::Take;
+    let mut out = Vec::new();
+    for (name, host) in &view.hosts {
+        for step in view.plan.steps.iter().filter(takes) {
+            let Some(cell) = host.steps.get(&step.id) else { continue };
+            if let (Some(reference), None) = (&cell.snapshot, &cell.released) {
+                out.push((name.clone(), step.id.clone(), reference.clone(), cell.ended_ms.unwrap_or(view.last_ms)));
+            }
+        }
+    }
+    out
+}
+
+/// Who did it, in one word or two.
+pub fn person(by: &Person) -> String {
+    match &by.from {
+        Some(from) => format!("{} (from {from})", by.name),
+        None => by.name.clone(),
+    }
+}

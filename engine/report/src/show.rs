@@ -1,0 +1,326 @@
+//! What happened in a run, as text: the run, then each host with its steps and attempts.
+
+use runbook_model::HostName;
+use runbook_model::manifest::{Change, Entry};
+use runbook_model::outcome::{AttemptOutcome, Ended, Exit, HostOutcome, OutputRef};
+use runbook_model::units::format_size;
+
+use crate::json::{Attachments, attempt_reason, cell_reason, person};
+use crate::matrix::{Row, rows};
+use crate::style::{Palette, Tone, attempt_tone, host_tone, words};
+use crate::text::{count, cut, elapsed, escape_line, fit, when, width, wrap};
+use crate::view::{AttemptView, HostView, RunState, RunView};
+
+/// Beyond so many hosts those that succeeded take one line each, unless one is asked for by name.
+const HOSTS_IN_FULL: usize = 20;
+
+/// Paths listed per step.
+const CHANGES_SHOWN: usize = 20;
+
+/// The run as text. `columns` is where long lines are cut or wrapped.
+pub fn text(
+    view: &RunView,
+    attachments: &Attachments,
+    host: Option<&HostName>,
+    columns: usize,
+    palette: Palette,
+) -> String {
+    let mut page = Page { out: String::new(), columns: columns.max(40), palette };
+    heading(&mut page, view, attachments);
+    let fold = host.is_none() && view.hosts.len() > HOSTS_IN_FULL;
+    for (name, entry) in &view.hosts {
+        if host.is_none_or(|wanted| wanted == name) {
+            page.blank(fold && entry.outcome == Some(HostOutcome::Succeeded));
+            host_text(&mut page, view, attachments, name, entry, fold);
+        }
+    }
+    page.out
+}
+
+struct Page {
+    out: String,
+    columns: usize,
+    palette: Palette,
+}
+
+impl Page {
+    fn line(&mut self, text: &str) {
+        self.out.push_str(text);
+        self.out.push('\n');
+    }
+
+    fn blank(&mut self, unless: bool) {
+        if !unless {
+            self.out.push('\n');
+        }
+    }
+
+    fn pair(&mut self, key: &str, value: &str) {
+        let mut first = true;
+        for line in wrap(value, self.columns - 11) {
+            let key = if first { fit(key, 11) } else { " ".repeat(11) };
+            let key = self.palette.paint(Tone::Dim, &key);
+            self.line(&format!("{key}{line}"));
+            first = false;
+        }
+    }
+
+    fn note(&mut self, indent: usize, tone: Option<Tone>, text: &str) {
+        for line in wrap(text, self.columns - indent) {
+            let line = match tone {
+                Some(tone) => self.palette.paint(tone, &line),
+                None => line,
+            };
+            self.line(&format!("{}{line}", " ".repeat(indent)));
+        }
+    }
+}
+
+fn heading(page: &mut Page, view: &RunView, attachments: &Attachments) {
+    let runbook = &view.plan.runbook;
+    let title =
+        if runbook.title.is_empty() { String::new() } else { format!(": {}", escape_line(runbook.title.as_bytes())) };
+    page.line(&page.palette.paint(Tone::Strong, &cut(&format!("{}{title}", runbook.name), page.columns)));
+    let outcome = match (view.state, view.outcome) {
+        (RunState::Running, _) => "open: it has neither ended nor been suspended".to_owned(),
+        (RunState::Suspended, Some(outcome)) => {
+            format!("{} (exit code {}); open, it can be resumed", words(outcome.name()), outcome.exit_code())
+        }
+        (_, Some(outcome)) => format!("{} (exit code {})", words(outcome.name()), outcome.exit_code()),
+        (_, None) => "not recorded".to_owned(),
+    };
+    page.pair("outcome", &outcome);
+    page.pair("run", &view.run().map(ToString::to_string).unwrap_or_default());
+    if let Some(header) = &view.header {
+        if let Some(run) = &header.takes_back {
+            page.pair("takes back", run.as_str());
+        }
+        if header.check_only {
+            page.pair("check", "the prechecks alone were run");
+        }
+        page.pair("operator", &person(&header.operator));
+        if let Some(ticket) = &header.ticket {
+            page.pair("ticket", &escape_line(ticket.as_bytes()));
+        }
+        page.pair("started", &when(header.started_ms));
+        if let Some(ended) = view.ended_ms {
+            page.pair("ended", &format!("{} after {}", when(ended), elapsed(ended.saturating_sub(header.started_ms))));
+        }
+        page.pair("plan", &header.plan_sha256.to_string());
+        let synchronised = match header.clock.synchronised {
+            Some(true) => "synchronised",
+            Some(false) => "NOT synchronised",
+            None => "not known whether synchronised",
+        };
+        page.pair("clock", synchronised);
+        page.pair("engine", &format!("{} on {}", header.engine_version, header.controller));
+    }
+    for (by, at) in &view.resumed {
+        page.pair("resumed", &format!("{} by {}", when(*at), person(by)));
+    }
+    if let Some((by, at)) = &view.cancel {
+        page.pair("cancelled", &format!("{} by {}", when(*at), person(by)));
+    }
+    if let Some((spent, budget)) = view.budget {
+        page.pair("budget", &format!("spent: {spent} failed, {budget} allowed; no further host was started"));
+    }
+    if let Some(ledger) = &attachments.ledger {
+        page.pair("ledger", &format!("{} records, root {}", ledger.size, ledger.root));
+    }
+}
+
+fn host_text(page: &mut Page, view: &RunView, attachments: &Attachments, name: &HostName, host: &HostView, fold: bool) {
+    let (word, tone) = match host.outcome {
+        Some(outcome) => (words(outcome.name()), host_tone(outcome)),
+        None if host.started_ms.is_none() => ("not started".into(), Tone::Dim),
+        None => (host.phase.map_or("open".into(), |phase| format!("in {phase}")), Tone::Active),
+    };
+    let took = match (host.started_ms, host.ended_ms) {
+        (Some(start), Some(end)) => format!("  {}", elapsed(end.saturating_sub(start))),
+        _ => String::new(),
+    };
+    page.line(&format!(
+        "{}  {}  batch {}{took}",
+        page.palette.paint(Tone::Strong, name.as_str()),
+        page.palette.paint(tone, &word),
+        host.batch + 1
+    ));
+    if !host.reason.is_empty() {
+        page.note(2, None, &escape_line(host.reason.as_bytes()));
+    }
+    if let Some(obstacle) = &host.obstacle
+        && obstacle.message != host.reason
+    {
+        page.note(2, None, &escape_line(obstacle.message.as_bytes()));
+    }
+    if fold && host.outcome == Some(HostOutcome::Succeeded) {
+        return;
+    }
+    let rows = rows(view, host);
+    if host.started_ms.is_none() && rows.iter().all(|row| !row.recorded) {
+        if host.outcome.is_some() || view.state != RunState::Running {
+            let reason = rows.first().map(|row| row.reason.clone()).unwrap_or_default();
+            let reason = if reason == host.reason { String::new() } else { format!(": {reason}") };
+            let text = format!("none of its {} steps began{reason}", rows.len());
+            page.note(2, Some(Tone::Dim), &escape_line(text.as_bytes()));
+        }
+        return;
+    }
+    let mut phase = None;
+    for row in rows {
+        if phase != Some(row.step.phase) {
+            phase = Some(row.step.phase);
+            page.line(&page.palette.paint(Tone::Dim, &format!("  {}", row.step.phase)));
+            if row.step.phase == runbook_model::Phase::Rollback
+                && let Some(reason) = &host.rollback_reason
+            {
+                page.note(4, Some(Tone::Dim), &format!("because {}", escape_line(reason.as_bytes())));
+            }
+        }
+        row_text(page, attachments, &row);
+    }
+}
+
+fn row_text(page: &mut Page, attachments: &Attachments, row: &Row<'_>) {
+    let attempts = row.view.map_or(&[][..], |view| &view.attempts);
+    let (word, tone) = match row.outcome {
+        Some(outcome) => (words(outcome.name()), attempt_tone(outcome)),
+        None if attempts.is_empty() => ("waiting".into(), Tone::Dim),
+        None => ("running".into(), Tone::Active),
+    };
+    let took: u64 =
+        attempts.iter().filter_map(|attempt| attempt.report.as_ref()).map(|report| report.duration_ms).sum();
+    let took = if attempts.iter().any(|attempt| attempt.report.is_some()) { elapsed(took) } else { String::new() };
+    let mut what = row.step.id.to_string();
+    if row.step.name != what {
+        what.push_str(&format!("  {}", escape_line(row.step.name.as_bytes())));
+    }
+    if attempts.len() > 1 {
+        what.push_str(&format!("  ({} attempts)", attempts.len()));
+    }
+    let head = format!("    {}  {:>6}  ", page.palette.paint(tone, &fit(&word, 11)), took);
+    page.line(&format!("{head}{}", cut(&what, page.columns.saturating_sub(25))));
+    let Some(view) = row.view else {
+        if !row.reason.is_empty() {
+            page.note(25, Some(Tone::Dim), &escape_line(row.reason.as_bytes()));
+        }
+        return;
+    };
+    if attempts.len() > 1 {
+        for attempt in &attempts[..attempts.len() - 1] {
+            attempt_text(page, attempt);
+        }
+    }
+    if row.outcome != Some(AttemptOutcome::Succeeded) || view.resolved.is_some() || !row.reason.is_empty() {
+        if let Some(reason) = cell_reason(row) {
+            page.note(25, None, &escape_line(reason.as_bytes()));
+        }
+        if let Some(report) = attempts.last().and_then(|attempt| attempt.report.as_ref()) {
+            for (name, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
+                if output.bytes > 0 {
+                    page.note(25, Some(Tone::Dim), &output_text(name, output));
+                }
+            }
+        }
+    } else if let Some(report) = attempts.last().and_then(|attempt| attempt.report.as_ref()) {
+        for (name, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
+            if output.truncated {
+                page.note(25, Some(Tone::Warn), &output_text(name, output));
+            }
+        }
+    }
+    if let Some(host) = &view.done_on {
+        page.note(25, Some(Tone::Dim), &format!("done once, on {host}"));
+    }
+    if let Some(reference) = &view.snapshot {
+        let released = view.released.as_ref().map(|(by, at)| format!(", released {} by {}", when(*at), person(by)));
+        let text = format!("snapshot {}{}", escape_line(reference.as_bytes()), released.unwrap_or_default());
+        page.note(25, Some(Tone::Dim), &text);
+    }
+    if let Some(obstacle) = &view.unmeasured {
+        let text = format!("its changes could not be measured: {}", escape_line(obstacle.message.as_bytes()));
+        page.note(25, Some(Tone::Warn), &text);
+    }
+    match view.changes.map(|digest| attachments.changes.get(&digest)) {
+        Some(Some(changes)) => {
+            for change in changes.iter().take(CHANGES_SHOWN) {
+                let line = format!("{}{}", " ".repeat(25), change_text(change));
+                page.line(&cut(&line, page.columns.max(width(&change.path).min(200) + 40)));
+            }
+            if changes.len() > CHANGES_SHOWN {
+                page.note(25, Some(Tone::Dim), &format!("and {} more changes", changes.len() - CHANGES_SHOWN));
+            }
+        }
+        Some(None) => page.note(25, Some(Tone::Warn), "it changed paths, and their list cannot be read"),
+        None => {}
+    }
+}
+
+fn attempt_text(page: &mut Page, attempt: &AttemptView) {
+    let outcome = attempt.outcome.map_or("open".to_owned(), |outcome| words(outcome.name()));
+    let mut text = format!("attempt {} {outcome}", attempt.attempt);
+    if let Some(report) = &attempt.report {
+        text.push_str(&format!(" after {}{}", elapsed(report.duration_ms), exit_text(&report.ended)));
+    }
+    if let Some(reason) = attempt_reason(attempt) {
+        text.push_str(&format!(": {}", escape_line(reason.as_bytes())));
+    }
+    page.note(25, Some(Tone::Dim), &text);
+}
+
+/// `, exit code 1`, or nothing when it did not exit by itself.
+fn exit_text(ended: &Ended) -> String {
+    match ended {
+        Ended::Exited { exit: Exit::Code(code), .. } => format!(", exit code {code}"),
+        Ended::Exited { exit: Exit::Signal(signal), .. } => format!(", ended by signal {signal}"),
+        _ => String::new(),
+    }
+}
+
+fn output_text(name: &str, output: &OutputRef) -> String {
+    let mut text = format!("{name}: {}", format_size(output.bytes));
+    if output.truncated {
+        text.push_str(", only head and tail kept");
+    }
+    if output.blob.is_none() {
+        text.push_str(", not kept");
+    }
+    if output.masked > 0 {
+        text.push_str(&format!(", {} masked", count(output.masked as usize, "secret")));
+    }
+    text
+}
+
+/// One changed path and what about it: `changed /etc/a (content, mode 0644 to 0600)`.
+pub fn change_text(change: &Change) -> String {
+    let path = escape_line(change.path.as_bytes());
+    match (&change.before, &change.after) {
+        (None, Some(after)) => format!("made {path} ({}, {} {}:{})", after.kind, after.mode, after.owner, after.group),
+        (Some(_), None) => format!("removed {path}"),
+        (Some(before), Some(after)) => format!("changed {path} ({})", differences(before, after)),
+        (None, None) => format!("{path} was not there before or after"),
+    }
+}
+
+fn differences(before: &Entry, after: &Entry) -> String {
+    let mut parts = Vec::new();
+    if before.kind != after.kind {
+        parts.push(format!("{} to {}", before.kind, after.kind));
+    }
+    if before.sha256 != after.sha256 {
+        parts.push("content".to_owned());
+    }
+    if before.mode != after.mode {
+        parts.push(format!("mode {} to {}", before.mode, after.mode));
+    }
+    if (&before.owner, &before.group) != (&after.owner, &after.group) {
+        parts.push(format!("owner {}:{} to {}:{}", before.owner, before.group, after.owner, after.group));
+    }
+    if before.acl != after.acl {
+        parts.push("ACL".to_owned());
+    }
+    if parts.is_empty() {
+        parts.push("length".to_owned());
+    }
+    parts.join(", ")
+}

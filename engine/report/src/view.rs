@@ -1,0 +1,405 @@
+//! A run as its records tell it.
+//!
+//! The fold keeps what views show and forgets the rest; it grows with the cells that were touched, not with output. It
+//! takes records in their order and believes them: whether they are genuine is the verifier's business.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use runbook_model::command::Subject;
+use runbook_model::event::{AttemptReport, Event, Person, RunHeader};
+use runbook_model::host::{Facts, PeerIdentity};
+use runbook_model::id::{HostName, StepId};
+use runbook_model::input::Intent;
+use runbook_model::outcome::{AttemptOutcome, HostOutcome, Obstacle, RunOutcome};
+use runbook_model::plan::{Phase, Plan};
+use runbook_model::record::Record;
+use runbook_model::{RunId, Sha256};
+
+use crate::text::parse_time;
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct RunView {
+    /// The frozen plan.
+    pub plan: Arc<Plan>,
+    /// The opening; `None` until its record was folded.
+    pub header: Option<RunHeader>,
+    /// Where the run stands.
+    pub state: RunState,
+    /// How it ended, or how things stand while it is suspended.
+    pub outcome: Option<RunOutcome>,
+    /// Unix ms of the end.
+    pub ended_ms: Option<u64>,
+    /// Unix ms of the last record.
+    pub last_ms: u64,
+    /// Records folded.
+    pub records: u64,
+    /// Place in the ledger of the last record.
+    pub last_seq: Option<u64>,
+    /// The batch that has begun last, counted from 0.
+    pub batch: Option<usize>,
+    /// When the next batch may begin, while it is waited for.
+    pub soak_until_ms: Option<u64>,
+    /// Spent and allowed, once no further host is started.
+    pub budget: Option<(u32, u32)>,
+    /// Who asked to cancel, and when.
+    pub cancel: Option<(Person, u64)>,
+    /// Who took the run up again, and when.
+    pub resumed: Vec<(Person, u64)>,
+    /// The hosts.
+    pub hosts: BTreeMap<HostName, HostView>,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// A controller works on it, or has died.
+    Running,
+    /// It waits for an operator.
+    Suspended,
+    /// It has ended.
+    Ended,
+}
+
+impl RunState {
+    /// The word in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            RunState::Running => "running",
+            RunState::Suspended => "suspended",
+            RunState::Ended => "ended",
+        }
+    }
+}
+
+/// A host in a run.
+#[derive(Debug, Clone, Default)]
+pub struct HostView {
+    /// Its batch, counted from 0.
+    pub batch: usize,
+    /// When the first connection was asked for (Unix ms).
+    pub started_ms: Option<u64>,
+    /// The phase that it is in; `None` before the first and after the last.
+    pub phase: Option<Phase>,
+    /// When that phase began (Unix ms).
+    pub phase_ms: Option<u64>,
+    /// How each phase that has begun there ended; `None` while it goes on.
+    pub phases: BTreeMap<Phase, Option<bool>>,
+    /// What caused the rollback.
+    pub rollback_reason: Option<String>,
+    /// Until when it must be taken back (Unix ms).
+    pub rollback_deadline_ms: Option<u64>,
+    /// It waits for its peers.
+    pub held: bool,
+    /// How it ended.
+    pub outcome: Option<HostOutcome>,
+    /// Why.
+    pub reason: String,
+    /// When (Unix ms).
+    pub ended_ms: Option<u64>,
+    /// What it says of itself.
+    pub facts: Option<Facts>,
+    /// Who answered.
+    pub identity: Option<PeerIdentity>,
+    /// Why it could not be connected to, last.
+    pub obstacle: Option<Obstacle>,
+    /// Measurements that are not a step's: subject, manifest, obstacle.
+    pub measured: Vec<(Subject, Option<Sha256>, Option<Obstacle>)>,
+    /// Steps that something was recorded of.
+    pub steps: BTreeMap<StepId, StepView>,
+}
+
+/// A step on a host.
+#[derive(Debug, Clone, Default)]
+pub struct StepView {
+    /// Its attempts, oldest first.
+    pub attempts: Vec<AttemptView>,
+    /// Its outcome, as it counts.
+    pub outcome: Option<AttemptOutcome>,
+    /// The rule that decided it.
+    pub reason: String,
+    /// When it had its outcome (Unix ms).
+    pub ended_ms: Option<u64>,
+    /// Where a `once` step was really done.
+    pub done_on: Option<HostName>,
+    /// The reference that a snapshot's `take` printed.
+    pub snapshot: Option<String>,
+    /// Who removed that snapshot, and when (Unix ms).
+    pub released: Option<(Person, u64)>,
+    /// What `unless` said.
+    pub unless_done: Option<bool>,
+    /// Blob with the changes that it made.
+    pub changes: Option<Sha256>,
+    /// Why the changes could not be measured.
+    pub unmeasured: Option<Obstacle>,
+    /// What is waited for before the next attempt: not before (Unix ms), and why.
+    pub retry: Option<(u64, String)>,
+    /// How an operator settled it.
+    pub resolved: Option<Resolved>,
+}
+
+/// How an operator settled an unknown outcome.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// Did it happen as it should?
+    pub succeeded: bool,
+    /// Why they think so.
+    pub why: String,
+    /// Who.
+    pub by: Person,
+    /// When (Unix ms).
+    pub at_ms: u64,
+}
+
+/// An attempt.
+#[derive(Debug, Clone)]
+pub struct AttemptView {
+    /// Counted from 1.
+    pub attempt: u32,
+    /// What was done.
+    pub intent: Intent,
+    /// When its start was recorded (Unix ms).
+    pub started_ms: u64,
+    /// That it was lost, why, and until when it is asked after (Unix ms).
+    pub lost: Option<(String, u64)>,
+    /// Its outcome by the plan's rules.
+    pub outcome: Option<AttemptOutcome>,
+    /// All that is known.
+    pub report: Option<AttemptReport>,
+    /// Why it was tried again after it.
+    pub retried: Option<String>,
+}
+
+impl AttemptView {
+    /// It is going on, as far as the record tells.
+    pub fn is_running(&self) -> bool {
+        self.outcome.is_none()
+    }
+}
+
+impl RunView {
+    /// A run of `plan` of which nothing is known.
+    pub fn new(plan: Arc<Plan>) -> Self {
+        let mut hosts = BTreeMap::new();
+        for (batch, names) in plan.batches.iter().enumerate() {
+            for name in names {
+                hosts.insert(name.clone(), HostView { batch, ..HostView::default() });
+            }
+        }
+        Self {
+            plan,
+            header: None,
+            state: RunState::Running,
+            outcome: None,
+            ended_ms: None,
+            last_ms: 0,
+            records: 0,
+            last_seq: None,
+            batch: None,
+            soak_until_ms: None,
+            budget: None,
+            cancel: None,
+            resumed: Vec::new(),
+            hosts,
+        }
+    }
+
+    /// The whole of `records`.
+    pub fn of<'a>(plan: Arc<Plan>, records: impl IntoIterator<Item = &'a Record>) -> Self {
+        let mut view = Self::new(plan);
+        for record in records {
+            view.fold(record);
+        }
+        view
+    }
+
+    /// The run's id.
+    pub fn run(&self) -> Option<&RunId> {
+        self.header.as_ref().map(|header| &header.run)
+    }
+
+    /// When it was opened (Unix ms).
+    pub fn started_ms(&self) -> u64 {
+        self.header.as_ref().map_or(self.last_ms, |header| header.started_ms)
+    }
+
+    /// Takes the next record.
+    pub fn fold(&mut self, record: &Record) {
+        let now = parse_time(&record.time).unwrap_or(self.last_ms);
+        self.last_ms = now;
+        self.records += 1;
+        self.last_seq = Some(record.seq);
+        self.event(&record.event, now);
+    }
+
+    fn event(&mut self, event: &Event, now: u64) {
+        match event {
+            Event::RunOpened(header) => self.header = Some(header.as_ref().clone()),
+            Event::RunStarted | Event::TimerFired { .. } | Event::RollbackAsked { .. } => {}
+            Event::RunResumed { by } => {
+                self.resumed.push((by.clone(), now));
+                self.state = RunState::Running;
+                self.outcome = None;
+                self.ended_ms = None;
+            }
+            Event::CancelAsked { by } => self.cancel = Some((by.clone(), now)),
+            Event::BatchStarted { batch } => {
+                self.batch = Some(*batch);
+                self.soak_until_ms = None;
+            }
+            Event::BatchEnded { soak_until_ms, .. } => self.soak_until_ms = *soak_until_ms,
+            Event::BudgetSpent { spent, budget } => self.budget = Some((*spent, *budget)),
+            Event::RunSuspended { outcome } => {
+                self.state = RunState::Suspended;
+                self.outcome = Some(*outcome);
+            }
+            Event::RunEnded { outcome } => {
+                self.state = RunState::Ended;
+                self.outcome = Some(*outcome);
+                self.ended_ms = Some(now);
+            }
+            Event::HostStarted { host } => {
+                self.host(host).started_ms.get_or_insert(now);
+            }
+            Event::SessionOpened { host, facts, identity } => {
+                let host = self.host(host);
+                host.facts = Some(facts.clone());
+                host.identity = Some(identity.clone());
+                host.obstacle = None;
+            }
+            Event::SessionFailed { host, obstacle } => self.host(host).obstacle = Some(obstacle.clone()),
+            Event::PhaseStarted { host, phase, reason, deadline_ms } => {
+                let host = self.host(host);
+                host.phase = Some(*phase);
+                host.phase_ms = Some(now);
+                host.phases.insert(*phase, None);
+                host.held = false;
+                if *phase == Phase::Rollback {
+                    host.rollback_reason.clone_from(reason);
+                    host.rollback_deadline_ms = *deadline_ms;
+                }
+            }
+            Event::PhaseEnded { host, phase, ok } => {
+                let host = self.host(host);
+                host.phases.insert(*phase, Some(*ok));
+            }
+            Event::HostHeld { host } => self.host(host).held = true,
+            Event::HostReopened { host } => {
+                let host = self.host(host);
+                host.outcome = None;
+                host.reason.clear();
+                host.ended_ms = None;
+            }
+            Event::HostEnded { host, outcome, reason } => {
+                let host = self.host(host);
+                host.phase = None;
+                host.held = false;
+                host.outcome = Some(*outcome);
+                host.reason.clone_from(reason);
+                host.ended_ms = Some(now);
+            }
+            Event::Measured { host, subject, manifest, changes, obstacle } => {
+                if let Subject::Before { step } | Subject::After { step } = subject {
+                    let step = self.step(host, step);
+                    if changes.is_some() {
+                        step.changes = *changes;
+                    }
+                    if obstacle.is_some() {
+                        step.unmeasured.clone_from(obstacle);
+                    }
+                } else {
+                    self.host(host).measured.push((subject.clone(), *manifest, obstacle.clone()));
+                }
+            }
+            Event::StepPrepared { cell, .. } => {
+                self.step(&cell.host, &cell.step);
+            }
+            Event::UnlessChecked { cell, done } => self.step(&cell.host, &cell.step).unless_done = Some(*done),
+            Event::AttemptStarted { attempt, intent, .. } => {
+                let step = self.step(&attempt.host, &attempt.step);
+                step.retry = None;
+                step.outcome = None;
+                step.attempts.push(AttemptView {
+                    attempt: attempt.attempt,
+                    intent: intent.clone(),
+                    started_ms: now,
+                    lost: None,
+                    outcome: None,
+                    report: None,
+                    retried: None,
+                });
+            }
+            Event::AttemptLost { attempt, reason, deadline_ms } => {
+                if let Some(attempt) = self.attempt(&attempt.host, &attempt.step, attempt.attempt) {
+                    attempt.lost = Some((reason.clone(), *deadline_ms));
+                }
+            }
+            Event::AttemptEnded { attempt, outcome, report } => {
+                if let Some(attempt) = self.attempt(&attempt.host, &attempt.step, attempt.attempt) {
+                    attempt.outcome = Some(*outcome);
+                    attempt.report = Some(report.as_ref().clone());
+                }
+            }
+            Event::RetryScheduled { attempt, at_ms, reason } => {
+                let step = self.step(&attempt.host, &attempt.step);
+                step.retry = Some((*at_ms, reason.clone()));
+                if let Some(last) = step.attempts.last_mut() {
+                    last.retried = Some(reason.clone());
+                }
+            }
+            Event::StepEnded { cell, outcome, reason, done_on, snapshot } => {
+                let step = self.step(&cell.host, &cell.step);
+                step.retry = None;
+                step.outcome = Some(*outcome);
+                step.reason.clone_from(reason);
+                step.ended_ms = Some(now);
+                if done_on.is_some() {
+                    step.done_on.clone_from(done_on);
+                }
+                if snapshot.is_some() {
+                    step.snapshot.clone_from(snapshot);
+                }
+            }
+            Event::StepResolved { cell, succeeded, why, by } => {
+                let step = self.step(&cell.host, &cell.step);
+                step.resolved = Some(Resolved { succeeded: *succeeded, why: why.clone(), by: by.clone(), at_ms: now });
+                step.outcome = Some(if *succeeded { AttemptOutcome::Succeeded } else { AttemptOutcome::Failed });
+            }
+            Event::SnapshotReleased { cell, by, .. } => {
+                self.step(&cell.host, &cell.step).released = Some((by.clone(), now));
+            }
+        }
+    }
+
+    fn host(&mut self, name: &HostName) -> &mut HostView {
+        self.hosts.entry(name.clone()).or_default()
+    }
+
+    fn step(&mut self, host: &HostName, step: &StepId) -> &mut StepView {
+        self.host(host).steps.entry(step.clone()).or_default()
+    }
+
+    fn attempt(&mut self, host: &HostName, step: &StepId, attempt: u32) -> Option<&mut AttemptView> {
+        self.step(host, step).attempts.iter_mut().rev().find(|known| known.attempt == attempt)
+    }
+}
+
+impl HostView {
+    /// The attempt that is going on there and began first, with its step.
+    pub fn running(&self) -> Option<(&StepId, &AttemptView)> {
+        self.steps
+            .iter()
+            .filter(|(_, step)| step.outcome.is_none())
+            .filter_map(|(id, step)| Some((id, step.attempts.last().filter(|attempt| attempt.is_running())?)))
+            .min_by_key(|(_, attempt)| attempt.started_ms)
+    }
+
+    /// Whether anything that may change the host has begun there.
+    pub fn may_have_changed(&self, plan: &Plan) -> bool {
+        self.steps.iter().any(|(id, step)| {
+            !step.attempts.is_empty()
+                && plan.step(id).is_some_and(|step| !step.read_only && step.phase == Phase::Execute)
+        })
+    }
+}

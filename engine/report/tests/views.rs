@@ -1,0 +1,211 @@
+//! What each view says of the same records.
+
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod sample;
+
+use runbook_model::outcome::Obstacle;
+use runbook_model::outcome::ObstacleKind;
+use runbook_model::{AttemptOutcome, Event, HostName, HostOutcome, Phase, Sha256};
+use runbook_report::json::{self, Attachments};
+use runbook_report::summary::{self, Circumstances};
+use runbook_report::{Palette, RunView, check, explain, logs, show};
+use sample::{Writer, taken_back};
+
+fn summary(view: &RunView) -> String {
+    let circumstances = Circumstances { evidence: ".runbook", ..Circumstances::default() };
+    summary::lines(view, &Attachments::default(), circumstances, 80, Palette::Plain).join("\n")
+}
+
+fn halted() -> Writer {
+    let mut run = Writer::new(&[&["fs01"]]);
+    run.until_upgrade("fs01").exit("fs01", "upgrade", 1, 1, "no space\n");
+    run.end("fs01", "upgrade", AttemptOutcome::Failed, "exit code 1, expected 0");
+    run.end_phase("fs01", Phase::Execute, false);
+    run.host_ended("fs01", HostOutcome::Failed, "execute: `upgrade` failed and the plan halts there");
+    run.put(Event::RunSuspended { outcome: HostOutcome::Failed });
+    run
+}
+
+#[test]
+fn show_tells_a_run_that_was_taken_back() {
+    insta::assert_snapshot!(show::text(&taken_back().view(), &Attachments::default(), None, 80, Palette::Plain));
+}
+
+#[test]
+fn json_of_a_run_that_was_taken_back() {
+    insta::assert_json_snapshot!(json::run(&taken_back().view(), &Attachments::default(), None));
+}
+
+#[test]
+fn explain_tells_a_run_that_was_taken_back() {
+    insta::assert_snapshot!(explain::explain(&taken_back().view(), None).text(80, Palette::Plain));
+}
+
+#[test]
+fn summary_of_a_run_that_was_taken_back() {
+    insta::assert_snapshot!(summary(&taken_back().view()));
+}
+
+#[test]
+fn summary_of_a_good_run() {
+    let mut run = Writer::new(&[&["fs01", "fs02"]]);
+    run.good_host("fs01").good_host("fs02").run_ended(HostOutcome::Succeeded);
+    insta::assert_snapshot!(summary(&run.view()));
+}
+
+#[test]
+fn summary_of_a_halted_run() {
+    insta::assert_snapshot!(summary(&halted().view()));
+}
+
+#[test]
+fn summary_of_a_run_whose_outcome_is_unknown() {
+    let mut run = Writer::new(&[&["fs01"]]);
+    run.until_upgrade("fs01");
+    run.end("fs01", "upgrade", AttemptOutcome::Unknown, "the connection was lost and the host has not answered since");
+    run.host_ended("fs01", HostOutcome::Unknown, "nobody knows whether `upgrade` happened");
+    run.put(Event::RunSuspended { outcome: HostOutcome::Unknown });
+    insta::assert_snapshot!(summary(&run.view()));
+}
+
+#[test]
+fn summary_of_a_run_with_500_hosts_of_which_one_is_unreachable() {
+    let names: Vec<String> = (1..=500).map(|n| format!("web{n:03}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut run = Writer::new(&[&names]);
+    for name in &names[..499] {
+        run.good_host(name);
+    }
+    run.put(Event::HostStarted { host: "web500".into() });
+    let obstacle = Obstacle { kind: ObstacleKind::Unreachable, message: "web500 (10.0.1.2:22) does not answer".into() };
+    run.put(Event::SessionFailed { host: "web500".into(), obstacle });
+    run.host_ended("web500", HostOutcome::Blocked, "web500 (10.0.1.2:22) does not answer");
+    run.run_ended(HostOutcome::Blocked);
+    insta::assert_snapshot!(summary(&run.view()));
+}
+
+#[test]
+fn a_cell_that_began_and_has_no_end_is_unknown_never_not_started() {
+    let mut run = Writer::new(&[&["fs01"]]);
+    run.until_upgrade("fs01").put(Event::RunSuspended { outcome: HostOutcome::Unknown });
+    let document = json::run(&run.view(), &Attachments::default(), None);
+    let outcome = |id: &str| document.hosts[0].steps.iter().find(|step| step.id == id).unwrap().outcome;
+    assert_eq!(outcome("upgrade"), Some("unknown"));
+    assert_eq!(outcome("restart"), Some("not_started"));
+}
+
+#[test]
+fn every_announced_cell_is_in_the_document() {
+    let run = taken_back();
+    let document = json::run(&run.view(), &Attachments::default(), None);
+    let ids = |host: usize| -> Vec<(String, u32)> {
+        document.hosts[host].steps.iter().map(|step| (step.id.clone(), step.attempt)).collect()
+    };
+    let all: Vec<_> = run.plan.steps.iter().map(|step| step.id.to_string()).collect();
+    let mut seen: Vec<_> = ids(0).into_iter().map(|(id, _)| id).collect();
+    seen.dedup();
+    assert_eq!(seen, all);
+    assert!(ids(0).contains(&("upgrade".into(), 1)) && ids(0).contains(&("upgrade".into(), 2)));
+    let rollback = |id: &str| id.contains('.') && id != "data.probe";
+    assert_eq!(ids(1), all.into_iter().filter(|id| !rollback(id)).map(|id| (id, 0)).collect::<Vec<_>>());
+    for step in &document.hosts[1].steps {
+        assert_eq!(step.outcome, Some("not_started"));
+        assert!(step.reason.as_ref().unwrap().contains("failure budget is spent"), "{:?}", step.reason);
+    }
+}
+
+#[test]
+fn an_operators_word_counts_and_what_was_observed_stays() {
+    let mut run = Writer::new(&[&["fs01"]]);
+    run.until_upgrade("fs01");
+    run.end("fs01", "upgrade", AttemptOutcome::Unknown, "lost");
+    run.put(Event::StepResolved {
+        cell: runbook_model::Cell { host: "fs01".into(), step: "upgrade".into() },
+        succeeded: true,
+        why: "dpkg -l shows it".into(),
+        by: runbook_model::event::Person { name: "raj".into(), uid: 1, from: None },
+    });
+    let document = json::run(&run.view(), &Attachments::default(), None);
+    let step = document.hosts[0].steps.iter().find(|step| step.id == "upgrade").unwrap();
+    assert_eq!((step.outcome, step.resolved_by.as_deref()), (Some("succeeded"), Some("raj")));
+    assert_eq!(step.reason.as_deref(), Some("settled as succeeded by raj: dpkg -l shows it"));
+}
+
+#[test]
+fn a_whole_run_has_no_gaps_and_an_open_one_has() {
+    let mut run = Writer::new(&[&["fs01"]]);
+    run.good_host("fs01").run_ended(HostOutcome::Succeeded);
+    assert_eq!(check::gaps(&run.view()), []);
+    assert_eq!(check::gaps(&taken_back().view()), []);
+    let mut open = Writer::new(&[&["fs01"]]);
+    open.until_upgrade("fs01");
+    let gaps = check::gaps(&open.view());
+    assert!(gaps.iter().any(|gap| gap.host.is_none()));
+    assert!(gaps.iter().any(|gap| gap.step.as_ref().is_some_and(|step| step.as_str() == "upgrade")));
+}
+
+#[test]
+fn logs_come_in_the_order_in_which_attempts_began() {
+    let view = taken_back().view();
+    let all = logs::entries(&view, None, None);
+    assert_eq!(all.len(), 11);
+    assert!(all.is_sorted_by_key(|entry| entry.attempt.started_ms));
+    let upgrade = logs::entries(&view, Some(&HostName::from("fs01")), Some(&"upgrade".into()));
+    assert_eq!(upgrade.iter().map(|entry| entry.attempt.attempt).collect::<Vec<_>>(), [1, 2]);
+    assert!(logs::heading(&upgrade[0], Palette::Plain).starts_with("== fs01/upgrade  failed"));
+}
+
+#[test]
+fn what_a_host_said_cannot_move_the_cursor() {
+    let mut run = Writer::new(&[&["fs01"]]);
+    run.until_upgrade("fs01").exit("fs01", "upgrade", 1, 1, "");
+    run.end("fs01", "upgrade", AttemptOutcome::Failed, "\u{1b}[2J\u{202e}wiped");
+    run.host_ended("fs01", HostOutcome::Failed, "\u{1b}]0;owned\u{7} `upgrade`");
+    run.put(Event::RunSuspended { outcome: HostOutcome::Failed });
+    let view = run.view();
+    let attachments = Attachments::default();
+    let texts = [
+        show::text(&view, &attachments, None, 80, Palette::Plain),
+        summary(&view),
+        explain::explain(&view, None).text(80, Palette::Plain),
+    ];
+    for text in texts {
+        assert!(text.contains("\\x1b"), "{text}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{text}");
+    }
+}
+
+#[test]
+fn changes_are_shown_with_what_differs() {
+    use runbook_model::command::Subject;
+    use runbook_model::manifest::{Change, Entry};
+    let entry = |mode: &str, content: &[u8]| Entry {
+        kind: "file".into(),
+        sha256: Some(Sha256::of(content)),
+        bytes: Some(content.len() as u64),
+        mode: mode.into(),
+        owner: "root".into(),
+        group: "root".into(),
+        acl: None,
+    };
+    let changes = vec![
+        Change { path: "/etc/a".into(), before: Some(entry("0644", b"a")), after: Some(entry("0600", b"b")) },
+        Change { path: "/etc/new".into(), before: None, after: Some(entry("0644", b"n")) },
+    ];
+    let digest = Sha256::of(b"changes");
+    let mut run = Writer::new(&[&["fs01"]]);
+    run.until_upgrade("fs01").exit("fs01", "upgrade", 1, 0, "");
+    let subject = Subject::After { step: "upgrade".into() };
+    run.put(Event::Measured { host: "fs01".into(), subject, manifest: None, changes: Some(digest), obstacle: None });
+    run.end("fs01", "upgrade", AttemptOutcome::Succeeded, "");
+    let mut attachments = Attachments::default();
+    let unread = json::run(&run.view(), &attachments, None);
+    assert!(!unread.hosts[0].steps.iter().find(|step| step.id == "upgrade").unwrap().changes_known);
+    attachments.changes.insert(digest, changes);
+    let document = json::run(&run.view(), &attachments, None);
+    let step = document.hosts[0].steps.iter().find(|step| step.id == "upgrade").unwrap();
+    assert!(step.changes_known && step.changes.len() == 2);
+    let text = show::text(&run.view(), &attachments, None, 100, Palette::Plain);
+    assert!(text.contains("changed /etc/a (content, mode 0644 to 0600)"), "{text}");
+    assert!(text.contains("made /etc/new (file, 0644 root:root)"), "{text}");
+}
