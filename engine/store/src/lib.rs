@@ -1,1 +1,27 @@
 //! The log and the blobs of an installation, in SQLite and on disk.
+//!
+//! One folder (`.runbook/` of a project) holds all of it:
+//!
+//! | path | what |
+//! | --- | --- |
+//! | `runbook.db`, `-wal`, `-shm` | the database: records, signed heads, leases, the list of runs, small blobs |
+//! | `blobs/sha256/ab/<hex>` | large blobs, compressed with zstd, named by the digest of their content |
+//! | `blobs/tmp/` | blobs being written, and uncompressed copies being read; what dead processes left goes at the next open |
+//! | `run/<mark>` | one file per process that has the store open, locked as long as it lives: how the others know |
+//! | `lock` | held while a process opens the store |
+//!
+//! Any number of processes may have it open. Appends are conditional on the ledger's size and on the run's fence, and a
+//! trigger in the database itself enforces both, so processes are served one after the other or refused; they cannot
+//! write over each other. Durable means `synchronous=FULL`: when a call that promises it returns, power may fail.
+
+mod append;
+mod blob;
+mod blob_file;
+mod folder;
+mod lease;
+mod open;
+mod process;
+mod sqlite;
+
+pub use open::{FORMAT, OpenError};
+pub use sqlite::{SqliteStore, code};

@@ -3,3 +3,4 @@
 pub mod lab;
 
 pub mod memory_store;
+pub mod store_suite;

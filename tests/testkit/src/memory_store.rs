@@ -3,7 +3,7 @@
 //! Several "processes" may work on one store: [`MemoryStore::another_process`] gives a second one its own view, and
 //! [`MemoryStore::kill`] ends one, so that its leases can be taken over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -41,6 +41,7 @@ pub struct MemoryStore {
 struct World {
     head: Head,
     records: Vec<Sealed>,
+    places: BTreeSet<(RunId, u64)>,
     checkpoints: Vec<Checkpoint>,
     runs: BTreeMap<RunId, RunIndex>,
     leases: BTreeMap<RunId, Lease>,
@@ -159,6 +160,7 @@ impl World {
         let run = RunId::from(OTHER_RUN);
         let run_seq = self.records.iter().filter(|record| record.run == run).count() as u64;
         let sealed = sealer.seal(0, 0, &run, run_seq, &Event::RunStarted).expect("the record is short");
+        self.places.insert((sealed.run.clone(), sealed.run_seq));
         self.records.push(sealed);
         self.head = sealer.head();
     }
@@ -176,12 +178,14 @@ impl World {
         if !contiguous || append.head.size != append.expected_size + append.records.len() as u64 {
             return Err(StoreError::Failed("the records to append are not in order".to_owned()));
         }
+        let mut taken = BTreeSet::new();
         for record in &append.records {
-            let taken = |kept: &Sealed| kept.run == record.run && kept.run_seq == record.run_seq;
-            if self.records.iter().rev().take(1000).any(taken) {
+            let place = (record.run.clone(), record.run_seq);
+            if self.places.contains(&place) || !taken.insert(place) {
                 return Err(StoreError::Failed(format!("record {} of run {} exists", record.run_seq, record.run)));
             }
         }
+        self.places.extend(taken);
         self.records.extend(append.records);
         self.head = append.head;
         self.checkpoints.extend(append.checkpoint);

@@ -1,0 +1,286 @@
+//! The store: one connection that writes, a few that read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use runbook_model::{HostName, RunId, RunOutcome, Sha256};
+use runbook_ports::store::{Append, Checkpoint, Fence, Head, Holder, RunIndex, RunStatus, Sealed, Store, StoreError};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{Connection as _, SqliteConnection, SqlitePool};
+use tokio::sync::Mutex;
+
+use crate::append;
+use crate::blob::{Packed, SMALL_MAX};
+use crate::lease;
+use crate::open::{OpenError, Opened, Places, open};
+use crate::process::Mark;
+
+/// Connections that read at the same time. More readers wait for one of these.
+const READERS: u32 = 3;
+
+/// The log and the blobs of one installation. Cheap to clone; the clones are one process's view.
+#[derive(Clone)]
+pub struct SqliteStore(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) places: Places,
+    pub(crate) mark: Mark,
+    pub(crate) readers: SqlitePool,
+    writer: Mutex<Option<SqliteConnection>>,
+    options: SqliteConnectOptions,
+}
+
+impl SqliteStore {
+    /// Opens the store in `folder`, and makes it when it is not there. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the folder cannot be used or the database in it is not one that this version may write; nothing was changed.
+    pub async fn open(folder: &Path) -> Result<Self, OpenError> {
+        let Opened { places, mark, writer, options } = open(folder).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone().pragma("query_only", "ON"));
+        Ok(Self(Arc::new(Inner { places, mark, readers, writer: Mutex::new(Some(writer)), options })))
+    }
+
+    /// Whether there is a store in `folder`, without making one.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join("runbook.db").exists()
+    }
+
+    /// Closes the store: waits for what is being written and folds the write-ahead log into the database when no other
+    /// process has it open. Dropping it instead loses nothing.
+    pub async fn close(self) {
+        self.0.readers.close().await;
+        if let Some(writer) = self.0.writer.lock().await.take() {
+            // Everything that was promised is durable already.
+            let _ = writer.close().await;
+        }
+    }
+
+    /// Does `work` on its own task, so that a caller who stops waiting does not leave a transaction half done.
+    pub(crate) async fn apart<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        tokio::spawn(work)
+            .await
+            .unwrap_or_else(|error| Err(StoreError::Failed(format!("writing was broken off: {error}"))))
+    }
+}
+
+impl Inner {
+    /// The connection that writes, for one piece of work. After a failure it is opened anew: whatever state the old one
+    /// was in is gone with it.
+    pub(crate) async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut slot = self.writer.lock().await;
+        let mut connection = match slot.take() {
+            Some(connection) => connection,
+            None => SqliteConnection::connect_with(&self.options).await.map_err(|error| failed(&error))?,
+        };
+        let result = work(&mut connection).await;
+        match &result {
+            Ok(_) => *slot = Some(connection),
+            Err(StoreError::Failed(_)) => {
+                roll_back(&mut connection).await;
+                let _ = connection.close().await;
+            }
+            Err(_) => {
+                roll_back(&mut connection).await;
+                *slot = Some(connection);
+            }
+        }
+        result
+    }
+
+    async fn append(&self, append: Append) -> Result<(), StoreError> {
+        let mut blobs = Vec::with_capacity(append.blobs.len());
+        for (digest, content) in &append.blobs {
+            if content.len() > SMALL_MAX {
+                self.put_large(content).await?;
+            } else {
+                blobs.push((*digest, Packed::of(content)));
+            }
+        }
+        self.write(async |connection| match append::run(connection, &append, &blobs).await {
+            Err(append::Error::Sql(error)) if said(&error, "fence lost") => Err(StoreError::FenceLost),
+            Err(append::Error::Sql(error)) if said(&error, "head moved") => {
+                roll_back(connection).await;
+                Err(StoreError::HeadMoved(read_head(connection).await?))
+            }
+            result => Ok(result?),
+        })
+        .await
+    }
+}
+
+/// Ends a transaction that may be open. That there is none is no error.
+async fn roll_back(connection: &mut SqliteConnection) {
+    let _ = sqlx::query("ROLLBACK").execute(connection).await;
+}
+
+/// Whether a trigger of ours said this.
+fn said(error: &sqlx::Error, what: &str) -> bool {
+    error.as_database_error().is_some_and(|error| error.message() == what)
+}
+
+/// What SQLite said, for people.
+pub(crate) fn failed(error: &sqlx::Error) -> StoreError {
+    StoreError::Failed(match error.as_database_error() {
+        Some(error) => error.message().to_owned(),
+        None => error.to_string(),
+    })
+}
+
+/// The code of the page on an error that a person sees.
+pub fn code(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Newer { .. } => "RB0502",
+        StoreError::Failed(_) | StoreError::HeadMoved(_) => "RB0504",
+        StoreError::Held { .. } => "RB0506",
+        StoreError::FenceLost => "RB0507",
+        StoreError::Missing(_) => "RB0508",
+        StoreError::Corrupt(_) => "RB0509",
+        StoreError::TooLarge(_) => "RB0510",
+    }
+}
+
+pub(crate) async fn read_head(connection: &mut SqliteConnection) -> Result<Head, StoreError> {
+    let (size, last_leaf, frontier): (i64, Option<Vec<u8>>, Vec<u8>) =
+        sqlx::query_as("SELECT size, last_leaf, frontier FROM head WHERE id = 0")
+            .fetch_one(connection)
+            .await
+            .map_err(|error| failed(&error))?;
+    let size = unsigned(size)?;
+    let last_leaf = last_leaf.map(|leaf| digest(&leaf)).transpose()?;
+    let frontier: Vec<Sha256> = frontier.chunks(32).map(digest).collect::<Result<_, _>>()?;
+    if frontier.len() != size.count_ones() as usize || last_leaf.is_some() != (size > 0) {
+        return Err(damaged("the end of the log"));
+    }
+    Ok(Head { size, last_leaf, frontier })
+}
+
+pub(crate) fn damaged(what: &str) -> StoreError {
+    StoreError::Failed(format!("the database is damaged: {what} is not as runbook writes it"))
+}
+
+pub(crate) fn unsigned(value: i64) -> Result<u64, StoreError> {
+    u64::try_from(value).map_err(|_| damaged("a number"))
+}
+
+fn digest(bytes: &[u8]) -> Result<Sha256, StoreError> {
+    bytes.try_into().map(Sha256).map_err(|_| damaged("a digest"))
+}
+
+type RecordRow = (i64, String, i64, Vec<u8>, Vec<u8>);
+
+fn record((seq, run, run_seq, leaf, bytes): RecordRow) -> Result<Sealed, StoreError> {
+    Ok(Sealed { seq: unsigned(seq)?, run: run.into(), run_seq: unsigned(run_seq)?, leaf: digest(&leaf)?, bytes })
+}
+
+type RunRow = (String, String, Option<String>, Option<i64>);
+
+fn run_index((header, status, outcome, ended_ms): RunRow) -> Result<RunIndex, StoreError> {
+    let status = match status.as_str() {
+        "running" => RunStatus::Running,
+        "suspended" => RunStatus::Suspended,
+        "ended" => RunStatus::Ended,
+        _ => return Err(damaged("a run's status")),
+    };
+    let outcome: Option<RunOutcome> =
+        outcome.map(|name| serde_json::from_value(name.into()).map_err(|_| damaged("a run's outcome"))).transpose()?;
+    let header = serde_json::from_str(&header).map_err(|_| damaged("a run's header"))?;
+    Ok(RunIndex { header, status, outcome, ended_ms: ended_ms.map(unsigned).transpose()? })
+}
+
+/// At most as many as asked for.
+fn limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// From a place that the database may not even be able to hold.
+fn from(from: u64) -> i64 {
+    i64::try_from(from).unwrap_or(i64::MAX)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn head(&self) -> Result<Head, StoreError> {
+        let mut reader = self.0.readers.acquire().await.map_err(|error| failed(&error))?;
+        read_head(&mut reader).await
+    }
+
+    async fn append(&self, append: Append) -> Result<(), StoreError> {
+        let inner = self.0.clone();
+        self.apart(async move { inner.append(append).await }).await
+    }
+
+    async fn records(&self, run: &RunId, from_seq: u64, limit_to: usize) -> Result<Vec<Sealed>, StoreError> {
+        let rows: Vec<RecordRow> = sqlx::query_as(
+            "SELECT seq, run, run_seq, leaf, bytes FROM records WHERE run = ?1 AND run_seq >= ?2 \
+             ORDER BY run_seq LIMIT ?3",
+        )
+        .bind(run.as_str())
+        .bind(from(from_seq))
+        .bind(limit(limit_to))
+        .fetch_all(&self.0.readers)
+        .await
+        .map_err(|error| failed(&error))?;
+        rows.into_iter().map(record).collect()
+    }
+
+    async fn ledger(&self, from_seq: u64, limit_to: usize) -> Result<Vec<Sealed>, StoreError> {
+        let rows: Vec<RecordRow> =
+            sqlx::query_as("SELECT seq, run, run_seq, leaf, bytes FROM records WHERE seq >= ?1 ORDER BY seq LIMIT ?2")
+                .bind(from(from_seq))
+                .bind(limit(limit_to))
+                .fetch_all(&self.0.readers)
+                .await
+                .map_err(|error| failed(&error))?;
+        rows.into_iter().map(record).collect()
+    }
+
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
+        let rows: Vec<(i64, String)> = sqlx::query_as("SELECT size, note FROM checkpoints ORDER BY id")
+            .fetch_all(&self.0.readers)
+            .await
+            .map_err(|error| failed(&error))?;
+        rows.into_iter().map(|(size, note)| Ok(Checkpoint { size: unsigned(size)?, note })).collect()
+    }
+
+    async fn runs(&self) -> Result<Vec<RunIndex>, StoreError> {
+        let rows: Vec<RunRow> =
+            sqlx::query_as("SELECT header, status, outcome, ended_ms FROM runs ORDER BY started_ms, run")
+                .fetch_all(&self.0.readers)
+                .await
+                .map_err(|error| failed(&error))?;
+        rows.into_iter().map(run_index).collect()
+    }
+
+    async fn lease(&self, run: &RunId, operator: &str, hosts: &[HostName], now_ms: u64) -> Result<Fence, StoreError> {
+        let inner = self.0.clone();
+        let (run, operator, hosts) = (run.clone(), operator.to_owned(), hosts.to_vec());
+        self.apart(async move {
+            let take = lease::Take { run: &run, operator: &operator, hosts: &hosts, now_ms };
+            inner.write(async |connection| lease::take(connection, &inner, &take).await).await
+        })
+        .await
+    }
+
+    async fn release(&self, run: &RunId, fence: Fence) -> Result<(), StoreError> {
+        let inner = self.0.clone();
+        let run = run.clone();
+        self.apart(async move { inner.write(async |connection| lease::release(connection, &run, fence).await).await })
+            .await
+    }
+
+    async fn holder(&self, run: &RunId) -> Result<Option<Holder>, StoreError> {
+        let mut reader = self.0.readers.acquire().await.map_err(|error| failed(&error))?;
+        lease::holder(&mut reader, &self.0, run).await
+    }
+}
