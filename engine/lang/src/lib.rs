@@ -1,22 +1,33 @@
 //! The runbook language: documents with positions, diagnostics, schemas, templates, expressions.
+//!
+//! Bytes go in through [`parse_runbook`], [`parse_action`] and [`inventory::parse_inventory`]; what comes out is typed and holds nothing
+//! that is wrong, or it is a list of [`Diagnostic`]s with all that is. Pure: the only file that is ever opened is
+//! opened by whoever implements [`inventory::Files`].
 
 pub mod action;
 pub mod codes;
 pub mod diagnostic;
 pub mod inventory;
+pub mod parameter;
 pub mod parse;
+mod read;
+pub mod render;
 pub mod runbook;
 pub mod selector;
+pub mod similar;
 pub mod source;
+mod yaml;
 
 pub use action::ActionFile;
 pub use codes::Code;
 pub use diagnostic::{Diagnostic, Parsed, Severity};
 pub use inventory::Inventory;
-pub use parse::{parse_action, parse_inventory, parse_runbook, resolve_parameters};
+pub use parameter::{ParameterValues, resolve_parameters};
+pub use parse::{parse_action, parse_runbook};
 pub use runbook::Runbook;
 pub use selector::Selector;
 pub use source::{Source, Span, Spanned, Text};
+pub use yaml::load;
 
 /// The largest file that is read: runbooks that people write are a hundredth of this.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
