@@ -199,6 +199,8 @@ async fn open_database(path: &Path, options: &SqliteConnectOptions) -> Result<Sq
     }
     if found < FORMAT {
         migrate(&mut connection, found).await.map_err(failed)?;
+        // The file itself says from now on whose it is, with or without its write-ahead log.
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.map_err(failed)?;
     }
     check_end(path, &mut connection).await?;
     Ok(connection)
