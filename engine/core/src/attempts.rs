@@ -97,15 +97,21 @@ impl Run {
     }
 
     /// A new controller knows nothing of what its predecessor had under way: each such attempt is asked after. Hosts that
-    /// wait for an operator get another try.
+    /// wait for an operator get another try when the run was suspended.
     fn accept_resume(&mut self, by: Person) {
         if matches!(self.status, Status::Ended(_)) {
             return;
         }
+        // After a crash the run goes on where it was; hosts that had stopped for an operator wait until it is suspended.
+        let reopen = matches!(self.status, Status::Suspended(_));
         self.emit(Event::RunResumed { by });
+        if !self.started {
+            self.emit(Event::RunStarted);
+            return;
+        }
         for host in 0..self.hosts.len() {
             if let Stage::Ended(outcome) = self.hosts[host].stage {
-                if !self.awaits_operator(host, outcome) {
+                if !reopen || !self.awaits_operator(host, outcome) {
                     continue;
                 }
                 self.emit(Event::HostReopened { host: self.layout.hosts[host].clone() });

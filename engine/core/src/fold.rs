@@ -68,9 +68,6 @@ impl Run {
             }),
             Event::AttemptStarted { attempt, .. } => self.on_cell(&attempt.cell(), |run, host, step| {
                 run.lead(host, step);
-                if matches!(run.layout.step(step).phase, Phase::Snapshot | Phase::Execute) {
-                    run.hosts[host].entered = true;
-                }
                 let cell = run.cell_mut(host, step);
                 cell.stage = CellStage::Attempting;
                 cell.attempts = attempt.attempt;
@@ -137,6 +134,7 @@ impl Run {
     fn fold_phase_started(&mut self, host: HostNo, phase: Phase, reason: Option<&str>, deadline_ms: Option<u64>) {
         self.set_stage(host, Stage::Phase(phase));
         let state = &mut self.hosts[host];
+        state.entered |= matches!(phase, Phase::Snapshot | Phase::Execute);
         if phase == Phase::Rollback {
             if state.verified {
                 // Its own steps were good: it goes back for its peers' sake, for a cancel, or on request.
@@ -209,7 +207,12 @@ impl Run {
         match (what.phase, &what.role) {
             // It stays listed among the snapshots that exist; the host's verdict is about its change.
             (_, Role::Release { .. }) => {}
-            (Phase::Rollback, _) if goes_on => {}
+            (Phase::Finally, _) => {
+                self.hosts[host].blemish.get_or_insert(sentence);
+            }
+            _ if goes_on => {
+                self.hosts[host].blemish.get_or_insert(sentence);
+            }
             (Phase::Rollback, _) => {
                 self.hosts[host].why_stuck.get_or_insert(sentence);
             }
@@ -241,6 +244,7 @@ impl Run {
             *cell = CellState { stage: CellStage::Waiting, earlier: cell.attempts, ..*cell };
         }
         state.why_stuck = None;
+        state.blemish = None;
         state.rollback = None;
         state.expired = false;
         state.deadline_ms = None;

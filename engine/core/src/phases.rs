@@ -79,9 +79,13 @@ impl Run {
         self.emit(Event::PhaseStarted { host, phase: Phase::Rollback, reason, deadline_ms });
     }
 
-    /// `finally` where it is due, else the end.
+    /// `finally` where it is due, else the end. It is due wherever `snapshot` or `execute` began, unless the host failed
+    /// before the first of their steps could: then there is nothing to clear up, and perhaps no host to do it on.
     pub(crate) fn finish(&mut self, host: HostNo) {
-        if self.hosts[host].entered && !self.layout.phase(Phase::Finally).is_empty() {
+        let state = &self.hosts[host];
+        let begun = |phase| self.layout.phase(phase).iter().any(|&step| state.cells[step].effect);
+        let untouched = state.failed_in.is_some() && !begun(Phase::Snapshot) && !begun(Phase::Execute);
+        if state.entered && !untouched && !self.layout.phase(Phase::Finally).is_empty() {
             self.start_phase(host, Phase::Finally);
         } else {
             self.end_host(host);

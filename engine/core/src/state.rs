@@ -115,11 +115,13 @@ pub(crate) struct HostState {
     pub(crate) why: Option<String>,
     /// The first thing that went wrong while taking it back.
     pub(crate) why_stuck: Option<String>,
+    /// The first failure that was gone past (`continue`, `finally`).
+    pub(crate) blemish: Option<String>,
     /// The phase that ended badly.
     pub(crate) failed_in: Option<Phase>,
     /// It ended badly because of a cancel.
     pub(crate) cancelled: bool,
-    /// Snapshot or execute began.
+    /// `snapshot` or `execute` began.
     pub(crate) entered: bool,
     /// How taking it back ended.
     pub(crate) rollback: Option<bool>,
@@ -145,6 +147,7 @@ impl HostState {
             reasons: BTreeMap::new(),
             why: None,
             why_stuck: None,
+            blemish: None,
             failed_in: None,
             cancelled: false,
             entered: false,

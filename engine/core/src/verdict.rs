@@ -16,8 +16,8 @@ impl Run {
             && outcome.worse(HostOutcome::Failed) == HostOutcome::Failed
             && outcome != HostOutcome::Failed
         {
-            let why = state.why.clone().unwrap_or_default();
-            let reason = if reason.is_empty() || reason == why { why } else { format!("{reason}; and {why}") };
+            let blemish = state.blemish.as_deref().unwrap_or("a step that was gone past failed");
+            let reason = if reason.is_empty() { blemish.to_owned() } else { format!("{reason}; and {blemish}") };
             return (HostOutcome::Failed, reason);
         }
         (outcome, reason)
