@@ -1,0 +1,646 @@
+//! The host's side of the protocol, as text for `sh`. Pure.
+//!
+//! Where attempts are claimed. Each account has one private folder, `~/.local/state/runbook` (or, for accounts without
+//! a home of their own, `/var/tmp/.runbook-UID`): it survives a reboot, and nobody else can write there. In it a folder
+//! per run; in that, per attempt, a claim file made by an exclusive create (the shell's `set -C`: `O_EXCL`, atomic, and
+//! one process less than `mkdir`), and beside it
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `KEY` | the claim: `v1 pid pgid start boot account`, or `void` when a probe made sure that it never begins |
+//! | `KEY.out`, `KEY.err` | the outputs, byte for byte |
+//! | `KEY.exit` | `running`, then overwritten in place: `exit N .` or `killed N .` (a full disk cannot prevent that) |
+//! | `KEY.f`, `KEY.stop` | somebody follows; somebody stops |
+//!
+//! A *keeper* is the shell that starts the step's own shell, waits for it, and writes down how it ended. It leads the
+//! process group of the attempt.
+
+use runbook_model::Sha256;
+use runbook_model::id::AttemptId;
+
+use super::frame::Marker;
+use super::{BOOT, push_assignment, push_word};
+use crate::transport::UploadTarget;
+
+/// Sets `b`, the account's folder for claims.
+const BASE: &str = r#"
+b=
+if [ -d "${HOME:-}" ] && [ -w "${HOME:-}" ] && [ "$HOME" != / ]; then b=$HOME/.local/state/runbook
+else b=/var/tmp/.runbook-$(id -u); fi
+"#;
+
+/// Makes the run's folder; a failure is told and ends the script.
+const RUN_FOLDER: &str = r#"
+if [ ! -d "$b/$r" ]; then
+  e=$( (umask 077; mkdir -p -- "$b/$r") 2>&1) || [ -d "$b/$r" ] || { fr "f $e"; exit 0; }
+fi
+if [ -h "$b" ] || [ ! -O "$b" ]; then fr "f $b belongs to somebody else"; exit 0; fi
+"#;
+
+/// `fr TEXT` says a frame on standard output; `fe TEXT` on standard error (kept as 4). The frame `s` on both says that
+/// what comes before it is not ours (a login shell's greeting).
+const FRAMES: &str = r#"
+printf '\036%s s\n' "$m"
+printf '\036%s s\n' "$m" >&2
+fr() { printf '\036%s %s\n' "$m" "$1"; }
+fe() { printf '\036%s %s\n' "$m" "$1" >&4; }
+"#;
+
+/// Sets `g` (our process group, 0 when we do not lead it), `st` (when we started) and `bt` (the boot).
+const SELF: &str = r#"
+g=0 st=- bt=-
+if [ -r /proc/self/stat ]; then
+  read -r q </proc/self/stat
+  set -- $q
+  st=${22}
+  [ "$5" = "$$" ] && g=$$
+else
+  q=$(ps -o pgid= -p "$$")
+  [ "${q:-0}" -eq "$$" ] && g=$$
+fi
+"#;
+
+/// Sets `nb`, the boot that the host is in now.
+const BOOT_ID: &str = r#"
+nb=-
+if [ -r /proc/sys/kernel/random/boot_id ]; then read -r nb </proc/sys/kernel/random/boot_id
+else q=$(sysctl -n kern.boottime 2>/dev/null) && [ -n "$q" ] && { q=${q#*sec = }; nb=${q%%,*}; }; fi
+"#;
+
+/// `al`: is the keeper `p`, started at `st`, alive? `gone`: is nothing left of group `g`? (Zombies count as gone, where
+/// `ps` tells.)
+const ALIVE: &str = r#"
+al() {
+  if [ -r /proc/self/stat ]; then
+    [ -r "/proc/$p/stat" ] || return 1
+    q=
+    { read -r q <"/proc/$p/stat"; } 2>/dev/null
+    set -- $q
+    [ "${22:-}" = "$st" ] && [ "$3" != Z ]
+  else
+    kill -s 0 "$p" 2>/dev/null
+  fi
+}
+zombies() {
+  ps -A -o pgid= -o stat= 2>/dev/null | {
+    y=1
+    while read -r q z; do
+      if [ "$q" = "$g" ]; then case $z in Z*) y=0 ;; *) exit 1 ;; esac; fi
+    done
+    exit "$y"
+  }
+}
+gone() {
+  [ "$g" -gt 1 ] || return 1
+  if q=$(LC_ALL=C kill -s 0 -- "-$g" 2>&1); then zombies; return; fi
+  case $q in *"o such process"*) return 0 ;; esac
+  return 1
+}
+"#;
+
+/// An attached run: says who it is (`w`), kills its group when standard input ends, and says how the program ended (`x`)
+/// on both outputs.
+const ATTACHED: &str = r#"
+trap : TERM HUP INT PIPE
+exec 3<&0 4>&2 2>/dev/null
+fe "w $g $st"
+d=
+if [ "$g" != 0 ]; then
+  ( exec >/dev/null 4>&-
+    IFS= read -r q <&3
+    trap : TERM
+    kill -s TERM -- "-$g"
+    sleep "$t"
+    kill -s KILL -- "-$g" ) &
+  d=$!
+fi
+"#;
+
+/// Starts the step's own shell with its lines (`S`) and standard input (`I`, when `i` is 1) as account `u`.
+const START_ATTACHED: &str = r#"
+if [ "$i" = 1 ]; then
+  if [ -n "$u" ]; then { printf '%s\n' "$S"; printf %b "$I"; } | sudo -n -H -u "$u" -- sh -c "$B" 2>&4 3<&- 4>&-
+  else { printf '%s\n' "$S"; printf %b "$I"; } | sh -c "$B" 2>&4 3<&- 4>&-; fi
+elif [ -n "$u" ]; then sudo -n -H -u "$u" -- sh -c "$B" 2>&4 3<&- 4>&- <<E
+$S
+E
+else sh -c "$B" 2>&4 3<&- 4>&- <<E
+$S
+E
+fi
+c=$?
+[ -n "$d" ] && kill -s KILL "$d"
+fr "x $c"
+fe "x $c"
+exit 0
+"#;
+
+/// A claimed run. The shell that the connection started only waits for the end of its standard input (so that giving up
+/// the channel frees it); its child, the keeper, claims, starts, waits, records.
+const CLAIMED: &str = r#"
+trap : TERM HUP INT PIPE
+exec 3<&0 4>&2 2>/dev/null
+( exec 3<&-
+trap : TERM HUP INT PIPE
+if [ -r /proc/self/stat ]; then
+  read -r q </proc/self/stat
+  set -- $q
+  p=$1 st=${22}
+else p=$(exec sh -c 'echo "$PPID"'); fi
+k=$b/$r/$K
+set -C
+c=0
+{ c=1; printf 'v1 %s %s %s %s %s\n' "$p" "$g" "$st" "$nb" "${u:--}" && c=2; } >"$k"
+set +C
+if [ "$c" = 0 ]; then
+  if [ -e "$k" ]; then fr t; exit 0; fi
+  e=$(touch -- "$k.x" 2>&1)
+  rm -f -- "$k.x"
+  fr "f ${e:-the claim cannot be written}"
+  exit 0
+fi
+if [ "$c" = 1 ] || ! printf '%-24s\n' running >"$k.exit" || ! printf '' >"$k.out" || ! printf '' >"$k.err"; then
+  rm -f -- "$k" "$k.exit" "$k.out" "$k.err"
+  fr 'f No space left on device (the claim could not be written)'
+  exit 0
+fi
+fe "w $g $st"
+if [ "$i" = 1 ]; then
+  if [ -n "$u" ]; then { printf '%s\n' "$S"; printf %b "$I"; } | sudo -n -H -u "$u" -- sh -c "$B" >>"$k.out" 2>>"$k.err" 4>&-
+  else { printf '%s\n' "$S"; printf %b "$I"; } | sh -c "$B" >>"$k.out" 2>>"$k.err" 4>&-; fi
+elif [ -n "$u" ]; then sudo -n -H -u "$u" -- sh -c "$B" >>"$k.out" 2>>"$k.err" 4>&- <<E
+$S
+E
+else sh -c "$B" >>"$k.out" 2>>"$k.err" 4>&- <<E
+$S
+E
+fi
+c=$?
+q="exit $c ."
+[ -e "$k.stop" ] && q="killed $c ."
+printf '%-24s\n' "$q" 1<>"$k.exit"
+[ -e "$k.f" ] && exit 0
+[ -s "$k.out" ] && cat "$k.out"
+[ -s "$k.err" ] && cat "$k.err" >&4
+fr "x $c"
+fe "x $c"
+exit 0
+) </dev/null &
+IFS= read -r q <&3
+exit 0
+"#;
+
+/// Reads a claim: `v` is empty without one.
+const READ_CLAIM: &str = r#"
+k=$b/$r/$K
+v= p=0 g=0 st=- bt=- u=
+[ -e "$k" ] && { read -r v p g st bt u <"$k" || [ -n "$v" ] || v=torn; }
+[ "$u" = - ] && u=
+ex() { e1= e2= e3=; [ -e "$k.exit" ] && read -r e1 e2 e3 <"$k.exit"; [ "$e3" = . ] || e1=running; }
+ex
+"#;
+
+/// Follows a claimed attempt from byte `o` of its standard output and `f` of its standard error.
+const FOLLOW: &str = r#"
+exec 4>&2 2>/dev/null
+case $v in
+'') fr n; fe n; exit 0 ;;
+void) fr v; fe v; exit 0 ;;
+v1) ;;
+*) fr 'l its claim was never completed'; fe l; exit 0 ;;
+esac
+if [ "$f" -gt 0 ]; then f=$((f + z)); elif [ -n "$u" ]; then fe "h $u"; fi
+if [ "$e1" = running ] && [ "$bt" = "$nb" ] && al; then
+  printf '' >"$k.f"
+  if tail --pid="$$" -c 0 /dev/null; then
+    tail -c "+$((o + 1))" -s 0.05 --pid="$p" -f "$k.out" &
+    tail -c "+$((f + 1))" -s 0.05 --pid="$p" -f "$k.err" >&4 &
+    wait
+  else
+    exec 5<"$k.out" 6<"$k.err"
+    dd bs=1 skip="$o" count=0 <&5
+    dd bs=1 skip="$f" count=0 <&6
+    while al; do
+      cat <&5
+      cat <&6 >&4
+      sleep 0.1 || sleep 1
+      ex
+      [ "$e1" = running ] || break
+    done
+    cat <&5
+    cat <&6 >&4
+  fi
+  ex
+else
+  tail -c "+$((o + 1))" "$k.out"
+  tail -c "+$((f + 1))" "$k.err" >&4
+fi
+so=$(($(wc -c <"$k.out") - o))
+se=$(($(wc -c <"$k.err") - f))
+case $e1 in
+exit) q="x $e2 $so $se" ;;
+killed) if gone; then q="k $e2 $so $se"; else q='u it was stopped, and processes of it are left'; fi ;;
+*) if [ "$bt" != "$nb" ]; then q='l the host was restarted while it ran'
+  elif [ ! -e "$k.exit" ]; then q='l it was claimed, and nothing says that it began'
+  elif gone; then q='l it is gone, and nothing on the host says how it ended'
+  else q='l its keeper is gone, and processes of it are left'; fi ;;
+esac
+fr "$q"
+fe "$q"
+exit 0
+"#;
+
+/// What is known of a claim. Without one, claims the id for good.
+const PROBE: &str = r#"
+exec 4>&2 2>/dev/null
+set -C
+c=0
+{ c=1; printf 'void\n' && c=2; } >"$b/$r/$K"
+set +C
+case $c in
+2) fr n; exit 0 ;;
+1) fr 'f No space left on device (the claim could not be written)'; exit 0 ;;
+esac
+"#;
+
+const PROBE_ANSWER: &str = r#"
+case $v in
+'') fr 'f the claim cannot be written or read' ;;
+void) fr n ;;
+v1)
+  if [ "$e1" = exit ]; then fr x
+  elif [ "$e1" = killed ]; then fr x
+  elif [ "$bt" != "$nb" ]; then fr 'l the host was restarted while it ran'
+  elif al; then fr r
+  elif [ ! -e "$k.exit" ]; then fr 'l it was claimed, and nothing says that it began'
+  elif gone; then fr 'l it is gone, and nothing on the host says how it ended'
+  else fr 'l its keeper is gone, and processes of it are left'; fi ;;
+*) fr 'l its claim was never completed' ;;
+esac
+exit 0
+"#;
+
+/// Ends a group: TERM, a grace of `t` tenths of a second, KILL, proof. Says `g` (nothing was left before any signal),
+/// `e` (a claimed attempt had ended by itself), `k` (gone), `a` (something is left) or `u` (not ours to kill).
+const STOP: &str = r#"
+exec 4>&2 2>/dev/null
+if [ -n "$K" ]; then
+  case $v in
+  '' | void) fr n; exit 0 ;;
+  esac
+  [ "$e1" = exit ] && { fr e; exit 0; }
+  if [ "$bt" != "$nb" ]; then fr 'l the host was restarted while it ran'; exit 0; fi
+fi
+if [ "$g" -le 1 ]; then fr 'u the host gave it no process group of its own, so it cannot be ended safely'; exit 0; fi
+if gone; then fr g; exit 0; fi
+if ! al; then fr 'u its keeper is gone, so its process group cannot be told from a stranger'; exit 0; fi
+[ -n "$K" ] && printf '' >"$k.stop"
+send() {
+  kill -s "$1" -- "-$g"
+  [ -n "$u" ] && sudo -n -H -u "$u" -- sh -c 'kill -s "$1" -- "-$2"' sh "$1" "$g" </dev/null >/dev/null
+}
+await() {
+  w=0
+  while ! gone; do
+    [ "$w" -ge "$1" ] && return 1
+    if sleep 0.05; then w=$((w + 1)); else sleep 1; w=$((w + 20)); fi
+  done
+}
+send TERM
+if ! await "$t"; then
+  send KILL
+  if ! await 100; then fr 'a processes of it are left after KILL'; exit 0; fi
+fi
+if [ -n "$K" ]; then
+  ex
+  [ "$e1" = running ] && printf '%-24s\n' 'killed 137 .' 1<>"$k.exit"
+fi
+fr k
+exit 0
+"#;
+
+/// Removes a claim and what is beside it.
+const CLEAR: &str = r#"
+k=$b/$r/$K
+if e=$(rm -f -- "$k.out" "$k.err" "$k.exit" "$k.f" "$k.stop" "$k" 2>&1); then fr x; else fr "f $e"; fi
+exit 0
+"#;
+
+/// What the host says of itself, one thing a line.
+const FACTS: &str = r#"
+uname -s
+uname -r
+uname -m
+printf 'boot %s\n' "$nb"
+if [ -r /etc/os-release ]; then
+  while IFS= read -r q || [ -n "$q" ]; do
+    case $q in ID=* | VERSION_ID=*) printf 'os %s\n' "$q" ;; esac
+  done </etc/os-release
+fi
+date '+now %s %N'
+fr x
+exit 0
+"#;
+
+/// Where and what an attempt's claim is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimKey {
+    /// The run's folder.
+    pub run: String,
+    /// The claim's file name.
+    pub key: String,
+}
+
+impl ClaimKey {
+    /// The one of an attempt: readable, safe as a file name, at most 120 bytes.
+    pub fn of(attempt: &AttemptId) -> Self {
+        let key = format!("{}@{}.{}", safe(attempt.step.as_str()), safe(attempt.host.as_str()), attempt.attempt);
+        Self { run: shortened(safe(attempt.run.as_str())), key: shortened(key) }
+    }
+}
+
+/// `text` with every character that is special somewhere replaced by `%` and its code; different texts stay different.
+fn safe(text: &str) -> String {
+    let mut name = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || (byte == b'.' && !name.is_empty()) {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    name
+}
+
+fn shortened(name: String) -> String {
+    if name.len() <= 120 {
+        return name;
+    }
+    let digest = Sha256::of(name.as_bytes()).to_string();
+    let hex: String = digest.chars().rev().take(32).collect();
+    format!("{}%{hex}", &name[..80])
+}
+
+/// A script: assignments, then texts, as one line for [`BOOT`].
+#[derive(Debug, Default)]
+pub struct Script {
+    line: Vec<u8>,
+    body: String,
+}
+
+impl Script {
+    /// An empty one whose frames have this marker.
+    pub fn new(marker: &Marker) -> Self {
+        Self::default().with("m", marker.as_str().as_bytes()).then(FRAMES)
+    }
+
+    /// Sets a variable.
+    pub fn with(mut self, name: &str, value: &[u8]) -> Self {
+        push_assignment(&mut self.line, name, value);
+        self
+    }
+
+    pub(super) fn then(mut self, text: &str) -> Self {
+        self.body.push_str(text);
+        self
+    }
+
+    fn claim(self, claim: &ClaimKey) -> Self {
+        self.with("r", claim.run.as_bytes()).with("K", claim.key.as_bytes()).then(BASE)
+    }
+
+    /// The line, with its end.
+    pub fn line(self) -> Vec<u8> {
+        let mut line = self.line;
+        line.extend_from_slice(b"eval ");
+        push_word(&mut line, self.body.as_bytes());
+        line.push(b'\n');
+        line
+    }
+}
+
+/// What a keeper needs to start the step's own shell.
+pub struct Start<'a> {
+    /// The lines for that shell.
+    pub lines: &'a [u8],
+    /// Its standard input, escaped for `printf %b`.
+    pub stdin: Option<&'a [u8]>,
+    /// The account to become.
+    pub account: Option<&'a str>,
+}
+
+fn start(script: Script, start: &Start<'_>) -> Script {
+    let lines = start.lines.strip_suffix(b"\n").unwrap_or(start.lines);
+    let script = script
+        .with("B", BOOT.as_bytes())
+        .with("u", start.account.unwrap_or_default().as_bytes())
+        .with("i", if start.stdin.is_some() { b"1" } else { b"0" })
+        .with("S", lines);
+    match start.stdin {
+        Some(stdin) => script.with("I", stdin),
+        None => script,
+    }
+}
+
+/// An attached run; when standard input ends, its group gets TERM and `grace_s` later KILL.
+pub fn attached(marker: &Marker, how: &Start<'_>, grace_s: u64) -> Vec<u8> {
+    let script = Script::new(marker).with("t", grace_s.to_string().as_bytes());
+    start(script, how).then(SELF).then(ATTACHED).then(START_ATTACHED).line()
+}
+
+/// A claimed run.
+pub fn claimed(marker: &Marker, claim: &ClaimKey, how: &Start<'_>) -> Vec<u8> {
+    let script = start(Script::new(marker), how).claim(claim);
+    script.then(RUN_FOLDER).then(SELF).then(BOOT_ID).then(CLAIMED).line()
+}
+
+/// Follows a claimed attempt from these bytes of its outputs on.
+pub fn follow(marker: &Marker, claim: &ClaimKey, stdout: u64, stderr: u64) -> Vec<u8> {
+    // The frame `b` or `c` that a step's shell may have printed is in the file, and was not counted as output.
+    let announced = marker.frame_bytes("b");
+    Script::new(marker)
+        .with("o", stdout.to_string().as_bytes())
+        .with("f", stderr.to_string().as_bytes())
+        .with("z", announced.to_string().as_bytes())
+        .claim(claim)
+        .then(BOOT_ID)
+        .then(ALIVE)
+        .then(READ_CLAIM)
+        .then(ANNOUNCED)
+        .then(FOLLOW)
+        .line()
+}
+
+/// Sets `z` to 0 unless the stored standard error holds a frame.
+const ANNOUNCED: &str = r#"
+[ "$f" -gt 0 ] && { LC_ALL=C grep -q -a -F "$m b" "$k.err" 2>/dev/null || z=0; }
+"#;
+
+/// Asks for what the host knows of an attempt.
+pub fn probe(marker: &Marker, claim: &ClaimKey) -> Vec<u8> {
+    let script = Script::new(marker).claim(claim).then(RUN_FOLDER).then(PROBE);
+    script.then(BOOT_ID).then(ALIVE).then(READ_CLAIM).then(PROBE_ANSWER).line()
+}
+
+/// Ends a claimed attempt.
+pub fn stop_claimed(marker: &Marker, claim: &ClaimKey, grace_ms: u64) -> Vec<u8> {
+    let script = Script::new(marker).with("t", twentieths(grace_ms).as_bytes()).claim(claim);
+    script.then(BOOT_ID).then(ALIVE).then(READ_CLAIM).then(STOP).line()
+}
+
+/// Ends an attached run that said `w group start`.
+pub fn stop_attached(marker: &Marker, group: &str, start: &str, account: Option<&str>, grace_ms: u64) -> Vec<u8> {
+    Script::new(marker)
+        .with("t", twentieths(grace_ms).as_bytes())
+        .with("K", b"")
+        .with("g", group.as_bytes())
+        .with("p", group.as_bytes())
+        .with("st", start.as_bytes())
+        .with("u", account.unwrap_or_default().as_bytes())
+        .then(ALIVE)
+        .then(STOP)
+        .line()
+}
+
+/// Removes a claim.
+pub fn clear(marker: &Marker, claim: &ClaimKey) -> Vec<u8> {
+    Script::new(marker).claim(claim).then(CLEAR).line()
+}
+
+/// Removes the folder of a run when it is empty.
+pub fn leave(marker: &Marker, run: &str) -> Vec<u8> {
+    let claim = ClaimKey { run: run.to_owned(), key: String::new() };
+    Script::new(marker).claim(&claim).then("rmdir -- \"$b/$r\" 2>/dev/null\nfr x\nexit 0\n").line()
+}
+
+/// Asks whether anybody is there.
+pub fn check(marker: &Marker) -> Vec<u8> {
+    Script::new(marker).then("fr x\nexit 0\n").line()
+}
+
+/// Puts what follows on standard input into a file beside `to`, checks it, renames it over `to`.
+pub(super) fn upload(marker: &Marker, target: &UploadTarget) -> Vec<u8> {
+    let (folder, name) = match target.to.rsplit_once('/') {
+        Some(("", name)) => ("/", name),
+        Some((folder, name)) => (folder, name),
+        None => (".", target.to.as_str()),
+    };
+    let short: String = name.chars().take(40).collect();
+    let temporary = format!("{}/.{short}.{}", folder.trim_end_matches('/'), marker.as_str());
+    let digest = target.sha256.to_string();
+    Script::new(marker)
+        .with("T", target.to.as_bytes())
+        .with("D", folder.as_bytes())
+        .with("P", temporary.as_bytes())
+        .with("H", digest.rsplit(':').next().unwrap_or_default().as_bytes())
+        .with("mo", format!("{:04o}", target.mode).as_bytes())
+        .with("ow", target.owner.as_deref().unwrap_or_default().as_bytes())
+        .with("gr", target.group.as_deref().unwrap_or_default().as_bytes())
+        .then(DIGEST)
+        .then(UPLOAD)
+        .line()
+}
+
+/// Prints a file, its length and digest before it.
+pub(super) fn download(marker: &Marker, from: &str, bytes_max: u64) -> Vec<u8> {
+    let script = Script::new(marker).with("T", from.as_bytes()).with("x", bytes_max.to_string().as_bytes());
+    script.then(DIGEST).then(DOWNLOAD).line()
+}
+
+/// Goes on as another account: the next line is for the shell that `sudo` starts.
+pub(super) fn become_account(account: &str) -> Vec<u8> {
+    let script = Script::default().with("u", account.as_bytes()).with("B", BOOT.as_bytes());
+    script.then("exec sudo -n -H -u \"$u\" -- sh -c \"$B\"").line()
+}
+
+/// `sum FILE` sets `h`, its SHA-256 in hexadecimal digits, or fails.
+const DIGEST: &str = r#"
+sum() {
+  if command -v sha256sum >/dev/null 2>&1; then h=$(sha256sum <"$1")
+  elif command -v shasum >/dev/null 2>&1; then h=$(shasum -a 256 <"$1")
+  elif command -v openssl >/dev/null 2>&1; then h=$(openssl dgst -sha256 -r <"$1")
+  elif command -v sha256 >/dev/null 2>&1; then h=$(sha256 -q <"$1")
+  else h=; return 1; fi
+  h=${h%% *}
+}
+"#;
+
+const UPLOAD: &str = r#"
+exec 2>/dev/null
+no() { rm -f -- "$P"; fr "f $1"; exit 0; }
+[ -d "$T" ] && { fr 'f it is a folder there'; exit 0; }
+if [ ! -d "$D" ]; then e=$(mkdir -p -- "$D" 2>&1) || { fr "f $e"; exit 0; }; fi
+e=$( { umask 077; cat >"$P"; } 2>&1) || no "$e"
+sum "$P" || no 'the host has none of sha256sum, shasum and openssl'
+[ "$h" = "$H" ] || no "what arrived has the digest $h, not $H"
+if [ -n "$ow" ]; then e=$(chown -- "$ow${gr:+:$gr}" "$P" 2>&1) || no "$e"
+elif [ -n "$gr" ]; then e=$(chgrp -- "$gr" "$P" 2>&1) || no "$e"; fi
+e=$(chmod "$mo" "$P" 2>&1) || no "$e"
+e=$(mv -f -- "$P" "$T" 2>&1) || no "$e"
+fr x
+exit 0
+"#;
+
+const DOWNLOAD: &str = r#"
+exec 4>&2 2>/dev/null
+[ -d "$T" ] && { fr 'f it is a folder'; exit 0; }
+[ -e "$T" ] || { fr 'f there is no such file'; exit 0; }
+[ -r "$T" ] || { fr 'f it may not be read'; exit 0; }
+q=$(($(wc -c <"$T")))
+[ "$q" -le "$x" ] || { fr "f it has $q bytes, and at most $x are allowed"; exit 0; }
+sum "$T" || { fr 'f the host has none of sha256sum, shasum and openssl'; exit 0; }
+fr "d $q $h"
+head -c "$q" "$T" || { fr 'f it could not be read to its end'; exit 0; }
+fr x
+exit 0
+"#;
+
+/// Asks what the host is.
+pub fn facts(marker: &Marker) -> Vec<u8> {
+    Script::new(marker).then(BOOT_ID).then(FACTS).line()
+}
+
+fn twentieths(ms: u64) -> String {
+    ms.div_ceil(50).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(host: &str) -> AttemptId {
+        AttemptId { run: "0199".into(), host: host.into(), step: "data.restore".into(), attempt: 2 }
+    }
+
+    #[test]
+    fn claims_are_readable_and_never_leave_their_folder() {
+        assert_eq!(ClaimKey::of(&attempt("fs01")).key, "data.restore@fs01.2");
+        let odd = ClaimKey::of(&attempt("../../etc/passwd $(x)"));
+        assert!(!odd.key.contains('/') && !odd.key.contains(' ') && !odd.key.contains('$'), "{odd:?}");
+        assert_ne!(ClaimKey::of(&attempt("a/b")).key, ClaimKey::of(&attempt("a%2fb")).key);
+        let long = "x".repeat(300);
+        assert!(ClaimKey::of(&attempt(&long)).key.len() <= 120);
+        assert_ne!(ClaimKey::of(&attempt(&long)), ClaimKey::of(&attempt(&format!("{long}y"))));
+    }
+
+    #[test]
+    fn every_script_is_one_line() {
+        let marker = Marker::fresh();
+        let claim = ClaimKey::of(&attempt("h"));
+        let how = Start { lines: b"echo 'a\nb'\n", stdin: Some(b"x\n"), account: Some("o'brien") };
+        for line in [
+            attached(&marker, &how, 5),
+            claimed(&marker, &claim, &how),
+            follow(&marker, &claim, 1, 2),
+            probe(&marker, &claim),
+            stop_claimed(&marker, &claim, 10),
+            stop_attached(&marker, "12", "34", None, 10),
+            clear(&marker, &claim),
+            leave(&marker, "r"),
+            facts(&marker),
+        ] {
+            assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
+            assert!(line.ends_with(b"\n") && !line.contains(&0));
+        }
+    }
+}
