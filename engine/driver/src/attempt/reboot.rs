@@ -1,0 +1,117 @@
+//! Reboots. Done when the boot id has changed and the host answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runbook_model::host::Os;
+use runbook_model::outcome::ObstacleKind;
+use runbook_model::shell::ShellKind;
+use runbook_ports::transport::{Completion, Invocation, Program};
+
+use super::program::{kept, within};
+use super::{Done, GRACE, Job, cancelled, local, time_left};
+use crate::output::Captured;
+use crate::world::{Raw, World};
+
+/// Each way is tried; the pause lets the attempt's end be written down before the host goes away.
+const POSIX: &str = "(sleep 1; systemctl reboot || shutdown -r now || reboot) </dev/null >/dev/null 2>&1 &\n\
+    command -v systemctl >/dev/null 2>&1 || command -v shutdown >/dev/null 2>&1 || command -v reboot >/dev/null 2>&1";
+
+/// The pause between two tries to reach the host.
+const PAUSE_MS: u64 = 2_000;
+
+/// One opening of a session takes at most so long while the host is away.
+const OPEN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Reboots the host and waits for it.
+pub(super) async fn start(world: &Arc<World>, job: &Job, timeout_ms: u64, settle_ms: u64) -> Done {
+    let lease = match world.sessions.get(&job.host).await {
+        Ok(lease) => lease,
+        Err(obstacle) => return Done::silent(Raw::NotStarted(obstacle)),
+    };
+    let before = match lease.facts().await {
+        Ok(facts) if !facts.boot_id.is_empty() => facts.boot_id,
+        Ok(_) => {
+            let message = "the host does not tell its boot id, so nobody could say whether it has rebooted";
+            return Done::silent(Raw::NotStarted(local(message)));
+        }
+        Err(obstacle) => return Done::silent(Raw::NotStarted(obstacle)),
+    };
+    if job.stop.asked() {
+        return Done::silent(Raw::NotStarted(cancelled()));
+    }
+    let (shell, text) = match job.host.os {
+        Os::Windows => (ShellKind::Powershell, "shutdown.exe /r /t 2"),
+        Os::Posix(_) => (ShellKind::Sh, POSIX),
+    };
+    let invocation = Invocation {
+        program: Program::Shell { shell, text: text.into(), strict: false },
+        account: job.rendered.account.clone(),
+        cwd: None,
+        env: Vec::new(),
+        stdin: None,
+    };
+    let mut capture = world.capture(&job.step, &job.attempt);
+    let run = lease.run(Some(&job.attempt), &invocation, &mut capture, job.stop.token(), GRACE);
+    let completion = within(time_left(world, job, timeout_ms), &job.stop, run).await;
+    match completion {
+        Completion::NotStarted(obstacle) => {
+            if matches!(obstacle.kind, ObstacleKind::Session | ObstacleKind::Unreachable) {
+                world.sessions.lost(lease).await;
+            }
+            Done::silent(Raw::NotStarted(obstacle))
+        }
+        Completion::Exited(exit) if exit != runbook_model::outcome::Exit::Code(0) => {
+            Done::of(Raw::Exited(exit), kept(world, capture).await)
+        }
+        Completion::Killed => Done::of(Raw::Killed(job.stop.by()), kept(world, capture).await),
+        Completion::Exited(_) | Completion::Lost(_) | Completion::Unknown(_) => {
+            world.sessions.lost(lease).await;
+            back(world, job, &before, job.started_ms + timeout_ms, settle_ms).await
+        }
+    }
+}
+
+/// After the controller's death: whether the host has rebooted meanwhile.
+pub(super) async fn probe(world: &Arc<World>, job: &Job, deadline_ms: u64, settle_ms: u64) -> Done {
+    match &job.boot_id {
+        Some(before) if !before.is_empty() => back(world, job, before, deadline_ms, settle_ms).await,
+        _ => Done::silent(Raw::Unknown("the boot id before the reboot is not on record".into())),
+    }
+}
+
+async fn back(world: &Arc<World>, job: &Job, before: &str, deadline_ms: u64, settle_ms: u64) -> Done {
+    let mut last = String::from("it did not answer");
+    loop {
+        match world.sessions.get_within(&job.host, OPEN_LIMIT).await {
+            Err(obstacle) => last = obstacle.message,
+            Ok(lease) => match tokio::time::timeout(OPEN_LIMIT, lease.facts()).await {
+                Ok(Ok(facts)) if !facts.boot_id.is_empty() && facts.boot_id != before => {
+                    drop(lease);
+                    let text = format!("boot id before: {before}\nboot id after: {}\n", facts.boot_id);
+                    // When it is to end before that, the rest of the pause matters to nobody any more.
+                    job.stop.wait(settle_ms).await;
+                    return Done::said(Raw::Judged(Vec::new()), text);
+                }
+                Ok(Ok(_)) => {
+                    "it still has the boot id that it had before".clone_into(&mut last);
+                    drop(lease);
+                }
+                Ok(Err(obstacle)) => {
+                    last = obstacle.message;
+                    world.sessions.lost(lease).await;
+                }
+                Err(_) => {
+                    "it did not answer".clone_into(&mut last);
+                    world.sessions.lost(lease).await;
+                }
+            },
+        }
+        let now = world.clock.now_ms();
+        if now >= deadline_ms || job.stop.asked() {
+            let reason = format!("the host was told to reboot and has not come back as rebooted in time: {last}");
+            return Done::of(Raw::Unknown(reason), Captured::nothing());
+        }
+        job.stop.wait(PAUSE_MS.min(deadline_ms - now)).await;
+    }
+}

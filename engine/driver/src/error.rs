@@ -1,0 +1,173 @@
+//! What can go wrong with a run as a whole. What goes wrong on a host is an outcome, not an error.
+
+use runbook_model::{HostName, RunId, Sha256, StepId};
+use runbook_ports::store::{Holder, StoreError};
+
+/// Why a run did not begin, or stopped without an outcome. Each has a page in `docs/errors`.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// Something could not be recorded. Nothing more was started; what runs on hosts under its own id goes on there.
+    #[error("the record could not be written, so nothing more was done on any host: {cause}")]
+    Evidence {
+        /// What failed.
+        cause: String,
+        /// The run, once it was open.
+        run: Option<RunId>,
+    },
+    /// Another process controls the run now. Nothing more was started.
+    #[error("another process has taken run {0} over; this one has stopped and started nothing more")]
+    TakenOver(RunId),
+    /// A host, or the run, is held by another run. Nothing was touched.
+    #[error("{what} is held by run {} of {}, process {}{}", .by.run, .by.operator, .by.pid, if .by.alive { "" } else { " (which is dead)" })]
+    Held {
+        /// `host NAME` or `run ID`.
+        what: String,
+        /// By whom.
+        by: Box<Holder>,
+    },
+    /// A file that the plan sends is not what it was. Nothing was touched.
+    #[error("{path} is not the file that the plan names: it should have digest {expected}, and has {found}")]
+    FileChanged {
+        /// Where.
+        path: String,
+        /// The plan's.
+        expected: Sha256,
+        /// The file's.
+        found: Sha256,
+    },
+    /// A file that the plan sends cannot be read. Nothing was touched.
+    #[error("{path}, which the plan sends to hosts, cannot be read: {cause}")]
+    FileMissing {
+        /// Where.
+        path: String,
+        /// Why.
+        cause: String,
+    },
+    /// There is no such run.
+    #[error("there is no run {0}")]
+    UnknownRun(RunId),
+    /// It has ended and cannot be resumed.
+    #[error("run {run} has ended ({outcome}); there is nothing to resume")]
+    Ended {
+        /// The run.
+        run: RunId,
+        /// How.
+        outcome: &'static str,
+    },
+    /// It still runs, or waits to be resumed.
+    #[error("run {0} has not ended: resume it first")]
+    NotEnded(RunId),
+    /// That cell has no unknown outcome.
+    #[error("step {step} on {host} in run {run} has no outcome that waits to be settled")]
+    NothingToResolve {
+        /// The run.
+        run: RunId,
+        /// The host.
+        host: HostName,
+        /// The step.
+        step: StepId,
+    },
+    /// A record, a plan or a blob does not read.
+    #[error("{what} cannot be read: {cause}")]
+    Unreadable {
+        /// What.
+        what: String,
+        /// Why.
+        cause: String,
+    },
+    /// A host's transport is not known. Nothing was touched.
+    #[error("host {host} is reached by transport `{transport}`, which this program does not have")]
+    UnknownTransport {
+        /// The host.
+        host: HostName,
+        /// Its transport.
+        transport: String,
+    },
+    /// The run is in a form that cannot go on, and not for want of an operator.
+    #[error("run {run} stands still although it has not ended: this is a defect of the program ({state})")]
+    StandsStill {
+        /// The run.
+        run: RunId,
+        /// What is known of it.
+        state: String,
+    },
+    /// A snapshot that was to be released could not be.
+    #[error("{} of the snapshots could not be released: {}", .failed.len(), .failed.join("; "))]
+    NotReleased {
+        /// Each with its reason.
+        failed: Vec<String>,
+    },
+}
+
+impl DriverError {
+    /// Its code and page.
+    pub fn code(&self) -> &'static str {
+        match self {
+            DriverError::Evidence { .. } => "RB0300",
+            DriverError::TakenOver(_) => "RB0301",
+            DriverError::Held { .. } => "RB0302",
+            DriverError::FileChanged { .. } => "RB0303",
+            DriverError::FileMissing { .. } => "RB0304",
+            DriverError::UnknownRun(_) => "RB0305",
+            DriverError::Ended { .. } => "RB0306",
+            DriverError::NotEnded(_) => "RB0307",
+            DriverError::NothingToResolve { .. } => "RB0308",
+            DriverError::Unreadable { .. } => "RB0309",
+            DriverError::UnknownTransport { .. } => "RB0310",
+            DriverError::StandsStill { .. } => "RB0311",
+            DriverError::NotReleased { .. } => "RB0312",
+        }
+    }
+
+    /// The program's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            DriverError::Evidence { .. } | DriverError::TakenOver(_) => 9,
+            DriverError::Held { .. } => 3,
+            DriverError::FileChanged { .. }
+            | DriverError::FileMissing { .. }
+            | DriverError::UnknownRun(_)
+            | DriverError::Ended { .. }
+            | DriverError::NotEnded(_)
+            | DriverError::NothingToResolve { .. }
+            | DriverError::UnknownTransport { .. } => 2,
+            DriverError::Unreadable { .. } | DriverError::StandsStill { .. } => 1,
+            DriverError::NotReleased { .. } => 4,
+        }
+    }
+
+    /// What to do next, in one sentence.
+    pub fn next_step(&self) -> String {
+        match self {
+            DriverError::Evidence { run: Some(run), .. } => {
+                format!("mend the store (disk full? see `runbook doctor`), then `runbook resume {run}`")
+            }
+            DriverError::Evidence { run: None, .. } => "mend the store (disk full? see `runbook doctor`)".into(),
+            DriverError::TakenOver(run) => format!("see `runbook show {run}`"),
+            DriverError::Held { by, .. } => format!("wait for it (--wait), or see `runbook show {}`", by.run),
+            DriverError::FileChanged { .. } => "plan again, so that what is approved is what is sent".into(),
+            DriverError::FileMissing { .. } => "put the file back, or plan again".into(),
+            DriverError::UnknownRun(_) => "`runbook runs` lists the runs of this project".into(),
+            DriverError::Ended { run, .. } => {
+                format!("see `runbook show {run}`; `runbook rollback {run}` takes it back")
+            }
+            DriverError::NotEnded(run) => format!("`runbook resume {run}`"),
+            DriverError::NothingToResolve { run, .. } => format!("`runbook show {run}` lists the outcomes"),
+            DriverError::Unreadable { .. } => "`runbook evidence verify` says whether the record was changed".into(),
+            DriverError::UnknownTransport { .. } => "correct `transport` in the inventory".into(),
+            DriverError::StandsStill { run, .. } => {
+                format!("keep the project's state folder and report it; `runbook resume {run}` may go on")
+            }
+            DriverError::NotReleased { .. } => "see why in the record, mend it, and release them again".into(),
+        }
+    }
+
+    /// For a store's error while a run is being worked on.
+    pub(crate) fn from_store(error: StoreError, run: Option<&RunId>) -> Self {
+        match (error, run) {
+            (StoreError::FenceLost, Some(run)) => DriverError::TakenOver(run.clone()),
+            (StoreError::Held { what, by }, _) => DriverError::Held { what, by: Box::new(by) },
+            (error, run) => DriverError::Evidence { cause: error.to_string(), run: run.cloned() },
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Events become records: sealed, signed from time to time, appended under the run's fence.
+
+use std::sync::Arc;
+
+use runbook_ledger::{Checkpoint, Sealer, VerifierKey};
+use runbook_model::event::RunHeader;
+use runbook_model::record::Record;
+use runbook_model::{Event, RunId, RunOutcome, Sha256};
+use runbook_ports::store::{self, Append, Fence, RunIndex, RunStatus, StoreError};
+use runbook_ports::{Clock, Signer, Store};
+
+use crate::DriverError;
+
+/// While a run works, its ledger's head is signed at least so often.
+pub(crate) const CHECKPOINT_MS: u64 = 2_000;
+
+/// Another process that appends at the same time moves the head; it cannot do so for ever.
+const TRIES_MAX: u32 = 10_000;
+
+/// The end of the ledger as one run's controller sees it.
+pub(crate) struct Journal {
+    store: Arc<dyn Store>,
+    signer: Arc<dyn Signer>,
+    clock: Arc<dyn Clock>,
+    key: VerifierKey,
+    run: RunId,
+    fence: Fence,
+    run_seq: u64,
+    sealer: Sealer,
+    last: Option<Checkpoint>,
+    signed_mono_ms: Option<u64>,
+}
+
+/// An event and when it was decided.
+pub(crate) struct Stamped {
+    pub(crate) now_ms: u64,
+    pub(crate) mono_ms: u64,
+    pub(crate) event: Event,
+}
+
+/// What goes into the store at once.
+#[derive(Default)]
+pub(crate) struct Group {
+    pub(crate) events: Vec<Stamped>,
+    pub(crate) blobs: Vec<(Sha256, Vec<u8>)>,
+    pub(crate) index: Option<RunIndex>,
+    /// Sign the head whatever the time.
+    pub(crate) sign: bool,
+}
+
+impl Journal {
+    /// Goes on from the ledger's end.
+    ///
+    /// # Errors
+    /// When the end does not read or was not signed with this key.
+    pub(crate) async fn open(
+        store: Arc<dyn Store>,
+        signer: Arc<dyn Signer>,
+        clock: Arc<dyn Clock>,
+        origin: &str,
+        run: RunId,
+        fence: Fence,
+        run_seq: u64,
+    ) -> Result<Self, DriverError> {
+        let fault = |cause: String| DriverError::Evidence { cause, run: Some(run.clone()) };
+        let key = VerifierKey::new(origin, &signer.public_key()).map_err(|error| fault(error.to_string()))?;
+        let head = store.head().await.map_err(|error| DriverError::from_store(error, Some(&run)))?;
+        let sealer = Sealer::new(&head).map_err(|error| fault(error.to_string()))?;
+        let checkpoints = store.checkpoints().await.map_err(|error| DriverError::from_store(error, Some(&run)))?;
+        let last =
+            checkpoints.last().map(|last| Checkpoint::verify(&last.note, &key)).transpose().map_err(|error| {
+                fault(format!("the last signed head of the ledger is not by this project's key: {error}"))
+            })?;
+        Ok(Self { store, signer, clock, key, run, fence, run_seq, sealer, last, signed_mono_ms: None })
+    }
+
+    /// Whether the head must be signed again soon.
+    pub(crate) fn sign_due_in_ms(&self) -> Option<u64> {
+        if self.last.as_ref().is_some_and(|last| last.size == self.sealer.size()) {
+            return None;
+        }
+        let since = self.signed_mono_ms.map_or(CHECKPOINT_MS, |then| self.clock.mono_ms().saturating_sub(then));
+        Some(CHECKPOINT_MS.saturating_sub(since))
+    }
+
+    /// Appends all or nothing; durable when it returns. The records are returned in order.
+    pub(crate) async fn append(&mut self, mut group: Group) -> Result<Vec<Record>, DriverError> {
+        for _ in 0..TRIES_MAX {
+            let mut sealer = self.sealer.clone();
+            let mut records = Vec::with_capacity(group.events.len());
+            for (run_seq, stamped) in (self.run_seq..).zip(&group.events) {
+                let sealed = sealer
+                    .seal(stamped.now_ms, stamped.mono_ms, &self.run, run_seq, &stamped.event)
+                    .map_err(|error| self.fault(error.to_string()))?;
+                records.push(sealed);
+            }
+            let mono_ms = self.clock.mono_ms();
+            let due = self.signed_mono_ms.is_none_or(|then| mono_ms.saturating_sub(then) >= CHECKPOINT_MS);
+            let checkpoint = if group.sign || due { Some(self.checkpoint(&sealer)?) } else { None };
+            let parsed = records
+                .iter()
+                .map(|sealed| runbook_ledger::record::parse(&sealed.bytes))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| self.fault(error.to_string()))?;
+            let append = Append {
+                expected_size: self.sealer.size(),
+                fence: Some((self.run.clone(), self.fence)),
+                records,
+                head: sealer.head(),
+                checkpoint: checkpoint
+                    .as_ref()
+                    .map(|(head, note)| store::Checkpoint { size: head.size, note: note.clone() }),
+                blobs: std::mem::take(&mut group.blobs),
+                index: group.index.clone(),
+            };
+            let blobs = append.blobs.clone();
+            match self.store.append(append).await {
+                Ok(()) => {
+                    self.run_seq += group.events.len() as u64;
+                    self.sealer = sealer;
+                    if let Some((head, _)) = checkpoint {
+                        self.last = Some(head);
+                        self.signed_mono_ms = Some(mono_ms);
+                    }
+                    return Ok(parsed);
+                }
+                Err(StoreError::HeadMoved(head)) => {
+                    self.sealer = Sealer::new(&head).map_err(|error| self.fault(error.to_string()))?;
+                    group.blobs = blobs;
+                }
+                Err(error) => return Err(DriverError::from_store(error, Some(&self.run))),
+            }
+        }
+        Err(self.fault("other processes append all the time".into()))
+    }
+
+    fn checkpoint(&self, sealer: &Sealer) -> Result<(Checkpoint, String), DriverError> {
+        let head = Checkpoint { origin: self.key.name().to_owned(), size: sealer.size(), root: sealer.root() };
+        let note = head
+            .sign(self.last.as_ref(), &self.key, |bytes| self.signer.sign(bytes))
+            .map_err(|error| self.fault(format!("the ledger's head could not be signed: {error}")))?;
+        Ok((head, note))
+    }
+
+    fn fault(&self, cause: String) -> DriverError {
+        DriverError::Evidence { cause, run: Some(self.run.clone()) }
+    }
+
+    /// Gives up the run's lease.
+    pub(crate) async fn release(&self) {
+        if let Err(error) = self.store.release(&self.run, self.fence).await {
+            tracing::debug!(run = %self.run, %error, "the lease was not given up");
+        }
+    }
+}
+
+/// The run's line in the list of runs.
+pub(crate) fn index(
+    header: &RunHeader,
+    status: RunStatus,
+    outcome: Option<RunOutcome>,
+    ended_ms: Option<u64>,
+) -> RunIndex {
+    RunIndex { header: header.clone(), status, outcome, ended_ms }
+}
+
+/// A record's time in Unix milliseconds.
+pub(crate) fn unix_ms(time: &str) -> Option<u64> {
+    let time: jiff::Timestamp = time.parse().ok()?;
+    u64::try_from(time.as_millisecond()).ok()
+}

@@ -1,0 +1,199 @@
+//! The sink of one attempt.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use runbook_model::digest::{Hasher, Sha256};
+use runbook_model::id::Cell;
+use runbook_model::outcome::OutputRef;
+use runbook_ports::store::StoreError;
+use runbook_ports::transport::{Offsets, OutputSink, Stream};
+use runbook_ports::{BlobStore, Observer};
+
+use super::keep::Keep;
+use super::mask::{Mask, Masker};
+
+/// The longest last line that is taken for a snapshot's reference. A longer one is not cut, it is none: half a reference
+/// would be a wrong one.
+const LAST_LINE_BYTES_MAX: usize = 4 << 10;
+
+/// Where a live view's copy goes.
+#[derive(Clone)]
+pub struct Tail {
+    /// Who looks.
+    pub observer: Arc<dyn Observer>,
+    /// Whose output it is.
+    pub cell: Cell,
+}
+
+/// The sink of one attempt: masks, hashes, counts, keeps.
+pub struct Capture {
+    streams: [One; 2],
+    tail: Option<Tail>,
+    offsets: Offsets,
+    failed: Option<StoreError>,
+    on_failure: Box<dyn Fn() + Send + Sync>,
+}
+
+struct One {
+    masker: Masker,
+    hasher: Hasher,
+    keep: Keep,
+    decided: Vec<u8>,
+}
+
+/// What came of both streams.
+pub struct Captured {
+    /// Standard output.
+    pub stdout: StreamResult,
+    /// Standard error.
+    pub stderr: StreamResult,
+}
+
+/// What came of one stream.
+pub struct StreamResult {
+    /// What the record says.
+    pub reference: OutputRef,
+    /// A content to store with the record.
+    pub small: Option<(Sha256, Vec<u8>)>,
+    /// What is in memory, for judging and for templates.
+    pub seen: Vec<u8>,
+    /// That is all there was.
+    pub whole: bool,
+    /// The last bytes.
+    pub end: Vec<u8>,
+}
+
+impl StreamResult {
+    /// A stream that the engine itself wrote: short, without secrets.
+    pub fn of(text: String) -> Self {
+        let bytes = text.into_bytes();
+        let sha256 = Sha256::of(&bytes);
+        let blob = (!bytes.is_empty()).then_some(sha256);
+        Self {
+            reference: OutputRef { sha256, bytes: bytes.len() as u64, truncated: false, blob, masked: 0 },
+            small: blob.map(|blob| (blob, bytes.clone())),
+            end: bytes.clone(),
+            seen: bytes,
+            whole: true,
+        }
+    }
+
+    /// The last line that is not empty, white space around it dropped.
+    pub fn last_line(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.end);
+        let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+        // The first line of what is left of a longer stream may be the end of a longer line.
+        let cut = self.end.len() as u64 != self.reference.bytes && text.trim_start().starts_with(line);
+        (line.len() <= LAST_LINE_BYTES_MAX && !cut).then(|| line.to_owned())
+    }
+}
+
+impl Captured {
+    /// Nothing was printed.
+    pub fn nothing() -> Self {
+        Self::of(String::new())
+    }
+
+    /// What the engine itself has to say, as standard output.
+    pub fn of(text: String) -> Self {
+        Self { stdout: StreamResult::of(text), stderr: StreamResult::of(String::new()) }
+    }
+}
+
+impl Capture {
+    /// Keeps at most `limit` bytes of each stream. With `salts` (standard output's, standard error's) nothing is kept
+    /// or shown: the digest is over the salt and the stream. `on_failure` is called once, when a blob cannot be written.
+    pub fn new(
+        blobs: &Arc<dyn BlobStore>,
+        mask: &Mask,
+        limit: u64,
+        salts: Option<[Sha256; 2]>,
+        tail: Option<Tail>,
+        on_failure: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        let one = |salt: Option<Sha256>| {
+            let mut hasher = Hasher::default();
+            if let Some(salt) = salt {
+                hasher.update(&salt.0);
+            }
+            let keep = Keep::new(Arc::clone(blobs), salt.is_none().then_some(limit));
+            One { masker: mask.stream(), hasher, keep, decided: Vec::new() }
+        };
+        let sensitive = salts.is_some();
+        let streams = [one(salts.map(|salts| salts[0])), one(salts.map(|salts| salts[1]))];
+        Self { streams, tail: tail.filter(|_| !sensitive), offsets: Offsets::default(), failed: None, on_failure }
+    }
+
+    /// How many bytes were written so far, before masking.
+    pub fn offsets(&self) -> Offsets {
+        self.offsets
+    }
+
+    /// The end of both streams.
+    ///
+    /// # Errors
+    /// When they could not be kept.
+    pub async fn finish(mut self) -> Result<Captured, StoreError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let [stdout, stderr] = self.streams;
+        let result = async |mut one: One, stream| {
+            one.decided.clear();
+            let masked = one.masker.finish(&mut one.decided);
+            if let Some(tail) = &self.tail
+                && !one.decided.is_empty()
+            {
+                tail.observer.output(&tail.cell, stream, &one.decided);
+            }
+            one.hasher.update(&one.decided);
+            one.keep.write(&one.decided).await?;
+            let kept = one.keep.finish().await?;
+            let reference = OutputRef {
+                sha256: one.hasher.finish(),
+                bytes: kept.total,
+                truncated: kept.truncated,
+                blob: kept.blob,
+                masked,
+            };
+            let small = kept.blob.zip(kept.small);
+            Ok::<_, StoreError>(StreamResult { reference, small, seen: kept.seen, whole: kept.whole, end: kept.end })
+        };
+        Ok(Captured { stdout: result(stdout, Stream::Stdout).await?, stderr: result(stderr, Stream::Stderr).await? })
+    }
+}
+
+#[async_trait]
+impl OutputSink for Capture {
+    async fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        if self.failed.is_some() {
+            return;
+        }
+        let length = bytes.len() as u64;
+        let one = match stream {
+            Stream::Stdout => {
+                self.offsets.stdout += length;
+                &mut self.streams[0]
+            }
+            Stream::Stderr => {
+                self.offsets.stderr += length;
+                &mut self.streams[1]
+            }
+        };
+        one.decided.clear();
+        one.masker.push(bytes, &mut one.decided);
+        if one.decided.is_empty() {
+            return;
+        }
+        one.hasher.update(&one.decided);
+        if let Err(error) = one.keep.write(&one.decided).await {
+            self.failed = Some(error);
+            (self.on_failure)();
+            return;
+        }
+        if let Some(tail) = &self.tail {
+            tail.observer.output(&tail.cell, stream, &one.decided);
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Masks secrets by value in a stream of bytes.
+//!
+//! A value is found raw, line by line when it has several lines, in base64 (standard and URL alphabet, at each of the
+//! three places at which it can stand in a group), percent-encoded, escaped as in JSON, and as UTF-16LE. What comes out
+//! does not depend on how the stream was cut into reads: as many bytes are held back as the longest pattern has.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+use regex::bytes::{Regex, RegexBuilder};
+use runbook_ports::SecretBytes;
+use zeroize::Zeroizing;
+
+/// What stands in the place of a secret.
+pub const MASKED: &[u8] = b"***";
+
+/// Lines of a secret with several lines are masked one by one when they are at least so long: shorter ones (`}`, an
+/// empty one) are in every output.
+const LINE_BYTES_MIN: usize = 8;
+
+/// The compiled patterns of a set of secrets. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Mask {
+    patterns: Option<Arc<Patterns>>,
+}
+
+struct Patterns {
+    regex: Regex,
+    bytes_max: usize,
+}
+
+impl Mask {
+    /// Patterns for all these values. Empty values are passed over.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a SecretBytes>) -> Self {
+        let mut forms = BTreeSet::new();
+        for secret in secrets {
+            add_forms(secret.expose(), &mut forms);
+        }
+        if forms.is_empty() {
+            return Self::default();
+        }
+        // The first alternative that fits wins, so the longest stands first.
+        let mut forms: Vec<Zeroizing<Vec<u8>>> = forms.into_iter().map(Zeroizing::new).collect();
+        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        let bytes_max = forms[0].len();
+        let mut text = Zeroizing::new(String::from("(?s-u)"));
+        for (i, form) in forms.iter().enumerate() {
+            if i > 0 {
+                text.push('|');
+            }
+            for byte in form.iter() {
+                if byte.is_ascii_alphanumeric() {
+                    text.push(char::from(*byte));
+                } else {
+                    text.push_str(&format!("\\x{byte:02x}"));
+                }
+            }
+        }
+        let regex = RegexBuilder::new(&text)
+            .size_limit(usize::MAX)
+            .dfa_size_limit(8 << 20)
+            .build()
+            .expect("an alternation of literals is a regular expression");
+        Self { patterns: Some(Arc::new(Patterns { regex, bytes_max })) }
+    }
+
+    /// A masker for one stream.
+    pub fn stream(&self) -> Masker {
+        Masker { mask: self.clone(), buffer: Zeroizing::default(), masked_until: 0, emitted: 0, masked: 0 }
+    }
+
+    /// A whole text at once.
+    pub fn text(&self, text: &str) -> String {
+        let mut masker = self.stream();
+        let mut out = Vec::new();
+        masker.push(text.as_bytes(), &mut out);
+        masker.finish(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+/// Masks one stream.
+pub struct Masker {
+    mask: Mask,
+    /// Bytes about which nothing is decided yet.
+    buffer: Zeroizing<Vec<u8>>,
+    /// Up to here (in `buffer`) a secret reaches whose mask is already written.
+    masked_until: usize,
+    /// Up to here (in `buffer`) plain bytes are already written.
+    emitted: usize,
+    masked: u32,
+}
+
+impl Masker {
+    /// Adds what was read; what is decided is appended to `out`.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        let Some(patterns) = self.mask.patterns.clone() else {
+            out.extend_from_slice(bytes);
+            return;
+        };
+        self.buffer.extend_from_slice(bytes);
+        // At a place before `safe` every pattern would fit into the buffer, so whether one is there is known.
+        let safe = (self.buffer.len() + 1).saturating_sub(patterns.bytes_max);
+        self.decide(&patterns, safe, out);
+        self.buffer.drain(..safe);
+        self.masked_until = self.masked_until.saturating_sub(safe);
+        self.emitted = 0;
+    }
+
+    /// The end: what was held back is appended to `out`. Says how often a secret was masked.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> u32 {
+        if let Some(patterns) = self.mask.patterns.clone() {
+            let all = self.buffer.len();
+            self.decide(&patterns, all, out);
+        }
+        self.masked
+    }
+
+    fn decide(&mut self, patterns: &Patterns, safe: usize, out: &mut Vec<u8>) {
+        let mut place = 0;
+        while let Some(found) = patterns.regex.find_at(&self.buffer, place).filter(|found| found.start() < safe) {
+            let (start, end) = (found.start(), found.end());
+            // One that overlaps the last is covered by the same mask.
+            if start >= self.masked_until {
+                self.emit(start, out);
+                out.extend_from_slice(MASKED);
+                self.masked = self.masked.saturating_add(1);
+            }
+            self.masked_until = self.masked_until.max(end);
+            place = start + 1;
+        }
+        self.emit(safe, out);
+    }
+
+    fn emit(&mut self, to: usize, out: &mut Vec<u8>) {
+        let from = self.emitted.max(self.masked_until.min(self.buffer.len()));
+        if from < to {
+            out.extend_from_slice(&self.buffer[from..to]);
+        }
+        self.emitted = self.emitted.max(to);
+    }
+}
+
+fn add_forms(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
+    if value.is_empty() {
+        return;
+    }
+    add_encodings(value, forms);
+    let lines = value.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    for line in lines.filter(|line| line.len() >= LINE_BYTES_MIN && line.len() < value.len()) {
+        add_encodings(line, forms);
+    }
+}
+
+fn add_encodings(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
+    forms.insert(value.to_vec());
+    for alphabet in [&alphabet::STANDARD, &alphabet::URL_SAFE] {
+        let engine = GeneralPurpose::new(alphabet, GeneralPurposeConfig::new().with_encode_padding(false));
+        for before in 0..3 {
+            let mut bytes = Zeroizing::new(vec![0; before]);
+            bytes.extend_from_slice(value);
+            let text = Zeroizing::new(engine.encode(&*bytes).into_bytes());
+            // Characters that also hold bits of what stands before or after the value are not its own.
+            let first = (before * 8).div_ceil(6);
+            let last = bytes.len() * 8 / 6;
+            // A piece of fewer than four characters says too little to be told from chance.
+            if last >= first + 4 {
+                forms.insert(text[first..last].to_vec());
+            }
+        }
+    }
+    for (lower, space) in [(false, "%20"), (true, "%20"), (false, "+"), (true, "+")] {
+        forms.insert(percent_encoded(value, lower, space, false));
+        forms.insert(percent_encoded(value, lower, space, true));
+    }
+    if let Ok(text) = std::str::from_utf8(value) {
+        let json = Zeroizing::new(serde_json::to_string(text).expect("text is representable as JSON"));
+        let inner = &json[1..json.len() - 1];
+        forms.insert(inner.as_bytes().to_vec());
+        forms.insert(inner.replace('/', "\\/").into_bytes());
+        for upper in [false, true] {
+            let ascii = Zeroizing::new(escaped_ascii(inner, upper));
+            forms.insert(ascii.as_bytes().to_vec());
+        }
+        forms.insert(text.encode_utf16().flat_map(u16::to_le_bytes).collect());
+    }
+}
+
+/// With `path`, `/` stays as it is, as in the path of a URL.
+fn percent_encoded(value: &[u8], lower: bool, space: &str, path: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len() * 3);
+    for byte in value {
+        match byte {
+            b' ' => out.extend_from_slice(space.as_bytes()),
+            b'-' | b'.' | b'_' | b'~' => out.push(*byte),
+            b'/' if path => out.push(*byte),
+            _ if byte.is_ascii_alphanumeric() => out.push(*byte),
+            _ if lower => out.extend_from_slice(format!("%{byte:02x}").as_bytes()),
+            _ => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+        }
+    }
+    out
+}
+
+fn escaped_ascii(text: &str, upper: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii() {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str(&if upper { format!("\\u{unit:04X}") } else { format!("\\u{unit:04x}") });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn masked(mask: &Mask, pieces: &[&[u8]]) -> (Vec<u8>, u32) {
+        let mut masker = mask.stream();
+        let mut out = Vec::new();
+        for piece in pieces {
+            masker.push(piece, &mut out);
+        }
+        let count = masker.finish(&mut out);
+        (out, count)
+    }
+
+    fn mask(values: &[&str]) -> Mask {
+        let values: Vec<SecretBytes> = values.iter().map(|value| SecretBytes::from(*value)).collect();
+        Mask::new(&values)
+    }
+
+    #[test]
+    fn every_encoding_of_a_secret_is_masked() {
+        let secret = "s3cr/t \"Pä$$\\w";
+        let mask = mask(&[secret]);
+        let b64 = |text: String| base64::engine::general_purpose::STANDARD.encode(text);
+        for shown in [
+            secret.to_owned(),
+            b64(secret.into()),
+            b64(format!("u:{secret}")),
+            b64(format!("x{secret}yz")),
+            "s3cr%2Ft%20%22P%C3%A4%24%24%5Cw".into(),
+            "s3cr%2ft+%22P%c3%a4%24%24%5cw".into(),
+            serde_json::to_string(secret).unwrap(),
+            "s3cr\\/t \\\"P\\u00e4$$\\\\w".into(),
+        ] {
+            let (out, count) = masked(&mask, &[b"<", shown.as_bytes(), b">"]);
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.contains("***") && count == 1, "{shown} gave {out}");
+            assert!(!out.contains("cr") && !out.contains("P"), "{shown} gave {out}");
+        }
+        let wide: Vec<u8> = secret.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(masked(&mask, &[&wide]), (b"***".to_vec(), 1));
+    }
+
+    #[test]
+    fn overlapping_secrets_leave_nothing_of_either() {
+        assert_eq!(masked(&mask(&["abcd", "cdef"]), &[b"xabcdefx"]), (b"x***x".to_vec(), 1));
+        assert_eq!(masked(&mask(&["aa"]), &[b"aaa", b"aa", b"b"]), (b"***b".to_vec(), 1).clone());
+    }
+
+    #[test]
+    fn lines_of_a_key_are_masked_one_by_one() {
+        let mask = mask(&["-----BEGIN KEY-----\nMIIabcdefgh\nx\n-----END KEY-----"]);
+        let (out, count) = masked(&mask, &[b"key: MIIabcdefgh x"]);
+        assert_eq!((out.as_slice(), count), (&b"key: *** x"[..], 1));
+    }
+
+    #[test]
+    fn without_secrets_nothing_is_held_back() {
+        let mut out = Vec::new();
+        mask(&[""]).stream().push(b"abc", &mut out);
+        assert_eq!(out, b"abc");
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_between_reads_change_nothing(
+            secrets in prop::collection::vec("[ab]{1,5}", 1..4),
+            text in "[abc]{0,60}",
+            cuts in prop::collection::vec(0usize..60, 0..10),
+        ) {
+            let values: Vec<SecretBytes> = secrets.iter().map(|s| SecretBytes::from(s.as_str())).collect();
+            let mask = Mask::new(&values);
+            let whole = masked(&mask, &[text.as_bytes()]);
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.push(0);
+            cuts.push(text.len());
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|w| &text.as_bytes()[w[0]..w[1]]).collect();
+            prop_assert_eq!(&masked(&mask, &pieces), &whole);
+            // The oracle: a byte stays exactly when no occurrence of any secret covers it.
+            let mut covered = vec![false; text.len()];
+            for secret in &secrets {
+                for start in 0..text.len() {
+                    if text[start..].starts_with(secret.as_str()) {
+                        covered[start..start + secret.len()].fill(true);
+                    }
+                }
+            }
+            let plain: Vec<u8> =
+                text.bytes().zip(&covered).filter(|(_, covered)| !**covered).map(|(byte, _)| byte).collect();
+            let left: Vec<u8> = whole.0.iter().copied().filter(|byte| *byte != b'*').collect();
+            prop_assert_eq!(left, plain);
+        }
+    }
+}

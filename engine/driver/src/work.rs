@@ -1,0 +1,761 @@
+//! The loop: facts in, events to the store, commands out. Nothing is started before its event is durable.
+//!
+//! | while | happens |
+//! | --- | --- |
+//! | an append is in flight | answers gather; each is decided upon at once, its events wait |
+//! | none is, and events wait | they are sealed and appended, all in one group |
+//! | an append has returned | the observer sees the records, and the commands that were waiting for them start |
+//! | an append has failed | nothing more is started; what runs attached is ended with its session, what is claimed goes on |
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runbook_core::{Run, Status};
+use runbook_model::command::Subject;
+use runbook_model::evaluate::{Kept, Rendered, RenderedAction};
+use runbook_model::event::{AttemptReport, RunHeader};
+use runbook_model::host::Host;
+use runbook_model::input::Prepared;
+use runbook_model::manifest::{Change, Manifest};
+use runbook_model::outcome::{Ended, Exit, KilledBy, Obstacle, ObstacleKind};
+use runbook_model::plan::{Place, Step};
+use runbook_model::record::Record;
+use runbook_model::{AttemptId, Cell, Command, Event, HostName, Input, RunOutcome, Sha256, canonical};
+use runbook_ports::store::RunStatus;
+use runbook_ports::transport::Completion;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::DriverError;
+use crate::attempt::{self, Compare, GRACE, Job};
+use crate::journal::{Group, Journal, Stamped, index};
+use crate::memory::Memory;
+use crate::prepare::{Desk, clipped};
+use crate::world::{Answer, Finished, Message, Raw, Stop, World};
+
+/// So many answers are decided upon before the loop looks at the store again.
+const GATHER_MAX: usize = 4_096;
+
+/// At the end of a run, so long is waited for what attempts left on hosts to be removed.
+const CLEAR_LIMIT: Duration = Duration::from_secs(10);
+
+/// An `unless` takes at most so long when its step would take longer.
+const UNLESS_LIMIT_MS: u64 = 600_000;
+
+/// How the loop ended.
+pub(crate) enum End {
+    Ended(RunOutcome),
+    Suspended(RunOutcome),
+    Detached,
+}
+
+/// The loop's state.
+pub(crate) struct Work {
+    pub(crate) run: Run,
+    pub(crate) header: Arc<RunHeader>,
+    pub(crate) desk: Desk,
+    pub(crate) memory: Memory,
+    pub(crate) world: Arc<World>,
+    messages: UnboundedReceiver<Message>,
+    journal: Option<Journal>,
+    in_flight: Option<Flight>,
+    /// What waits for the next append.
+    group: Group,
+    start: Vec<Command>,
+    after: After,
+    tasks: JoinSet<()>,
+    under_way: BTreeMap<Command, AbortHandle>,
+    clears: JoinSet<()>,
+    stops: BTreeMap<AttemptId, Stop>,
+    rendered: BTreeMap<Cell, Arc<Rendered>>,
+    /// Attempts whose claim must stay on the host until the host has ended.
+    clear_late: BTreeMap<HostName, Vec<(AttemptId, Arc<Host>)>>,
+}
+
+/// What is done once a group is durable, beside the commands.
+#[derive(Default)]
+struct After {
+    clear: Vec<(AttemptId, Arc<Host>)>,
+    hosts_ended: Vec<HostName>,
+    closing: bool,
+}
+
+type Landed = (Journal, Result<Vec<Record>, DriverError>, Vec<Command>, After);
+type Flight = Pin<Box<dyn Future<Output = Landed> + Send>>;
+
+impl Work {
+    pub(crate) fn new(
+        run: Run,
+        header: Arc<RunHeader>,
+        desk: Desk,
+        memory: Memory,
+        world: Arc<World>,
+        messages: UnboundedReceiver<Message>,
+        journal: Journal,
+    ) -> Self {
+        Self {
+            run,
+            header,
+            desk,
+            memory,
+            world,
+            messages,
+            journal: Some(journal),
+            in_flight: None,
+            group: Group::default(),
+            start: Vec::new(),
+            after: After::default(),
+            tasks: JoinSet::new(),
+            under_way: BTreeMap::new(),
+            clears: JoinSet::new(),
+            stops: BTreeMap::new(),
+            rendered: BTreeMap::new(),
+            clear_late: BTreeMap::new(),
+        }
+    }
+
+    /// The group that is written first also says that the run is being worked on.
+    pub(crate) fn opening(&mut self, opened: Option<Event>) {
+        if let Some(event) = opened {
+            self.push(event);
+        }
+        self.group.index = Some(index(&self.header, RunStatus::Running, None, None));
+        self.group.sign = true;
+    }
+
+    /// Takes a fact from outside the hosts.
+    pub(crate) fn tell(&mut self, input: Input) {
+        let now_ms = self.world.clock.now_ms();
+        self.decide(now_ms, input);
+    }
+
+    /// Works until the run has ended, waits for an operator, or cannot be recorded any more.
+    ///
+    /// # Errors
+    /// Nothing more was started from the moment of the error on.
+    pub(crate) async fn drive(mut self) -> Result<End, DriverError> {
+        let result = self.work().await;
+        if let Some(flight) = self.in_flight.take() {
+            let (journal, ..) = flight.await;
+            self.journal = Some(journal);
+        }
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+        if result.is_ok() {
+            let all = async { while self.clears.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(CLEAR_LIMIT, all).await;
+        }
+        self.clears.abort_all();
+        self.world.sessions.close_all().await;
+        if let Some(journal) = &self.journal {
+            journal.release().await;
+        }
+        result
+    }
+
+    async fn work(&mut self) -> Result<End, DriverError> {
+        let mut messages = Vec::new();
+        loop {
+            if self.in_flight.is_none() {
+                self.send_off();
+            }
+            if self.in_flight.is_none() {
+                match self.run.status() {
+                    Status::Ended(outcome) => return Ok(End::Ended(outcome)),
+                    Status::Suspended(outcome) => return Ok(End::Suspended(outcome)),
+                    Status::Running if self.under_way.is_empty() => {
+                        let state = format!("outstanding: {:?}", self.run.outstanding());
+                        return Err(DriverError::StandsStill { run: self.header.run.clone(), state });
+                    }
+                    Status::Running => {}
+                }
+            }
+            let sign_in_ms = match (&self.journal, &self.in_flight) {
+                (Some(journal), None) => journal.sign_due_in_ms(),
+                _ => None,
+            };
+            let flight = async {
+                match &mut self.in_flight {
+                    Some(flight) => flight.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let sign = async {
+                match sign_in_ms {
+                    Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                landed = flight => {
+                    self.in_flight = None;
+                    self.landed(landed)?;
+                }
+                _ = self.messages.recv_many(&mut messages, GATHER_MAX) => {
+                    for message in messages.drain(..) {
+                        if self.take(message)? {
+                            return Ok(End::Detached);
+                        }
+                    }
+                }
+                () = sign => self.group.sign = true,
+            }
+        }
+    }
+
+    /// Begins the next append, if anything waits for one; else what is to be started can start.
+    fn send_off(&mut self) {
+        let nothing = self.group.events.is_empty() && !self.group.sign && self.group.index.is_none();
+        if nothing {
+            for command in std::mem::take(&mut self.start) {
+                self.launch(command);
+            }
+            return;
+        }
+        let now_ms = self.world.clock.now_ms();
+        let closing = match self.run.status() {
+            Status::Running => None,
+            Status::Suspended(outcome) => Some(index(&self.header, RunStatus::Suspended, Some(outcome), None)),
+            Status::Ended(outcome) => Some(index(&self.header, RunStatus::Ended, Some(outcome), Some(now_ms))),
+        };
+        let mut group = std::mem::take(&mut self.group);
+        if let Some(closing) = closing {
+            group.index = Some(closing);
+            group.sign = true;
+        }
+        let start = std::mem::take(&mut self.start);
+        let after = std::mem::take(&mut self.after);
+        let mut journal = self.journal.take().expect("it is here while nothing is in flight");
+        self.in_flight = Some(Box::pin(async move {
+            let result = journal.append(group).await;
+            (journal, result, start, after)
+        }));
+    }
+
+    /// The group is durable, or it is over.
+    fn landed(&mut self, (journal, result, start, after): Landed) -> Result<(), DriverError> {
+        self.journal = Some(journal);
+        for record in &result? {
+            self.world.observer.committed(record);
+        }
+        for command in start {
+            if self.run.outstanding().contains(&command) {
+                self.launch(command);
+            }
+        }
+        for (attempt, host) in after.clear {
+            self.clear(attempt, host);
+        }
+        for host in after.hosts_ended {
+            for (attempt, place) in self.clear_late.remove(&host).unwrap_or_default() {
+                self.clear(attempt, place);
+            }
+            self.world.sessions.done_with(&host);
+            self.world.known.lock().expect("no panic while held").remove(&host);
+        }
+        Ok(())
+    }
+
+    /// True when somebody asked to detach.
+    fn take(&mut self, message: Message) -> Result<bool, DriverError> {
+        match message {
+            Message::Fault(cause) => {
+                return Err(DriverError::Evidence { cause, run: Some(self.header.run.clone()) });
+            }
+            Message::Detach => return Ok(true),
+            Message::Cancel(by) => self.tell(Input::CancelAsked { by }),
+            Message::Answer { command, answer, blobs } => {
+                self.under_way.remove(&command);
+                // What was withdrawn meanwhile matters to nobody any more.
+                if self.run.outstanding().contains(&command) {
+                    self.group.blobs.extend(blobs);
+                    let input = match (answer, &command) {
+                        (Answer::Plain(input), _) => input,
+                        (
+                            Answer::Attempt(finished),
+                            Command::StartAttempt { attempt } | Command::ProbeAttempt { attempt, .. },
+                        ) => self.judge(attempt, *finished),
+                        (Answer::Attempt(_), _) => unreachable!("only attempts are answered so"),
+                    };
+                    self.tell(input);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets the core decide, answers what it asks about texts at once, and notes what is to be started.
+    fn decide(&mut self, now_ms: u64, input: Input) {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            for event in self.run.input(now_ms, input) {
+                self.push(event);
+            }
+            let delta = self.run.delta();
+            for command in delta.withdrawn {
+                self.start.retain(|waiting| *waiting != command);
+                let harmless = matches!(
+                    command,
+                    Command::Connect { .. }
+                        | Command::CheckUnless { .. }
+                        | Command::Measure { .. }
+                        | Command::SetTimer { .. }
+                );
+                if harmless && let Some(task) = self.under_way.remove(&command) {
+                    task.abort();
+                }
+            }
+            let mut asked = Vec::new();
+            for command in delta.started {
+                match command {
+                    Command::Prepare { cell } => asked.push(cell),
+                    command => self.start.push(command),
+                }
+            }
+            // Last in, first out: the first that was asked is answered first.
+            inputs.extend(
+                asked
+                    .into_iter()
+                    .rev()
+                    .map(|cell| Input::Prepared { result: Prepared::Refused { message: String::new() }, cell }),
+            );
+            if let Some(Input::Prepared { cell, result }) = inputs.last_mut() {
+                // Answered now and not when it was asked: what came between may have changed what it sees.
+                let (prepared, rendered) = self.desk.prepare(&self.run, &self.memory, cell);
+                if let Some(rendered) = rendered {
+                    let text = rendered.command_text().into_bytes();
+                    self.group.blobs.push((Sha256::of(&text), text));
+                    self.rendered.insert(cell.clone(), rendered);
+                }
+                *result = prepared;
+            }
+        }
+    }
+
+    fn push(&mut self, event: Event) {
+        let now_ms = self.world.clock.now_ms();
+        self.memory.observe(&event, now_ms);
+        match &event {
+            Event::AttemptEnded { attempt, report, .. } => {
+                self.stops.remove(attempt);
+                self.leave(attempt, report);
+            }
+            Event::StepEnded { cell, .. } => {
+                self.rendered.remove(cell);
+            }
+            Event::HostEnded { host, .. } => self.after.hosts_ended.push(host.clone()),
+            _ => {}
+        }
+        self.group.events.push(Stamped { now_ms, mono_ms: self.world.clock.mono_ms(), event });
+    }
+
+    /// What an attempt left on its host is removed once its outcome is durable, unless somebody may have to ask again.
+    fn leave(&mut self, attempt: &AttemptId, report: &AttemptReport) {
+        let Some(rendered) = self.rendered.get(&attempt.cell()) else {
+            return;
+        };
+        let step = self.world.plan.step(&attempt.step).expect("the core names steps of the plan");
+        let claimed = !step.read_only
+            && matches!(
+                rendered.action,
+                RenderedAction::Run { .. }
+                    | RenderedAction::Argv(_)
+                    | RenderedAction::Script { .. }
+                    | RenderedAction::Reboot { .. }
+            );
+        if !claimed {
+            return;
+        }
+        let left = (attempt.clone(), self.world.place(step, &attempt.host));
+        match report.ended {
+            Ended::Exited { .. } | Ended::Killed { .. } => self.after.clear.push(left),
+            // The claim keeps a start that is still on its way from beginning.
+            Ended::NotStarted { .. } => self.clear_late.entry(attempt.host.clone()).or_default().push(left),
+            Ended::Unknown { .. } => {}
+        }
+    }
+
+    fn clear(&mut self, attempt: AttemptId, host: Arc<Host>) {
+        while self.clears.try_join_next().is_some() {}
+        let world = Arc::clone(&self.world);
+        self.clears.spawn(async move {
+            let cleared = match world.sessions.get(&host).await {
+                Ok(lease) => lease.clear(&attempt).await,
+                Err(obstacle) => Err(obstacle),
+            };
+            if let Err(obstacle) = cleared {
+                tracing::warn!(%attempt, reason = obstacle.message, "what the attempt left on the host is still there");
+            }
+        });
+    }
+
+    /// The report of an attempt, judged by its step's rules.
+    fn judge(&mut self, attempt: &AttemptId, finished: Finished) -> Input {
+        let Finished { raw, captured, transfers, started_ms, ended_ms, duration_ms } = finished;
+        let step = self.world.plan.step(&attempt.step).expect("the core names steps of the plan");
+        let ended = match raw {
+            Raw::Lost(reason) => return Input::AttemptLost { attempt: attempt.clone(), reason: clipped(reason) },
+            Raw::Exited(exit) => {
+                let (stdout, stderr) = (&captured.stdout, &captured.stderr);
+                let unmet = self.desk.with_scope(&self.run, &self.memory, &attempt.host, Some(step), |scope| {
+                    self.desk.evaluate.unmet(
+                        scope,
+                        step,
+                        exit,
+                        Kept { bytes: &stdout.seen, whole: stdout.whole },
+                        Kept { bytes: &stderr.seen, whole: stderr.whole },
+                    )
+                });
+                let class = (!unmet.is_empty()).then(|| self.desk.evaluate.class(&stdout.end, &stderr.end));
+                Ended::Exited { exit, unmet: self.clipped(step, unmet), class }
+            }
+            Raw::Judged(unmet) => {
+                let exit = Exit::Code(i32::from(!unmet.is_empty()));
+                let class = (!unmet.is_empty()).then_some(runbook_model::plan::RetryClass::Exit);
+                Ended::Exited { exit, unmet: self.clipped(step, unmet), class }
+            }
+            Raw::NotStarted(obstacle) => {
+                Ended::NotStarted { obstacle: Obstacle { message: clipped(obstacle.message), ..obstacle } }
+            }
+            Raw::Killed(by) => Ended::Killed { by },
+            Raw::Unknown(reason) => Ended::Unknown { reason: clipped(reason) },
+        };
+        let transfers = (!transfers.is_empty()).then(|| {
+            let bytes = canonical::bytes(&transfers);
+            let digest = Sha256::of(&bytes);
+            self.group.blobs.push((digest, bytes));
+            digest
+        });
+        let report = AttemptReport {
+            ended,
+            started_ms,
+            ended_ms,
+            duration_ms,
+            stdout: captured.stdout.reference.clone(),
+            stderr: captured.stderr.reference.clone(),
+            last_line: matches!(step.role, runbook_model::plan::Role::Take)
+                .then(|| captured.stdout.last_line())
+                .flatten(),
+            transfers,
+        };
+        self.memory.keep(attempt, &report, &captured);
+        for small in [captured.stdout.small, captured.stderr.small].into_iter().flatten() {
+            self.group.blobs.push(small);
+        }
+        Input::AttemptEnded { attempt: attempt.clone(), report: Box::new(report) }
+    }
+
+    /// Reasons quote outputs; those of a sensitive step stay out of the record.
+    fn clipped(&self, step: &Step, unmet: Vec<String>) -> Vec<String> {
+        let mask = self.world.vault.mask();
+        let hidden = |text: String| match (step.sensitive, text.split_once(':')) {
+            (true, Some((before, _))) => before.to_owned(),
+            _ => mask.text(&text),
+        };
+        unmet.into_iter().take(16).map(hidden).map(clipped).collect()
+    }
+
+    fn launch(&mut self, command: Command) {
+        while self.tasks.try_join_next().is_some() {}
+        match &command {
+            Command::Prepare { .. } => unreachable!("answered when it was asked"),
+            Command::CancelAttempt { attempt } => {
+                self.stops.entry(attempt.clone()).or_default().ask(KilledBy::Cancel);
+            }
+            Command::SetTimer { timer, at_ms } => {
+                let left = at_ms.saturating_sub(self.world.clock.now_ms());
+                let timer = timer.clone();
+                self.spawn(command, async move {
+                    tokio::time::sleep(Duration::from_millis(left)).await;
+                    (Answer::Plain(Input::TimerFired { timer }), Vec::new())
+                });
+            }
+            Command::Connect { host } => {
+                let (world, name) = (Arc::clone(&self.world), host.clone());
+                let host = Arc::new(self.world.plan.hosts[host].clone());
+                self.spawn(command, async move {
+                    let input = match connect(&world, &host).await {
+                        Ok((facts, identity)) => Input::Connected { host: name, facts, identity },
+                        Err(obstacle) => Input::ConnectFailed { host: name, obstacle },
+                    };
+                    (Answer::Plain(input), Vec::new())
+                });
+            }
+            Command::CheckUnless { cell } => {
+                let (world, cell) = (Arc::clone(&self.world), cell.clone());
+                let step = self.step(&cell);
+                let rendered = self.at_hand(&cell);
+                self.spawn(command, async move {
+                    let done = match rendered {
+                        Ok(rendered) => check_unless(&world, &cell, &step, &rendered).await,
+                        Err(message) => Err(Obstacle { kind: ObstacleKind::Local, message }),
+                    };
+                    (Answer::Plain(Input::UnlessChecked { cell, done }), Vec::new())
+                });
+            }
+            Command::Measure { host, subject } => self.launch_measure(host.clone(), subject.clone(), command.clone()),
+            Command::StartAttempt { attempt } => self.launch_attempt(attempt.clone(), command.clone(), None),
+            Command::ProbeAttempt { attempt, deadline_ms } => {
+                self.launch_attempt(attempt.clone(), command.clone(), Some(*deadline_ms));
+            }
+        }
+    }
+
+    fn spawn(
+        &mut self,
+        command: Command,
+        work: impl Future<Output = (Answer, Vec<(Sha256, Vec<u8>)>)> + Send + 'static,
+    ) {
+        let answers = self.world.answers.clone();
+        let key = command.clone();
+        let handle = self.tasks.spawn(async move {
+            let (answer, blobs) = work.await;
+            let _ = answers.send(Message::Answer { command, answer, blobs });
+        });
+        self.under_way.insert(key, handle);
+    }
+
+    fn step(&self, cell: &Cell) -> Arc<Step> {
+        Arc::new(self.world.plan.step(&cell.step).expect("the core names steps of the plan").clone())
+    }
+
+    /// The cell's texts as they were prepared; after a crash they are rendered again and must be the same.
+    fn at_hand(&mut self, cell: &Cell) -> Result<Arc<Rendered>, String> {
+        if let Some(rendered) = self.rendered.get(cell) {
+            return Ok(Arc::clone(rendered));
+        }
+        let (prepared, rendered) = self.desk.prepare(&self.run, &self.memory, cell);
+        match (prepared, rendered, self.memory.intent(cell)) {
+            (Prepared::Ready(intent), Some(rendered), Some(recorded)) if intent.command_sha256 == recorded => {
+                self.rendered.insert(cell.clone(), Arc::clone(&rendered));
+                Ok(rendered)
+            }
+            (Prepared::Refused { message }, ..) => Err(message),
+            _ => Err("its texts come out differently now from what is on record".into()),
+        }
+    }
+
+    fn launch_measure(&mut self, host: HostName, subject: Subject, command: Command) {
+        let (place, rendered) = match &subject {
+            Subject::Before { step } | Subject::After { step } => {
+                let cell = Cell { host: host.clone(), step: step.clone() };
+                let step = self.step(&cell);
+                (self.world.place(&step, &host), self.at_hand(&cell).map(Some))
+            }
+            _ => (Arc::new(self.world.plan.hosts[&host].clone()), Ok(None)),
+        };
+        let request = rendered
+            .and_then(|rendered| self.desk.request(&self.run, &self.memory, &host, &subject, rendered.as_deref()));
+        let before = match &subject {
+            Subject::After { step } => self.run.measured(&host, &Subject::Before { step: step.clone() }),
+            _ => None,
+        };
+        let world = Arc::clone(&self.world);
+        self.spawn(command, async move {
+            let local = |message: String| Obstacle { kind: ObstacleKind::Local, message };
+            let mut blobs = Vec::new();
+            let measured = match request {
+                Ok(request) => world.measure(&place, &request).await,
+                Err(message) => Err(local(message)),
+            };
+            let kept = match measured {
+                Ok(measured) => world.keep_manifest(&measured.manifest, before, &mut blobs).await.map_err(local),
+                Err(obstacle) => Err(obstacle),
+            };
+            let (manifest, changes) = match kept {
+                Ok((manifest, changes)) => (Ok(manifest), changes),
+                Err(obstacle) => (Err(Obstacle { message: clipped(obstacle.message), ..obstacle }), None),
+            };
+            (Answer::Plain(Input::Measured { host, subject, manifest, changes }), blobs)
+        });
+    }
+
+    fn launch_attempt(&mut self, attempt: AttemptId, command: Command, probe_until_ms: Option<u64>) {
+        let cell = attempt.cell();
+        let step = self.step(&cell);
+        let world = Arc::clone(&self.world);
+        let known = self.memory.under_way(&attempt).cloned().unwrap_or_default();
+        let started_ms = if known.started_ms == 0 { world.clock.now_ms() } else { known.started_ms };
+        let rendered = match self.at_hand(&cell) {
+            Ok(rendered) => rendered,
+            Err(message) => {
+                // Nothing was sent by this process; whether another one sent it, a probe would have to ask with texts
+                // that are not at hand.
+                let raw = match probe_until_ms {
+                    None => Raw::NotStarted(Obstacle { kind: ObstacleKind::Local, message }),
+                    Some(_) => Raw::Unknown(message),
+                };
+                let captured = crate::output::Captured::nothing();
+                let ended_ms = world.clock.now_ms();
+                let finished = Finished { raw, captured, transfers: Vec::new(), started_ms, ended_ms, duration_ms: 0 };
+                self.spawn(command, async move { (Answer::Attempt(Box::new(finished)), Vec::new()) });
+                return;
+            }
+        };
+        let comparison = matches!(rendered.action, RenderedAction::Compare)
+            .then(|| self.desk.comparison(&self.run, &self.memory, &cell));
+        let stop = self.stops.entry(attempt.clone()).or_default().clone();
+        let host = world.place(&step, &attempt.host);
+        let boot_id = known.boot_id.filter(|_| step.on == Place::Host);
+        let mut job = Job { attempt, step, host, rendered, stop, started_ms, compare: None, boot_id };
+        self.spawn(command, async move {
+            if let Some(comparison) = comparison {
+                job.compare = Some(world.compare(comparison).await);
+            }
+            let finished = match probe_until_ms {
+                None => attempt::start(&world, &job).await,
+                Some(deadline_ms) => attempt::probe(&world, &job, deadline_ms).await,
+            };
+            (Answer::Attempt(Box::new(finished)), Vec::new())
+        });
+    }
+}
+
+async fn connect(
+    world: &Arc<World>,
+    host: &Host,
+) -> Result<(runbook_model::host::Facts, runbook_model::host::PeerIdentity), Obstacle> {
+    let clip = |obstacle: Obstacle| Obstacle { message: clipped(obstacle.message), ..obstacle };
+    let lease = world.sessions.get(host).await.map_err(clip)?;
+    match lease.facts().await {
+        Ok(facts) => Ok((facts, lease.identity())),
+        Err(obstacle) => {
+            world.sessions.lost(lease).await;
+            Err(clip(obstacle))
+        }
+    }
+}
+
+/// Exit 0 means that the step is already done; any other exit that it is not.
+async fn check_unless(world: &Arc<World>, cell: &Cell, step: &Step, rendered: &Rendered) -> Result<bool, Obstacle> {
+    let local = |message: String| Obstacle { kind: ObstacleKind::Local, message };
+    let Some(action) = &rendered.unless else {
+        return Ok(false);
+    };
+    let host = world.place(step, &cell.host);
+    let invocation = attempt::invocation(world, rendered, action).await?;
+    let limit = Duration::from_millis(step.timeout_ms.min(UNLESS_LIMIT_MS));
+    let mut tries = 0;
+    loop {
+        let lease = world.sessions.get(&host).await?;
+        let mut sink = world.scratch(1 << 10);
+        let stop = Stop::default();
+        let run = lease.run(None, &invocation, &mut sink, stop.token(), GRACE);
+        let completion = attempt::within(limit, &stop, run).await;
+        match completion {
+            Completion::Exited(exit) => return Ok(exit == Exit::Code(0)),
+            Completion::Killed => return Err(local("it took too long".into())),
+            Completion::NotStarted(obstacle) => {
+                let again = lease.reused && tries == 0 && obstacle.kind == ObstacleKind::Session;
+                if again {
+                    world.sessions.lost(lease).await;
+                    tries += 1;
+                    continue;
+                }
+                return Err(obstacle);
+            }
+            Completion::Lost(why) | Completion::Unknown(why) => {
+                world.sessions.lost(lease).await;
+                // It is read-only: once more on a new connection harms nobody.
+                if tries == 0 {
+                    tries += 1;
+                    continue;
+                }
+                return Err(Obstacle { kind: ObstacleKind::Session, message: why });
+            }
+        }
+    }
+}
+
+impl World {
+    /// Measures on a host's session, with what is known of its files.
+    pub(crate) async fn measure(
+        self: &Arc<Self>,
+        host: &Host,
+        request: &crate::measure::Request,
+    ) -> Result<crate::measure::Measured, Obstacle> {
+        if request.globs.is_empty() && !request.services {
+            return Ok(crate::measure::Measured::default());
+        }
+        let take = || self.known.lock().expect("no panic while held").remove(&host.name).unwrap_or_default();
+        let mut known = take();
+        let mut tries = 0;
+        let result = loop {
+            let lease = match self.sessions.get(host).await {
+                Ok(lease) => lease,
+                Err(obstacle) => break Err(obstacle),
+            };
+            match crate::measure::measure(&*lease, host, request, &mut known).await {
+                Err(obstacle) if obstacle.kind == ObstacleKind::Session && tries == 0 => {
+                    // Looking again on a new connection harms nobody.
+                    tries += 1;
+                    self.sessions.lost(lease).await;
+                }
+                result => break result,
+            }
+        };
+        self.known.lock().expect("no panic while held").insert(host.name.clone(), known);
+        result
+    }
+
+    /// The manifest and, against the one before, the list of changes; as contents to store.
+    async fn keep_manifest(
+        &self,
+        manifest: &Manifest,
+        before: Option<Sha256>,
+        blobs: &mut Vec<(Sha256, Vec<u8>)>,
+    ) -> Result<(Sha256, Option<Sha256>), String> {
+        let mut changes = None;
+        if let Some(before) = before {
+            let list: Vec<Change> = self.manifest(&before).await?.changes(manifest);
+            if !list.is_empty() {
+                changes = Some(self.keep_bytes(canonical::bytes(&list), blobs).await?);
+            }
+        }
+        Ok((self.keep_bytes(canonical::bytes(manifest), blobs).await?, changes))
+    }
+
+    async fn keep_bytes(&self, bytes: Vec<u8>, blobs: &mut Vec<(Sha256, Vec<u8>)>) -> Result<Sha256, String> {
+        if bytes.len() > crate::output::keep::SMALL_BYTES_MAX {
+            return self.blobs.put(&bytes).await.map_err(|error| {
+                let _ = self.answers.send(Message::Fault(format!("a manifest could not be kept: {error}")));
+                error.to_string()
+            });
+        }
+        let digest = Sha256::of(&bytes);
+        blobs.push((digest, bytes));
+        Ok(digest)
+    }
+
+    async fn manifest(&self, digest: &Sha256) -> Result<Manifest, String> {
+        let bytes = self.blobs.get(digest, u64::MAX).await.map_err(|error| error.to_string())?;
+        serde_json::from_slice(&bytes).map_err(|error| format!("the manifest {digest} does not read: {error}"))
+    }
+
+    async fn compare(&self, comparison: Result<crate::prepare::Comparison, String>) -> Compare {
+        let comparison = match comparison {
+            Ok(comparison) => comparison,
+            Err(why) => return Compare::Nothing(why),
+        };
+        let Some(before) = comparison.before else {
+            return Compare::Nothing("nothing was measured before the change, so nothing can be compared".into());
+        };
+        let before = match self.manifest(&before).await {
+            Ok(before) => before,
+            Err(why) => return Compare::Nothing(why),
+        };
+        if comparison.baseline {
+            return Compare::Baseline { before, globs: comparison.patterns, account: comparison.account };
+        }
+        Compare::Undeclared {
+            before,
+            roots: comparison.patterns,
+            declared: comparison.declared,
+            fails: comparison.fails,
+            account: comparison.account,
+        }
+    }
+}

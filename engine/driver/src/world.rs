@@ -1,0 +1,216 @@
+//! What the tasks of one run share: ports, limits, sessions, and the way back to the loop.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use runbook_model::event::{Person, Transfer};
+use runbook_model::host::{Host, Os};
+use runbook_model::outcome::{Exit, KilledBy, Obstacle};
+use runbook_model::plan::{Place, Step};
+use runbook_model::{AttemptId, Cell, Command, HostName, Input, Plan, Sha256};
+use runbook_ports::transport::Offsets;
+use runbook_ports::{BlobStore, Clock, Confirmer, Observer, Signer};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+use crate::Limits;
+use crate::measure::Known;
+use crate::output::{Capture, Captured, Tail};
+use crate::secrets::Vault;
+use crate::sessions::Sessions;
+
+/// The name under which the controller's own session is kept. No inventory can have a host of this name.
+const CONTROLLER: &str = "(controller)";
+
+/// Shared by all tasks of a run.
+pub(crate) struct World {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) vault: Vault,
+    pub(crate) confirmer: Arc<dyn Confirmer>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) signer: Arc<dyn Signer>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) limits: Limits,
+    pub(crate) answers: UnboundedSender<Message>,
+    /// Outputs of attempts whose connection broke, to be gone on with where they broke off.
+    pub(crate) parked: Mutex<BTreeMap<AttemptId, Parked>>,
+    /// What was hashed before, by host: unchanged files are not hashed twice.
+    pub(crate) known: Mutex<BTreeMap<HostName, Known>>,
+}
+
+/// An output that is not complete yet.
+pub(crate) struct Parked {
+    pub(crate) capture: Capture,
+    pub(crate) offsets: Offsets,
+}
+
+/// What tasks and the outside tell the loop.
+pub(crate) enum Message {
+    /// A command was answered.
+    Answer {
+        command: Command,
+        answer: Answer,
+        /// Contents that the answer names, to be stored with it.
+        blobs: Vec<(Sha256, Vec<u8>)>,
+    },
+    /// Something could not be kept.
+    Fault(String),
+    /// Somebody asked to cancel.
+    Cancel(Person),
+    /// Somebody asked to stop here and leave the run to a resume.
+    Detach,
+}
+
+/// An answer; attempts are judged by the loop, which knows what other steps said.
+pub(crate) enum Answer {
+    Plain(Input),
+    Attempt(Box<Finished>),
+}
+
+/// An attempt that has ended, or was lost.
+pub(crate) struct Finished {
+    pub(crate) raw: Raw,
+    pub(crate) captured: Captured,
+    pub(crate) transfers: Vec<Transfer>,
+    pub(crate) started_ms: u64,
+    pub(crate) ended_ms: u64,
+    pub(crate) duration_ms: u64,
+}
+
+/// How it ended, not judged yet.
+#[derive(Debug)]
+pub(crate) enum Raw {
+    /// To be judged by the step's `expect`.
+    Exited(Exit),
+    /// Judged by the engine itself: with nothing in the list it was good.
+    Judged(Vec<String>),
+    NotStarted(Obstacle),
+    Killed(KilledBy),
+    Unknown(String),
+    Lost(String),
+}
+
+impl World {
+    /// The host on which a step's effects happen.
+    pub(crate) fn place(&self, step: &Step, host: &HostName) -> Arc<Host> {
+        match &step.on {
+            Place::Host => Arc::new(self.plan.hosts[host].clone()),
+            Place::Controller => Arc::new(controller()),
+            Place::Named(host) => Arc::new((**host).clone()),
+        }
+    }
+
+    /// A sink for an attempt of this step.
+    pub(crate) fn capture(&self, step: &Step, attempt: &AttemptId) -> Capture {
+        let salts = step.sensitive.then(|| [self.salt(attempt, "stdout"), self.salt(attempt, "stderr")]);
+        let tail = Tail { observer: Arc::clone(&self.observer), cell: attempt.cell() };
+        let limit = match self.limits.output_bytes_max {
+            Some(max) => step.output_bytes_max.min(max),
+            None => step.output_bytes_max,
+        };
+        Capture::new(&self.blobs, &self.vault.mask(), limit, salts, Some(tail), self.fault())
+    }
+
+    /// A sink for what is read by the engine alone and never kept: measurements, `unless`.
+    pub(crate) fn scratch(&self, bytes_max: u64) -> Capture {
+        Capture::new(&self.blobs, &self.vault.mask(), bytes_max, None, None, self.fault())
+    }
+
+    fn fault(&self) -> Box<dyn Fn() + Send + Sync> {
+        let answers = self.answers.clone();
+        Box::new(move || {
+            let _ = answers.send(Message::Fault("an output could not be kept".into()));
+        })
+    }
+
+    /// The salt of a sensitive output's digest. Whoever holds the ledger key can make it again and so check the digest
+    /// against an output that is at hand; nobody else can guess an output from its digest.
+    fn salt(&self, attempt: &AttemptId, stream: &str) -> Sha256 {
+        let text = format!("runbook sensitive output v1\n{attempt}/{stream}\n");
+        // A key that cannot sign stops the run: its heads could not be signed either.
+        match self.signer.sign(text.as_bytes()) {
+            Ok(signature) => Sha256::of(&signature),
+            Err(why) => {
+                let _ = self.answers.send(Message::Fault(format!("the ledger key cannot be used: {why}")));
+                Sha256::of(text.as_bytes())
+            }
+        }
+    }
+
+    pub(crate) fn progress(
+        self: &Arc<Self>,
+        cell: &Cell,
+        before: u64,
+        total: u64,
+    ) -> impl Fn(u64) + Send + Sync + use<> {
+        let (observer, cell) = (Arc::clone(&self.observer), cell.clone());
+        move |done| observer.progress(&cell, before + done, total)
+    }
+}
+
+/// The machine that the engine runs on, as a host.
+pub(crate) fn controller() -> Host {
+    Host {
+        name: CONTROLLER.into(),
+        transport: "local".into(),
+        address: "localhost".into(),
+        port: None,
+        os: Os::Posix("linux".into()),
+        user: None,
+        jumps: Vec::new(),
+        identity: None,
+        certificate: None,
+        account: None,
+        options: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        vars: BTreeMap::new(),
+        groups: Vec::new(),
+        cui: false,
+        owner: None,
+        cui_owner: None,
+        risk: None,
+    }
+}
+
+/// The wish to end an attempt, and whose it is: the first one counts.
+#[derive(Clone, Default)]
+pub(crate) struct Stop {
+    token: CancellationToken,
+    by: Arc<AtomicU8>,
+}
+
+impl Stop {
+    pub(crate) fn ask(&self, by: KilledBy) {
+        let by = match by {
+            KilledBy::Timeout => 1,
+            KilledBy::Cancel => 2,
+        };
+        let _ = self.by.compare_exchange(0, by, Ordering::SeqCst, Ordering::SeqCst);
+        self.token.cancel();
+    }
+
+    pub(crate) fn by(&self) -> KilledBy {
+        if self.by.load(Ordering::SeqCst) == 1 { KilledBy::Timeout } else { KilledBy::Cancel }
+    }
+
+    pub(crate) fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    pub(crate) fn asked(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// Waits for `ms`; false when it is to end before that.
+    pub(crate) async fn wait(&self, ms: u64) -> bool {
+        tokio::select! {
+            biased;
+            () = self.token.cancelled() => false,
+            () = tokio::time::sleep(Duration::from_millis(ms)) => true,
+        }
+    }
+}
