@@ -21,7 +21,7 @@ mod yaml;
 pub use action::ActionFile;
 pub use codes::Code;
 pub use diagnostic::{Diagnostic, Parsed, Severity};
-pub use inventory::Inventory;
+pub use inventory::{Inventory, parse_inventory};
 pub use parameter::{ParameterValues, resolve_parameters};
 pub use parse::{parse_action, parse_runbook};
 pub use runbook::Runbook;
@@ -29,5 +29,7 @@ pub use selector::Selector;
 pub use source::{Source, Span, Spanned, Text};
 pub use yaml::load;
 
-/// The largest file that is read: runbooks that people write are a hundredth of this.
+/// The largest runbook or action that is read: what people write is a hundredth of this.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
+/// The largest inventory that is read: 10,000 hosts take about 2 MiB.
+pub const INVENTORY_BYTES_MAX: usize = 8 << 20;

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, StrInput, Tag};
 
-use crate::FILE_BYTES_MAX;
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::source::{Source, Span, Text};
 
-/// Nodes in one file, aliases expanded. A runbook with 200 steps has about 5,000.
+/// Nodes in one runbook or action, aliases expanded. A runbook with 200 steps has about 5,000.
 pub(crate) const NODES_MAX: usize = 100_000;
+/// Nodes in one inventory: 20,000 hosts with ten keys each.
+pub(crate) const INVENTORY_NODES_MAX: usize = 500_000;
 /// Levels of nesting.
 pub(crate) const DEPTH_MAX: usize = 64;
 /// Uses of anchors in one file.
@@ -47,6 +48,12 @@ pub(crate) struct Entry {
     pub(crate) value: Node,
     /// It came through `<<`, so an entry of the mapping's own replaces it.
     merged: bool,
+}
+
+impl Entry {
+    pub(crate) fn new(key: Text, value: Node) -> Self {
+        Self { key, value, merged: false }
+    }
 }
 
 impl Node {
@@ -94,31 +101,32 @@ pub(crate) fn is_unseen(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The bytes of a file, but never more than the limit: a file that is larger is not read to its end.
+/// The bytes of a file, but never more than `bytes_max` ([`crate::FILE_BYTES_MAX`], [`crate::INVENTORY_BYTES_MAX`]): a file
+/// that is larger is not read to its end.
 ///
 /// # Errors
 /// The file cannot be read, or is too large.
-pub fn load(name: &str, reader: impl Read) -> Result<Vec<u8>, Diagnostic> {
+pub fn load(name: &str, reader: impl Read, bytes_max: usize) -> Result<Vec<u8>, Diagnostic> {
     let mut bytes = Vec::new();
     let source = Source::new(name, "");
     let start = Span::start_of(&source);
-    match reader.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes) {
+    match reader.take(bytes_max as u64 + 1).read_to_end(&mut bytes) {
         Err(error) => Err(Diagnostic::error(Code::Unreadable, &start, format!("the file cannot be read: {error}"))),
-        Ok(_) if bytes.len() > FILE_BYTES_MAX => Err(too_large(&start)),
+        Ok(_) if bytes.len() > bytes_max => Err(too_large(&start, bytes_max)),
         Ok(_) => Ok(bytes),
     }
 }
 
-fn too_large(start: &Span) -> Diagnostic {
-    Diagnostic::error(Code::TooLarge, start, format!("the file is larger than {} MiB", FILE_BYTES_MAX >> 20))
+fn too_large(start: &Span, bytes_max: usize) -> Diagnostic {
+    Diagnostic::error(Code::TooLarge, start, format!("the file is larger than {} MiB", bytes_max >> 20))
         .help("a runbook, inventory or action is a text of a few kilobytes; is this the right file?")
 }
 
 /// The text of `bytes`: size and encoding checked.
-pub(crate) fn source(name: &str, bytes: &[u8]) -> Result<Arc<Source>, Box<Diagnostic>> {
+pub(crate) fn source(name: &str, bytes: &[u8], bytes_max: usize) -> Result<Arc<Source>, Box<Diagnostic>> {
     let empty = || Span::start_of(&Source::new(name, ""));
-    if bytes.len() > FILE_BYTES_MAX {
-        return Err(Box::new(too_large(&empty())));
+    if bytes.len() > bytes_max {
+        return Err(Box::new(too_large(&empty(), bytes_max)));
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(Source::new(name, text)),
@@ -144,7 +152,7 @@ pub(crate) fn source(name: &str, bytes: &[u8]) -> Result<Arc<Source>, Box<Diagno
 }
 
 /// The one document of `source`. Problems that leave a tree (a key twice) are added to `problems`.
-pub(crate) fn tree(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Option<Node> {
+pub(crate) fn tree(source: &Arc<Source>, nodes_max: usize, problems: &mut Vec<Diagnostic>) -> Option<Node> {
     let mut options = granit_parser::options! {
         flow_nesting_limit: DEPTH_MAX,
         block_nesting_limit: DEPTH_MAX,
@@ -153,7 +161,8 @@ pub(crate) fn tree(source: &Arc<Source>, problems: &mut Vec<Diagnostic>) -> Opti
     };
     options.set_emit_comments(false);
     let parser = Parser::with_options(StrInput::new(source.text()), options);
-    let mut builder = Builder { source, problems, open: Vec::new(), anchors: BTreeMap::new(), nodes: 0, aliases: 0 };
+    let mut builder =
+        Builder { source, problems, open: Vec::new(), anchors: BTreeMap::new(), nodes: 0, nodes_max, aliases: 0 };
     let mut root = None;
     let mut documents = 0;
     for event in parser {
@@ -224,6 +233,7 @@ struct Builder<'a> {
     /// By the parser's number; a node and how many nodes are in it.
     anchors: BTreeMap<usize, (Node, usize)>,
     nodes: usize,
+    nodes_max: usize,
     aliases: usize,
 }
 
@@ -319,8 +329,11 @@ impl Builder<'_> {
 
     fn count(&mut self, nodes: usize, place: &Span) -> Result<(), Box<Diagnostic>> {
         self.nodes += nodes;
-        if self.nodes > NODES_MAX {
-            return Err(Box::new(too_complex(place, &format!("more than {NODES_MAX} values, aliases expanded"))));
+        if self.nodes > self.nodes_max {
+            return Err(Box::new(too_complex(
+                place,
+                &format!("more than {} values, aliases expanded", self.nodes_max),
+            )));
         }
         Ok(())
     }
@@ -378,7 +391,7 @@ impl Builder<'_> {
                 }
                 Some(Key::Bad) => {}
                 Some(Key::Good(key, true)) if key.value == "<<" => merge(entries, &key, node, self.problems),
-                Some(Key::Good(key, _)) => add_entry(entries, Entry { key, value: node, merged: false }, self.problems),
+                Some(Key::Good(key, _)) => add_entry(entries, Entry::new(key, node), self.problems),
             },
         }
         Ok(None)

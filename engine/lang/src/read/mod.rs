@@ -2,10 +2,15 @@
 //! could make of the rest; documents leave this module only when nothing was wrong.
 
 pub(crate) mod action;
+pub(crate) mod ansible;
 pub(crate) mod command;
+pub(crate) mod csv;
 pub(crate) mod fields;
 pub(crate) mod graph;
+pub(crate) mod host;
+pub(crate) mod inventory;
 pub(crate) mod parameter;
+pub(crate) mod resolve;
 pub(crate) mod runbook;
 pub(crate) mod scalar;
 pub(crate) mod step;
