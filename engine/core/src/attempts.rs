@@ -151,7 +151,10 @@ impl Run {
         match outcome {
             HostOutcome::Stuck | HostOutcome::Unknown => true,
             // Halted; a host that is `failed` only by `continue` or `finally` has run all that it will.
-            HostOutcome::Failed => self.hosts[host].failed_in.is_some() && self.hosts[host].rollback.is_none(),
+            HostOutcome::Failed => {
+                let state = &self.hosts[host];
+                state.failed_in.is_some() && state.rollback.is_none() && self.changed(host)
+            }
             _ => false,
         }
     }
