@@ -272,3 +272,47 @@ fn title(subject: Subject) -> &'static str {
         Subject::Order => "Order",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use runbook_model::plan::{Action, Template, Work};
+
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn equal_plans_do_not_differ() {
+        let difference = diff(&sample::plan(3), &sample::plan(3));
+        assert!(difference.is_empty());
+        assert_eq!(difference.old, difference.new);
+    }
+
+    #[test]
+    fn people_see_what_changed() {
+        let old = sample::plan(3);
+        let mut new = sample::plan(4);
+        new.hosts.remove(&"fs002".into());
+        new.batches[1].remove(0);
+        new.parameters.insert("package".into(), json!("samba-\u{1b}[31m"));
+        new.failure_budget = 1;
+        new.hosts.get_mut(&"fs003".into()).unwrap().address = "10.0.0.3".into();
+        new.steps[4].work =
+            Work::Any(Action::Run { command: Template("dnf upgrade\nreboot".into()), shell: None, strict: true });
+        new.steps[4].timeout_ms = 1_200_000;
+        new.steps.remove(5);
+        new.steps[5].needs = vec!["upgrade".into()];
+        let difference = diff(&old, &new);
+        insta::assert_snapshot!(difference.text());
+        insta::assert_json_snapshot!(difference.json());
+    }
+
+    #[test]
+    fn another_order_of_the_same_steps_is_a_difference() {
+        let old = sample::plan(1);
+        let mut new = old.clone();
+        new.steps.swap(0, 1);
+        let difference = diff(&old, &new);
+        assert_eq!(difference.entries.len(), 1);
+        assert_eq!(difference.entries[0].subject, Subject::Order);
+    }
+}

@@ -126,8 +126,13 @@ pub(crate) fn cells(
     if failures.is_empty() { Ok(cells) } else { Err(failures) }
 }
 
+/// The names of a text for `host`, as far as they are known before the run.
+pub(crate) fn scope<'a>(plan: &'a Plan, host: &'a Host) -> Scope<'a> {
+    Scope { plan, host, facts: None, run: None, steps: &(), snapshot: None }
+}
+
 fn variant(plan: &Plan, step: &Step, host: &Host, evaluate: &dyn Evaluate) -> Result<Variant, EvaluateError> {
-    let scope = Scope { plan, host, facts: None, run: None, steps: &(), snapshot: None };
+    let scope = scope(plan, host);
     let due = match &step.when {
         None => Due::Yes,
         Some(_) => match evaluate.when(&scope, step)? {

@@ -9,6 +9,8 @@ use runbook_model::plan::{Plan, SCHEMA};
 use crate::invariants;
 
 mod strict;
+#[cfg(test)]
+mod tests;
 
 /// The most that is read as a plan: 10,000 hosts with 100 steps each stay below a tenth of it.
 pub const PLAN_BYTES_MAX: usize = 256 << 20;
