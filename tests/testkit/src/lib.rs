@@ -4,3 +4,6 @@ pub mod lab;
 
 pub mod memory_store;
 pub mod store_suite;
+
+pub mod fake_transport;
+pub mod virtual_clock;
