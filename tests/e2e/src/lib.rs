@@ -1,1 +1,3 @@
-//! End-to-end tests of the real binary on real hosts.
+//! End-to-end tests of the real binary and of the shipped library, on real hosts.
+
+pub mod action;
