@@ -1,1 +1,250 @@
 //! Steps on this machine.
+//!
+//! They go through the same protocol as steps on other POSIX hosts ([`runbook_ports::posix`]), so they behave the same:
+//! same claims, same records, same exits. Only what runs attached is shorter: the step's shell is our own child, nothing
+//! stands between.
+
+mod attached;
+mod lifeline;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runbook_model::host::{Facts, Host, PeerIdentity};
+use runbook_model::id::AttemptId;
+use runbook_model::outcome::{Obstacle, ObstacleKind};
+use runbook_ports::clock::Clock;
+use runbook_ports::posix::BOOT;
+use runbook_ports::posix::session::{Channel, PosixSession, Wire};
+use runbook_ports::transport::{
+    Capabilities, Completion, Invocation, Offsets, OutputSink, Probe, Session, Transferred, Transport, UploadTarget,
+};
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use lifeline::Lifeline;
+
+/// Invocations at once on this machine, before further ones wait.
+const CONCURRENCY: usize = 64;
+
+/// How this machine is reached.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Taken as the account's home instead of `HOME`: claims are kept below it.
+    pub home: Option<PathBuf>,
+}
+
+/// The transport `local`.
+pub struct Local {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+}
+
+impl Local {
+    /// With these settings.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        Self { settings, clock }
+    }
+}
+
+#[async_trait]
+impl Transport for Local {
+    fn name(&self) -> &str {
+        "local"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { reattach: true, concurrency: CONCURRENCY }
+    }
+
+    async fn open(&self, host: &Host, _limit: Duration) -> Result<Box<dyn Session>, Obstacle> {
+        let shell = Shell::new(host, &self.settings);
+        Ok(Box::new(LocalSession {
+            lifeline: Lifeline::new(shell.clone()),
+            posix: PosixSession::new(LocalWire { shell: shell.clone() }, Arc::clone(&self.clock)),
+            shell,
+        }))
+    }
+}
+
+/// How shells are started here.
+#[derive(Debug, Clone)]
+struct Shell {
+    place: Arc<str>,
+    home: Option<Arc<Path>>,
+    /// We have a terminal, so a shell needs a session of its own, lest it reads from it.
+    on_terminal: bool,
+}
+
+impl Shell {
+    fn new(host: &Host, settings: &Settings) -> Self {
+        // Only a process with a controlling terminal can open this.
+        let on_terminal = std::fs::File::open("/dev/tty").is_ok();
+        let home = settings.home.as_deref().map(Arc::from);
+        Self { place: format!("{} (this machine)", host.name).into(), home, on_terminal }
+    }
+
+    /// `words` in a process group of its own (and in a session of its own, if we have a terminal), with pipes.
+    fn command(&self, words: &[&str]) -> Command {
+        let (program, rest) = words.split_first().unwrap_or((&"sh", &[]));
+        let mut command = if self.on_terminal {
+            // Not the leader of a group yet, so it becomes one in the same process.
+            let mut command = Command::new("setsid");
+            command.arg(program);
+            command
+        } else {
+            let mut command = Command::new(program);
+            command.process_group(0);
+            command
+        };
+        command.args(rest).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(home) = &self.home {
+            command.env("HOME", home.as_os_str());
+        }
+        command
+    }
+
+    fn local(&self, message: String) -> Obstacle {
+        Obstacle { kind: ObstacleKind::Local, message: format!("{}: {message}", self.place) }
+    }
+}
+
+struct LocalWire {
+    shell: Shell,
+}
+
+#[async_trait]
+impl Wire for LocalWire {
+    async fn open(&self) -> Result<Channel, Obstacle> {
+        let mut child = self
+            .shell
+            .command(&["sh", "-c", BOOT])
+            .spawn()
+            .map_err(|error| self.shell.local(format!("no shell can be started: {error}")))?;
+        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(self.shell.local("a shell was started without pipes".into()));
+        };
+        Ok(Channel {
+            stdin: Box::new(stdin),
+            stdout: Box::new(stdout),
+            stderr: Box::new(stderr),
+            abandoned: Arc::new(AtomicBool::new(false)),
+            // Dropped, it is reaped in the background and not killed.
+            hold: Box::new(child),
+        })
+    }
+
+    fn spare(&self) -> bool {
+        true
+    }
+
+    fn identity(&self) -> PeerIdentity {
+        PeerIdentity {
+            transport: "local".into(),
+            peer_key: String::new(),
+            account: account(),
+            authenticated_by: "this machine".into(),
+        }
+    }
+
+    fn place(&self) -> String {
+        self.shell.place.to_string()
+    }
+
+    async fn close(&self) {}
+}
+
+/// The name of the account that we run as; its number when it has no name here.
+fn account() -> String {
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    name.unwrap_or(uid)
+}
+
+struct LocalSession {
+    shell: Shell,
+    posix: PosixSession<LocalWire>,
+    lifeline: Lifeline,
+}
+
+#[async_trait]
+impl Session for LocalSession {
+    fn identity(&self) -> PeerIdentity {
+        self.posix.identity()
+    }
+
+    async fn facts(&self) -> Result<Facts, Obstacle> {
+        self.posix.facts().await
+    }
+
+    async fn run(
+        &self,
+        claim: Option<&AttemptId>,
+        invocation: &Invocation,
+        sink: &mut dyn OutputSink,
+        stop: &CancellationToken,
+        grace: Duration,
+    ) -> Completion {
+        match claim {
+            Some(_) => self.posix.run(claim, invocation, sink, stop, grace).await,
+            None => self.run_attached(invocation, sink, stop, grace).await,
+        }
+    }
+
+    async fn probe(&self, attempt: &AttemptId) -> Probe {
+        self.posix.probe(attempt).await
+    }
+
+    async fn follow(
+        &self,
+        attempt: &AttemptId,
+        from: Offsets,
+        sink: &mut dyn OutputSink,
+        stop: &CancellationToken,
+        grace: Duration,
+    ) -> Completion {
+        self.posix.follow(attempt, from, sink, stop, grace).await
+    }
+
+    async fn clear(&self, attempt: &AttemptId) -> Result<(), Obstacle> {
+        self.posix.clear(attempt).await
+    }
+
+    async fn upload(
+        &self,
+        source: &Path,
+        target: &UploadTarget,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Transferred {
+        self.posix.upload(source, target, progress).await
+    }
+
+    async fn download(
+        &self,
+        from: &str,
+        account: Option<&str>,
+        bytes_max: u64,
+        target: &Path,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Transferred {
+        self.posix.download(from, account, bytes_max, target, progress).await
+    }
+
+    async fn check(&self) -> Result<(), Obstacle> {
+        self.posix.check().await
+    }
+
+    async fn close(&self) {
+        self.posix.close().await;
+    }
+}

@@ -1,0 +1,252 @@
+//! What runs attached on this machine: our own child.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use runbook_model::outcome::{Exit, Obstacle, ObstacleKind};
+use runbook_ports::posix::BOOT;
+use runbook_ports::posix::frame::{Filter, Marker, Piece};
+use runbook_ports::posix::program::step_lines;
+use runbook_ports::posix::session::{elevation, exit_of};
+use runbook_ports::transport::{Completion, Invocation, OutputSink, Stream};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::LocalSession;
+
+const CHUNK_BYTES: usize = 64 * 1024;
+/// More than any pipe holds: what a program wrote before it ended is read up to here without waiting.
+const PIPE_BYTES_MAX: usize = 2 * 1024 * 1024;
+const HELD_BYTES_MAX: usize = 64 * 1024;
+
+impl LocalSession {
+    pub(crate) async fn run_attached(
+        &self,
+        invocation: &Invocation,
+        sink: &mut dyn OutputSink,
+        stop: &CancellationToken,
+        grace: Duration,
+    ) -> Completion {
+        if stop.is_cancelled() {
+            return Completion::Killed;
+        }
+        let marker = Marker::fresh();
+        let step = match step_lines(invocation, &marker) {
+            Ok(step) => step,
+            Err(obstacle) => return Completion::NotStarted(obstacle),
+        };
+        let account = invocation.account.as_deref();
+        let mut command = match account {
+            Some(account) => self.shell.command(&["sudo", "-n", "-H", "-u", account, "--", "sh", "-c", BOOT]),
+            None => self.shell.command(&["sh", "-c", BOOT]),
+        };
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && account.is_some() => {
+                let said = "there is no `sudo` on this machine";
+                return Completion::NotStarted(elevation(&self.shell.place, account.unwrap_or_default(), said));
+            }
+            Err(error) => {
+                return Completion::NotStarted(self.shell.local(format!("no shell can be started: {error}")));
+            }
+        };
+        let (Some(group), Some(stdin), Some(mut stdout), Some(mut stderr)) =
+            (child.id(), child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Completion::Unknown(format!("{}: a shell was started without pipes", self.shell.place));
+        };
+        let guard = Group { leader: Pid::from_raw(group.cast_signed()) };
+        self.lifeline.hold(group).await;
+        let start = started_at(group);
+        let mut output = Output {
+            filter: Filter::new(&marker),
+            holding: step.announces.then(Vec::new),
+            no_cwd: false,
+            sink,
+        };
+        let mut feed = std::pin::pin!(async move {
+            // A program that reads none of its input is no error.
+            let mut stdin = stdin;
+            drop(stdin.write_all(&step.lines).await);
+            if let Some(input) = &invocation.stdin {
+                drop(stdin.write_all(input.expose()).await);
+            }
+            drop(stdin);
+        });
+        let mut stopping = None;
+        let mut buffers = [vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]];
+        let [out, err] = &mut buffers;
+        let (mut feeding, mut open) = (true, [true, true]);
+        let mut ended: Option<io::Result<ExitStatus>> = None;
+        let mut stopped: Option<Result<bool, String>> = None;
+        while ended.is_none() || (stopping.is_some() && stopped.is_none()) {
+            tokio::select! {
+                read = stdout.read(out), if open[0] => match read {
+                    Ok(n) if n > 0 => output.take(Stream::Stdout, &out[..n]).await,
+                    _ => open[0] = false,
+                },
+                read = stderr.read(err), if open[1] => match read {
+                    Ok(n) if n > 0 => output.take(Stream::Stderr, &err[..n]).await,
+                    _ => open[1] = false,
+                },
+                () = &mut feed, if feeding => feeding = false,
+                status = child.wait(), if ended.is_none() => ended = Some(status),
+                () = stop.cancelled(), if stopping.is_none() => {
+                    stopping = Some(Box::pin(self.posix_end(group, start.clone(), account, grace)));
+                }
+                end = async { match stopping.as_mut() { Some(end) => end.await, None => std::future::pending().await } },
+                    if stopping.is_some() && stopped.is_none() => stopped = Some(end),
+            }
+        }
+        // What it wrote before it ended is in the pipes. Processes that it left behind may keep them open for ever.
+        if open[0] {
+            drain(&stdout, Stream::Stdout, out, &mut output).await;
+        }
+        if open[1] {
+            drain(&stderr, Stream::Stderr, err, &mut output).await;
+        }
+        output.finish().await;
+        let Output { holding, no_cwd, .. } = output;
+        guard.disarm();
+        self.lifeline.release(group).await;
+        match stopped {
+            Some(Ok(true)) => return Completion::Killed,
+            Some(Err(why)) => {
+                return Completion::Unknown(format!("{}: it was to be stopped: {why}", self.shell.place));
+            }
+            Some(Ok(false)) | None => {}
+        }
+        if no_cwd {
+            return Completion::NotStarted(self.shell.local(format!(
+                "the working folder {} does not exist, or {} may not enter it",
+                invocation.cwd.as_deref().unwrap_or("of the step"),
+                account.unwrap_or("this account")
+            )));
+        }
+        if let Some(held) = holding {
+            let said = one_line(&held);
+            return Completion::NotStarted(match account {
+                Some(account) => elevation(&self.shell.place, account, &said),
+                None => Obstacle {
+                    kind: ObstacleKind::Session,
+                    message: format!("{}: the step's shell did not begin: {said}", self.shell.place),
+                },
+            });
+        }
+        match ended {
+            Some(Ok(status)) => match (status.signal(), status.code()) {
+                (Some(signal), _) => Completion::Exited(Exit::Signal(signal)),
+                (None, Some(code)) => Completion::Exited(exit_of(code)),
+                (None, None) => Completion::Unknown(format!("{}: it ended without a status", self.shell.place)),
+            },
+            Some(Err(error)) => Completion::Unknown(format!("{}: its end was not seen: {error}", self.shell.place)),
+            None => Completion::Unknown(format!("{}: its end was not seen", self.shell.place)),
+        }
+    }
+
+    async fn posix_end(
+        &self,
+        group: u32,
+        start: String,
+        account: Option<&str>,
+        grace: Duration,
+    ) -> Result<bool, String> {
+        self.posix.end_group(&group.to_string(), &start, account, grace).await
+    }
+}
+
+/// When a process started, as its `stat` says; `-` where there is none.
+fn started_at(pid: u32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in parentheses may hold anything; the fields after it are numbered from 3.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    after_name.split_whitespace().nth(19).unwrap_or("-").to_owned()
+}
+
+/// Reads what is there, without waiting.
+async fn drain(pipe: &impl AsFd, stream: Stream, buffer: &mut [u8], output: &mut Output<'_>) {
+    let mut total = 0;
+    while total < PIPE_BYTES_MAX {
+        // The pipe is non-blocking on our side.
+        match rustix::io::read(pipe, &mut *buffer) {
+            Ok(n) if n > 0 => {
+                output.take(stream, &buffer[..n]).await;
+                total += n;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            _ => return,
+        }
+    }
+}
+
+struct Output<'a> {
+    filter: Filter,
+    holding: Option<Vec<u8>>,
+    no_cwd: bool,
+    sink: &'a mut dyn OutputSink,
+}
+
+impl Output<'_> {
+    async fn take(&mut self, stream: Stream, bytes: &[u8]) {
+        if stream == Stream::Stdout {
+            return self.sink.write(stream, bytes).await;
+        }
+        for piece in self.filter.push(bytes) {
+            match piece {
+                Piece::Bytes(bytes) => self.stderr(&bytes).await,
+                Piece::Frame(text) if text == "c" => self.no_cwd = true,
+                Piece::Frame(_) => {
+                    if let Some(held) = self.holding.take()
+                        && !held.is_empty()
+                    {
+                        self.stderr(&held).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn stderr(&mut self, bytes: &[u8]) {
+        match self.holding.as_mut() {
+            Some(held) if held.len() < HELD_BYTES_MAX => held.extend_from_slice(bytes),
+            _ => self.sink.write(Stream::Stderr, bytes).await,
+        }
+    }
+
+    async fn finish(&mut self) {
+        let rest = self.filter.finish();
+        if !rest.is_empty() {
+            self.stderr(&rest).await;
+        }
+    }
+}
+
+fn one_line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join("; ").chars().filter(|c| !c.is_control()).take(600).collect()
+}
+
+/// Kills the group when the future that waits for it is dropped.
+struct Group {
+    leader: Option<Pid>,
+}
+
+impl Group {
+    fn disarm(mut self) {
+        self.leader = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.leader.take() {
+            // Not reaped yet, so the number is still its own.
+            let _gone_already = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
