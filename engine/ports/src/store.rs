@@ -138,17 +138,26 @@ pub trait Store: Send + Sync {
     /// The signed heads, oldest first.
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError>;
 
+    /// The newest signed head: what the next one is checked against.
+    async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(self.checkpoints().await?.pop())
+    }
+
     /// All runs, oldest first.
     async fn runs(&self) -> Result<Vec<RunIndex>, StoreError>;
 
     /// Takes control of `run` and of `hosts` for it, all or nothing, for this process. A lease whose process is dead is
-    /// taken over at once; a live one is never.
+    /// taken over at once; a live one is never. The hosts of a dead run can go to another run; the dead one must then
+    /// wait for them when it is taken up again.
     ///
     /// # Errors
     /// `Held`, naming the first host that another live run holds, or the run itself.
     async fn lease(&self, run: &RunId, operator: &str, hosts: &[HostName], now_ms: u64) -> Result<Fence, StoreError>;
 
     /// Gives up a run's lease and its hosts.
+    ///
+    /// # Errors
+    /// `FenceLost` when the lease is not this one any more, or was given up already.
     async fn release(&self, run: &RunId, fence: Fence) -> Result<(), StoreError>;
 
     /// Who holds a run, if anybody.

@@ -222,6 +222,8 @@ async fn migrate(connection: &mut SqliteConnection, found: i64) -> Result<(), sq
 async fn check_end(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
     let damaged = |why: &str| OpenError::Damaged { path: path.to_path_buf(), why: why.to_owned() };
     let failed = |error: sqlx::Error| sql_error(path, &error);
+    // One transaction: other processes may be appending.
+    sqlx::query("BEGIN").execute(&mut *connection).await.map_err(failed)?;
     let head = crate::sqlite::read_head(connection).await.map_err(|error| damaged(&error.to_string()))?;
     let last: Option<(i64, Vec<u8>, Vec<u8>)> =
         sqlx::query_as("SELECT seq, leaf, bytes FROM records ORDER BY seq DESC LIMIT 1")
@@ -230,6 +232,7 @@ async fn check_end(path: &Path, connection: &mut SqliteConnection) -> Result<(),
             .map_err(failed)?;
     let first: Option<i64> =
         sqlx::query_scalar("SELECT min(seq) FROM records").fetch_one(&mut *connection).await.map_err(failed)?;
+    sqlx::query("COMMIT").execute(&mut *connection).await.map_err(failed)?;
     match (last, head.last_leaf) {
         (None, None) if head.size == 0 => Ok(()),
         (Some((seq, leaf, _)), Some(stored))

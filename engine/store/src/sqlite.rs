@@ -253,6 +253,14 @@ impl Store for SqliteStore {
         rows.into_iter().map(|(size, note)| Ok(Checkpoint { size: unsigned(size)?, note })).collect()
     }
 
+    async fn last_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        let row: Option<(i64, String)> = sqlx::query_as("SELECT size, note FROM checkpoints ORDER BY id DESC LIMIT 1")
+            .fetch_optional(&self.0.readers)
+            .await
+            .map_err(|error| failed(&error))?;
+        row.map(|(size, note)| Ok(Checkpoint { size: unsigned(size)?, note })).transpose()
+    }
+
     async fn runs(&self) -> Result<Vec<RunIndex>, StoreError> {
         let rows: Vec<RunRow> =
             sqlx::query_as("SELECT header, status, outcome, ended_ms FROM runs ORDER BY started_ms, run")
@@ -282,5 +290,39 @@ impl Store for SqliteStore {
     async fn holder(&self, run: &RunId) -> Result<Option<Holder>, StoreError> {
         let mut reader = self.0.readers.acquire().await.map_err(|error| failed(&error))?;
         lease::holder(&mut reader, &self.0, run).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_page() {
+        let holder = Holder { run: "r".into(), operator: "o".into(), pid: 1, since_ms: 0, alive: true };
+        let errors = [
+            StoreError::HeadMoved(Head::default()),
+            StoreError::FenceLost,
+            StoreError::Held { what: "host web1".into(), by: holder },
+            StoreError::Missing("x".into()),
+            StoreError::Corrupt("x".into()),
+            StoreError::TooLarge("x".into()),
+            StoreError::Newer { found: 2, known: 1 },
+            StoreError::Failed("x".into()),
+        ];
+        let (path, why) = (std::path::PathBuf::new, String::new);
+        let opening = [
+            OpenError::Folder { path: path(), source: std::io::Error::other("x") },
+            OpenError::NotOurs { path: path(), why: why() },
+            OpenError::Newer { path: path(), found: 2 },
+            OpenError::Damaged { path: path(), why: why() },
+            OpenError::Locked { path: path() },
+            OpenError::Failed { path: path(), why: why() },
+        ];
+        let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
+        for code in errors.iter().map(code).chain(opening.iter().map(OpenError::code)) {
+            let page = std::fs::read_to_string(pages.join(format!("{code}.md"))).unwrap();
+            assert!(page.starts_with(&format!("# {code}: ")), "{code}");
+        }
     }
 }

@@ -39,6 +39,24 @@ fn another_process() {
 /// Leases its run and a host of its own, and says each record that it was promised is durable.
 async fn work(folder: &Path, run: &RunId, n: u64, count: u64) {
     let store = SqliteStore::open(folder).await.unwrap();
+    if count == 0 {
+        // Only blobs: what cannot be compressed below the limit, in each of the two ways.
+        let content: Vec<u8> = (0..100_000_u64).flat_map(|n| Sha256::of(&n.to_be_bytes()).0).collect();
+        let put = store.put(&content).await.map(|_| ());
+        let mut writer = store.writer().await.unwrap();
+        let mut written = Ok(());
+        for piece in content.chunks(100_000) {
+            written = written.and(writer.write(piece).await);
+        }
+        let finished = writer.finish().await.map(|_| ());
+        assert!(matches!(put, Err(StoreError::Failed(_))), "{put:?}");
+        assert!(written.is_err() && finished.is_err(), "{written:?} {finished:?}");
+        assert!(!store.has(&Sha256::of(&content)).await.unwrap());
+        assert_eq!(std::fs::read_dir(folder.join("blobs/tmp")).unwrap().count(), 0, "nothing is left");
+        store.put(b"small").await.unwrap();
+        say("done");
+        return;
+    }
     let host = HostName::from(format!("web{n}"));
     let fence = store.lease(run, "child", &[host], 1).await.unwrap();
     let mut writer = store.writer().await.unwrap();
@@ -228,4 +246,14 @@ async fn a_full_disk_fails_the_append_and_leaves_the_log_whole() {
     let head = verify(&store).await;
     store.append(sealed(&head, &run_id(2), 0, 1, None)).await.unwrap();
     assert_ne!(verify(&store).await, Head::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_fails_a_blob_and_leaves_nothing_of_it() {
+    let folder = TempDir::new().unwrap();
+    let mut child = start(folder.path(), 1, 0, Some("trap '' XFSZ; ulimit -f 3072;"));
+    assert!(child.ended_well());
+    assert_eq!(child.lines, ["done"]);
+    let store = SqliteStore::open(folder.path()).await.unwrap();
+    assert_eq!(store.get(&Sha256::of(b"small"), 10).await.unwrap(), b"small");
 }

@@ -131,6 +131,7 @@ pub async fn a_new_store_is_empty<P: Place>(place: &P) {
     assert_eq!(store.ledger(0, 10).await.unwrap(), []);
     assert_eq!(store.records(&run(1), 0, 10).await.unwrap(), []);
     assert_eq!(store.checkpoints().await.unwrap(), []);
+    assert_eq!(store.last_checkpoint().await.unwrap(), None);
     assert_eq!(store.runs().await.unwrap(), []);
     assert_eq!(store.holder(&run(1)).await.unwrap(), None);
 }
@@ -160,6 +161,7 @@ pub async fn what_was_appended_is_read_back_by_every_process<P: Place>(place: &P
     let later = Checkpoint { size: 3, note: "later\n".to_owned() };
     let only = Append { expected_size: 3, head: head.clone(), checkpoint: Some(later.clone()), ..Append::default() };
     one.append(only).await.unwrap();
+    assert_eq!(two.last_checkpoint().await.unwrap(), Some(later.clone()));
     assert_eq!(two.checkpoints().await.unwrap(), [checkpoint, later]);
     assert_eq!(verify(&*two).await, head);
 }
