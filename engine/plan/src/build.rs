@@ -22,6 +22,8 @@ mod phase;
 mod rollback;
 mod step;
 mod targets;
+#[cfg(test)]
+mod tests;
 mod way_back;
 
 /// More steps than this are a mistake: the largest runbooks that people keep in order have a few hundred.

@@ -182,7 +182,13 @@ pub(crate) fn plan(count: usize) -> Plan {
 pub(crate) struct Simple;
 
 impl Simple {
-    fn fill(&self, scope: &Scope<'_>, template: &Template, out: &mut Names) -> Result<String, EvaluateError> {
+    fn fill(
+        &self,
+        scope: &Scope<'_>,
+        step: Option<&Step>,
+        template: &Template,
+        out: &mut Names,
+    ) -> Result<String, EvaluateError> {
         let host = serde_json::to_value(scope.host).expect("a host is JSON");
         let mut text = String::new();
         let mut rest = template.0.as_str();
@@ -193,7 +199,17 @@ impl Simple {
             rest = rest[end..].trim_start_matches('}');
             out.0.insert(name.to_owned());
             let value = match name.split_once('.') {
-                Some(("param", name)) => scope.plan.parameters.get(name),
+                Some(("param", name)) => match step.and_then(|step| step.with.as_ref()) {
+                    None => scope.plan.parameters.get(name),
+                    Some(with) => match with.get(name) {
+                        Some(Value::String(inner)) => {
+                            text.push_str(&self.fill(scope, None, &Template(inner.clone()), out)?);
+                            continue;
+                        }
+                        other => other,
+                    },
+                },
+                None if name == "item" => step.and_then(|step| step.item.as_ref()),
                 Some(("host", path)) => path.split('.').try_fold(&host, |value, part| value.get(part)),
                 Some(("run" | "steps" | "snapshot", _)) => {
                     out.1.insert(name.to_owned());
@@ -228,19 +244,28 @@ impl Evaluate for Simple {
 
     fn render(&self, scope: &Scope<'_>, step: &Step) -> Result<Rendered, EvaluateError> {
         let mut names = Names(BTreeSet::new(), BTreeSet::new());
-        let mut fill = |template: &Template| self.fill(scope, template, &mut names);
-        let action = match &step.work {
-            Work::Any(Action::Run { command, strict, .. }) => {
+        let mut fill = |template: &Template| self.fill(scope, Some(step), template, &mut names);
+        let action = match crate::invariants::action_on(&step.work, &scope.host.os) {
+            Some(Action::Run { command, strict, .. }) => {
                 RenderedAction::Run { text: fill(command)?, shell: ShellKind::Sh, strict: *strict }
             }
-            Work::Any(Action::Script { sha256, args, .. }) => RenderedAction::Script {
+            Some(Action::Script { sha256, args, .. }) => RenderedAction::Script {
                 sha256: *sha256,
                 args: args.iter().map(&mut fill).collect::<Result<_, _>>()?,
                 interpreter: None,
             },
-            Work::Any(Action::Compare) => RenderedAction::Compare,
+            Some(Action::Upload { files, to, .. }) => {
+                RenderedAction::Upload { files: files.clone(), to: fill(to)?, owner: None, group: None }
+            }
+            Some(Action::Reboot { timeout_ms, settle_ms }) => {
+                RenderedAction::Reboot { timeout_ms: *timeout_ms, settle_ms: *settle_ms }
+            }
+            Some(Action::Wait { ms }) => RenderedAction::Wait { ms: *ms },
+            Some(Action::Confirm { text }) => RenderedAction::Confirm { text: fill(text)? },
+            Some(Action::Compare) => RenderedAction::Compare,
             _ => return Err(EvaluateError("the sample has no such action".into())),
         };
+        let stdin = step.stdin.as_ref().map(&mut fill).transpose()?.map(SecretText::plain);
         let account = step.account.as_ref().map(&mut fill).transpose()?;
         let mut env = BTreeMap::new();
         for (name, value) in &step.env {
@@ -253,7 +278,7 @@ impl Evaluate for Simple {
             account: account.or_else(|| scope.host.account.clone()),
             cwd: None,
             env,
-            stdin: None,
+            stdin,
             changes,
             template_sha256: canonical::digest(&step.work),
             variables: names.0,
@@ -262,7 +287,7 @@ impl Evaluate for Simple {
     }
 
     fn text(&self, scope: &Scope<'_>, template: &Template) -> Result<String, EvaluateError> {
-        self.fill(scope, template, &mut Names(BTreeSet::new(), BTreeSet::new()))
+        self.fill(scope, None, template, &mut Names(BTreeSet::new(), BTreeSet::new()))
     }
 
     fn unmet(&self, _: &Scope<'_>, _: &Step, _: Exit, _: Kept<'_>, _: Kept<'_>) -> Vec<String> {

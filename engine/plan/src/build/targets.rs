@@ -48,21 +48,10 @@ pub(super) fn select(request: &PlanRequest<'_>) -> Result<Targets, Vec<Diagnosti
         }
         (Some(Some(selected)), None) => selected,
         (None, Some(Some(limited))) => limited,
-        // Neither the runbook nor the command line says where: that is clear only when there is one host.
-        _ if request.inventory.hosts.len() == 1 => request.inventory.hosts.keys().cloned().collect(),
-        _ => {
-            return Err(vec![
-                Diagnostic::error(Code::NoHost, &targets.span, "the runbook does not say which hosts it is for")
-                    .help("add `targets: {select: …}`, or give `--limit SELECTOR`"),
-            ]);
-        }
+        _ => request.inventory.select(targets)?,
     };
     let found = |name: &HostName| Some((name.clone(), request.inventory.hosts.get(name)?.host.clone()));
     let hosts: BTreeMap<HostName, Host> = names.iter().filter_map(found).collect();
-    if hosts.is_empty() {
-        let span = targets.select.as_ref().map_or(&targets.span, |select| &select.text.span);
-        return Err(vec![Diagnostic::error(Code::NoHost, span, "the selection matches no host")]);
-    }
     let order: Vec<HostName> = hosts.keys().cloned().collect();
     Ok(Targets { batches: batches(&order, &targets.batch), hosts })
 }

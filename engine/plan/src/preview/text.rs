@@ -189,17 +189,27 @@ impl Preview<'_> {
         if !notes.is_empty() {
             page.wrapped("     ", &format!("({})", printable::text(&notes.join("; "))));
         }
-        let different = shown.commands.len() > 1;
-        for command in shown.commands.iter().take(COMMANDS_MAX) {
+        // Where the step is skipped its command is of no interest.
+        let wanted = |host: &&usize| shown.cells[**host].state != State::Skipped;
+        let commands: Vec<(&PreviewCommand, Vec<&str>)> = shown
+            .commands
+            .iter()
+            .map(|command| {
+                let hosts = command.hosts.iter().filter(wanted);
+                (command, hosts.map(|host| self.hosts[*host].name.as_str()).collect::<Vec<_>>())
+            })
+            .filter(|(_, hosts)| !hosts.is_empty())
+            .collect();
+        let different = commands.first().is_some_and(|(_, hosts)| hosts.len() < self.hosts.len());
+        for (command, hosts) in commands.iter().take(COMMANDS_MAX) {
             if different {
-                let names: Vec<&str> = command.hosts.iter().map(|host| self.hosts[*host].name.as_str()).collect();
-                page.folded("     on ", &names);
+                page.folded("     on ", hosts);
             }
             self.command(page, command);
         }
-        if shown.commands.len() > COMMANDS_MAX {
-            let rest = &shown.commands[COMMANDS_MAX..];
-            let hosts = rest.iter().map(|command| command.hosts.len()).sum();
+        if commands.len() > COMMANDS_MAX {
+            let rest = &commands[COMMANDS_MAX..];
+            let hosts = rest.iter().map(|(_, hosts)| hosts.len()).sum();
             let more = format!("and {} on {}", counted(rest.len(), "more command"), counted(hosts, "host"));
             page.wrapped("     ", &format!("{more}: `--format json` has them all"));
         }
@@ -305,9 +315,15 @@ impl Preview<'_> {
     }
 
     fn row_name(&self, hosts: &[usize]) -> String {
-        let first = printable::text(self.hosts[hosts[0]].name.as_str());
+        let names: Vec<String> =
+            hosts.iter().take(8).map(|host| printable::text(self.hosts[*host].name.as_str())).collect();
+        let all = names.join(" ");
+        if names.len() == hosts.len() && all.chars().count() <= 24 {
+            return all;
+        }
+        let first = &names[0];
         let first: String =
-            if first.chars().count() > 24 { first.chars().take(23).chain(['…']).collect() } else { first };
+            if first.chars().count() > 24 { first.chars().take(23).chain(['…']).collect() } else { first.clone() };
         match hosts.len() {
             1 => first,
             count => format!("{first} and {} more", count - 1),
