@@ -10,6 +10,7 @@
 pub mod checkpoint;
 pub mod key;
 pub mod note;
+pub mod proof;
 pub mod record;
 pub mod tree;
 pub mod verify;

@@ -319,6 +319,9 @@ mod tests {
     }
 
     proptest! {
+        // Signatures are slow in debug builds.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn no_text_makes_the_readers_panic(text in "(\\PC|\n|\u{2014}| |\\+){0,200}") {
             let _ = Note::parse(&text);

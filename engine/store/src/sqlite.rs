@@ -297,6 +297,39 @@ impl Store for SqliteStore {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn every_connection_that_writes_is_durable_even_one_opened_after_a_failure() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = SqliteStore::open(folder.path()).await.unwrap();
+        let settings = async || {
+            let read = async |connection: &mut SqliteConnection| {
+                let mut values = Vec::new();
+                for pragma in ["PRAGMA synchronous", "PRAGMA foreign_keys", "PRAGMA trusted_schema"] {
+                    values.push(sqlx::query_scalar::<_, i64>(pragma).fetch_one(&mut *connection).await.unwrap());
+                }
+                let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(connection).await.unwrap();
+                Ok((values, mode))
+            };
+            store.0.write(read).await.unwrap()
+        };
+        // 2 is FULL.
+        let wanted = (vec![2, 1, 0], "wal".to_owned());
+        assert_eq!(settings().await, wanted);
+        let failed = store.0.write(async |_| Err::<(), _>(StoreError::Failed("a test".to_owned()))).await;
+        assert!(failed.is_err());
+        assert!(store.0.writer.lock().await.is_none(), "the connection that failed is gone");
+        assert_eq!(settings().await, wanted);
+    }
+
+    #[tokio::test]
+    async fn connections_that_read_cannot_write() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = SqliteStore::open(folder.path()).await.unwrap();
+        let written =
+            sqlx::query("INSERT INTO checkpoints (size, note) VALUES (0, '')").execute(&store.0.readers).await;
+        assert!(written.unwrap_err().to_string().contains("readonly"));
+    }
+
     #[test]
     fn every_code_has_a_page() {
         let holder = Holder { run: "r".into(), operator: "o".into(), pid: 1, since_ms: 0, alive: true };
