@@ -19,6 +19,7 @@ use crate::{invariants, render};
 mod action;
 mod packaged;
 mod phase;
+mod results;
 mod rollback;
 mod step;
 mod targets;
@@ -178,8 +179,11 @@ impl Builder<'_> {
 
     fn render_all(&mut self, plan: &Plan) {
         let mut said = BTreeSet::new();
-        for step in &plan.steps {
-            let Err(failures) = render::cells(plan, step, &self.hosts, self.request.evaluate) else { continue };
+        for (place, step) in plan.steps.iter().enumerate() {
+            let failures = match render::cells(plan, step, &self.hosts, self.request.evaluate) {
+                Ok(cells) => results::missing(plan, place, &cells),
+                Err(failures) => failures,
+            };
             let span = self.spans.get(&step.id).unwrap_or(&self.request.runbook.targets.span).clone();
             // What a derived step has from the one that it serves is said once.
             for failure in failures.into_iter().filter(|f| said.insert((span.range().start, f.message.clone()))) {

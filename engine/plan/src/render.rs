@@ -99,7 +99,12 @@ pub(crate) fn cells(
                     Err(EvaluateError(message)) => {
                         // What a text used before it failed is not known.
                         names = BTreeSet::from(["host".to_owned()]);
-                        let number = failures.iter().position(|failure| failure.message == message);
+                        // The same fault names another host on each.
+                        let same = |failure: &Failure| {
+                            let (mine, other) = (seen.host.name.as_str(), failure.host.as_str());
+                            failure.message == message || failure.message.replace(other, mine) == message
+                        };
+                        let number = failures.iter().position(same);
                         Err(number.unwrap_or_else(|| {
                             let (step, host) = (step.id.clone(), seen.host.name.clone());
                             failures.push(Failure { step, host, hosts: 0, message });
@@ -135,12 +140,19 @@ fn variant(plan: &Plan, step: &Step, host: &Host, evaluate: &dyn Evaluate) -> Re
     let scope = scope(plan, host);
     let due = match &step.when {
         None => Due::Yes,
-        Some(_) => match evaluate.when(&scope, step)? {
+        Some(when) => match evaluate.when(&scope, step)? {
+            When::Run if names_of_the_run(&when.0) => Due::Open(format!("`{}` is known only in the run", when.0)),
             When::Run => Due::Yes,
             When::Skip(reason) => Due::No(reason),
         },
     };
     Ok(Variant { rendered: evaluate.render(&scope, step)?, due })
+}
+
+/// Whether an expression asks for something that only the run brings: facts of hosts, results of steps, the run itself.
+fn names_of_the_run(expression: &str) -> bool {
+    let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.into_iter().any(|word| matches!(word, "facts" | "steps" | "run"))
 }
 
 fn is_of_host(name: &str) -> bool {

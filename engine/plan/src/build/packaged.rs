@@ -29,8 +29,8 @@ pub(super) struct Packaged {
 
 impl Packaged {
     /// A text of the runbook's author, so that it means the same among the action's parameters.
-    pub(super) fn own_text(&mut self, text: &Text, expression: bool, frame: &Plan) -> String {
-        self.own(&text.value, expression, frame)
+    pub(super) fn own_text(&mut self, text: &Text, frame: &Plan) -> String {
+        self.own(&text.value, false, frame)
     }
 
     pub(super) fn own_action(&mut self, action: &mut Action, frame: &Plan) {

@@ -78,7 +78,7 @@ impl Builder<'_> {
         // What a person wrote around a packaged action speaks of the runbook's parameters, and in the plan all texts
         // of the step speak of the action's.
         let mut own = |text: &Text| match &mut packaged {
-            Some(packaged) => Template(packaged.own_text(text, false, self.frame)),
+            Some(packaged) => Template(packaged.own_text(text, self.frame)),
             None => Template(text.value.clone()),
         };
         let plain = |text: &Text| Template(text.value.clone());
@@ -106,11 +106,8 @@ impl Builder<'_> {
         let irreversible = irreversible.or_else(|| file.and_then(|file| file.irreversible.as_ref()));
         let irreversible = irreversible.map(|reason| reason.value.clone());
 
-        let mut expression = |text: &Text| match &mut packaged {
-            Some(packaged) => Expression(packaged.own_text(text, true, self.frame)),
-            None => Expression(text.value.clone()),
-        };
-        let when = written.when.as_ref().map(&mut expression);
+        // Who wrote `when` is always the runbook's author, and it is judged so.
+        let when = written.when.as_ref().map(|condition| Expression(condition.value.clone()));
         let expect = match (&written.expect, file.and_then(|file| file.expect.as_ref())) {
             (Some(expect), _) => {
                 let mut resolved = expect.resolved();
