@@ -7,3 +7,4 @@ pub mod store_suite;
 
 pub mod fake_transport;
 pub mod virtual_clock;
+pub mod transport_suite;
