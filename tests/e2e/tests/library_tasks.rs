@@ -109,7 +109,9 @@ fn dnf_upgrade_asks_dnf_for_exactly_what_is_pending() {
         "dnf",
         r#"case "$*" in
         *repoquery*) [ -e /run/upgraded ] || printf 'samba 0:4.20-2.el9 x86_64\nsamba-common 0:4.20-2.el9 noarch\n' ;;
-        *upgrade*) [ ! -e /run/fails ] || exit 1; touch /run/upgraded ;;
+        *"history list"*) cat /run/history ;;
+        *"history rollback"*) rm /run/upgraded; sed -i 1i'    44 | undo' /run/history ;;
+        *upgrade*) [ ! -e /run/fails ] || exit 1; touch /run/upgraded; sed -i 1i'    43 | upgrade' /run/history ;;
         esac"#,
     );
     program(
@@ -121,7 +123,10 @@ fn dnf_upgrade_asks_dnf_for_exactly_what_is_pending() {
     let action = ShippedAction::load("dnf-upgrade");
     let unknown = action.run(host, json!({"packages": ["no-such"]}));
     assert!(!unknown.ok() && unknown.stderr.contains("no-such is not installed"), "{unknown:?}");
-    host.sh("touch /run/fails");
+    host.sh("printf 'ID     | Command line\\n------\\n' >/run/history");
+    let none = action.run(host, json!({}));
+    assert!(!none.ok() && none.stderr.contains("no way back"), "{none:?}");
+    host.sh("echo '    42 | install x' >>/run/history; touch /run/fails");
     assert!(!action.run(host, json!({})).ok());
     host.sh("rm /run/fails");
     let done = action.run(host, json!({}));
@@ -134,4 +139,12 @@ fn dnf_upgrade_asks_dnf_for_exactly_what_is_pending() {
     );
     let again = action.run(host, json!({}));
     assert!(again.ok() && again.stdout.contains("no upgrade is pending"), "{again:?}");
+
+    host.sh("sed -i '/^---/d; 1,/Command line/{/Command line/d}' /run/history");
+    for _ in 0..2 {
+        let undone = action.operate(host, "undo", &json!({}), "");
+        assert!(undone.ok(), "{undone:?}");
+    }
+    let calls = host.sh("cat /run/calls");
+    assert_eq!(calls.matches("history rollback 42\n").count(), 1, "{calls}");
 }

@@ -67,3 +67,31 @@ fn example(name: &str) -> Value {
     };
     Value::Object(values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect::<Map<_, _>>())
 }
+
+#[test]
+fn every_shipped_file_is_valid_and_warns_of_nothing() {
+    let mut files = 0;
+    let mut problems = String::new();
+    for folder in ["../../runbooks", "../../runbooks/actions", "../../examples"] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "yaml") || path.ends_with("inventory.yaml") {
+                continue;
+            }
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let bytes = std::fs::read(&path).unwrap();
+            let found = if folder.ends_with("actions") {
+                runbook_lang::parse_action(&name, &bytes).map(|parsed| parsed.warnings)
+            } else {
+                runbook_lang::parse_runbook(&name, &bytes).map(|parsed| parsed.warnings)
+            };
+            for problem in found.unwrap_or_else(|errors| errors) {
+                problems += &format!("{name}: {problem:?}\n");
+            }
+            files += 1;
+        }
+    }
+    assert!(problems.is_empty(), "{problems}");
+    assert!(files >= 30, "only {files} files were found");
+}
