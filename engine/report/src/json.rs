@@ -8,6 +8,7 @@ use runbook_model::outcome::{AttemptOutcome, Ended, Exit, HostOutcome, OutputRef
 use runbook_model::plan::{Role, Step};
 use runbook_model::units::rfc3339_ms;
 use runbook_model::{HostName, Phase, Sha256, StepId};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::list::RunLine;
@@ -24,7 +25,7 @@ pub struct Attachments {
 }
 
 /// Where the ledger stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LedgerHead {
     /// Records in it.
     pub size: u64,
@@ -33,7 +34,7 @@ pub struct LedgerHead {
 }
 
 /// `run/v1`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RunDocument {
     /// `run/v1`.
     pub schema: &'static str,
@@ -78,7 +79,7 @@ pub struct RunDocument {
 }
 
 /// A host in `run/v1`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct HostDocument {
     /// Its name in the inventory.
     pub name: String,
@@ -103,7 +104,7 @@ pub struct HostDocument {
 }
 
 /// An attempt, or a cell without one, in `run/v1`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct StepDocument {
     /// The step.
     pub id: String,
@@ -138,6 +139,7 @@ pub struct StepDocument {
     /// Standard error.
     pub stderr: Option<OutputDocument>,
     /// Paths that the step changed, of those that it declares; on its last attempt.
+    #[schemars(with = "Vec<serde_json::Value>")]
     pub changes: Vec<Change>,
     /// False when changes were made and their list cannot be read from this store.
     pub changes_known: bool,
@@ -156,7 +158,7 @@ pub struct StepDocument {
 }
 
 /// An output stream in `run/v1`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct OutputDocument {
     /// Of the whole stream.
     pub sha256: String,
@@ -324,7 +326,7 @@ fn text(text: &str) -> Option<String> {
 }
 
 /// `runs/v1`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RunsDocument {
     /// `runs/v1`.
     pub schema: &'static str,
@@ -333,7 +335,7 @@ pub struct RunsDocument {
 }
 
 /// A run in `runs/v1`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RunEntry {
     /// The run.
     pub run_id: String,
@@ -375,7 +377,7 @@ pub fn runs(lines: &[RunLine]) -> RunsDocument {
 }
 
 /// A snapshot that a run took.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SnapshotEntry {
     /// The run that took it.
     pub run_id: String,
@@ -387,6 +389,8 @@ pub struct SnapshotEntry {
     pub reference: String,
     /// When (RFC 3339).
     pub taken_at: String,
+    /// How long ago, in milliseconds.
+    pub age_ms: u64,
     /// The account that ran the run.
     pub owner: String,
     /// From when on it counts as expired.
@@ -402,12 +406,27 @@ pub fn snapshots(view: &RunView) -> Vec<(HostName, StepId, String, u64)> {
     for (name, host) in &view.hosts {
         for step in view.plan.steps.iter().filter(takes) {
             let Some(cell) = host.steps.get(&step.id) else { continue };
-            if let (Some(reference), None) = (&cell.snapshot, &cell.released) {
+            // Released on request, or because the host was blocked in `snapshot`.
+            let released = view.plan.steps.iter().any(|other| {
+                let succeeded = |cell: &crate::view::StepView| cell.outcome == Some(AttemptOutcome::Succeeded);
+                other.role == Role::Release { of: step.id.clone() } && host.steps.get(&other.id).is_some_and(succeeded)
+            });
+            if let (Some(reference), None, false) = (&cell.snapshot, &cell.released, released) {
                 out.push((name.clone(), step.id.clone(), reference.clone(), cell.ended_ms.unwrap_or(view.last_ms)));
             }
         }
     }
     out
+}
+
+/// The JSON Schema of `run/v1`.
+pub fn schema_of_run() -> serde_json::Value {
+    schemars::schema_for!(RunDocument).into()
+}
+
+/// The JSON Schema of `runs/v1`.
+pub fn schema_of_runs() -> serde_json::Value {
+    schemars::schema_for!(RunsDocument).into()
 }
 
 /// Who did it, in one word or two.

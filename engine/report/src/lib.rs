@@ -7,6 +7,7 @@
 //!
 //! [`RunView`] folds the records; everything else reads a `RunView`.
 
+pub mod brief;
 pub mod check;
 pub mod explain;
 pub mod json;

@@ -101,3 +101,8 @@ fn became(outcome: runbook_model::HostOutcome) -> String {
         other => format!("ended {}", words(other.name())),
     }
 }
+
+/// A step's name as people are told it: its own, else its id.
+pub(crate) fn label(step: &Step) -> &str {
+    if step.name.is_empty() { step.id.as_str() } else { &step.name }
+}

@@ -192,7 +192,7 @@ fn row_text(page: &mut Page, attachments: &Attachments, row: &Row<'_>) {
         attempts.iter().filter_map(|attempt| attempt.report.as_ref()).map(|report| report.duration_ms).sum();
     let took = if attempts.iter().any(|attempt| attempt.report.is_some()) { elapsed(took) } else { String::new() };
     let mut what = row.step.id.to_string();
-    if row.step.name != what {
+    if row.step.name != what && !row.step.name.is_empty() {
         what.push_str(&format!("  {}", escape_line(row.step.name.as_bytes())));
     }
     if attempts.len() > 1 {

@@ -14,6 +14,7 @@ use runbook_model::units::format_size;
 use runbook_model::{Cell, Event, HostName};
 
 use super::tail::Tail;
+use crate::matrix::label;
 use crate::style::{Palette, Tone, host_tone, words};
 use crate::text::{clock, count, cut, escape_line, fit, list, width};
 use crate::view::{HostView, RunState, RunView};
@@ -174,7 +175,7 @@ impl Screen {
         let tone = if phase == runbook_model::Phase::Rollback { Tone::Warn } else { Tone::Active };
         if let Some((id, attempt)) = host.running() {
             let step = self.view.plan.step(id);
-            let name = step.map_or_else(|| id.to_string(), |step| step.name.clone());
+            let name = step.map_or_else(|| id.to_string(), |step| label(step).to_owned());
             let mut text = name;
             if attempt.attempt > 1 {
                 let of = step.map_or(0, |step| step.retry.attempts);

@@ -1,0 +1,129 @@
+//! `inventory list`, `graph`, `check`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use runbook_lang::Inventory as Hosts;
+use runbook_model::HostName;
+use runbook_report::style::Tone;
+use runbook_report::text::{count, escape_line, fit, width};
+use serde_json::json;
+
+use crate::arguments::{Inventory, InventoryList, InventoryShow};
+use crate::failure::Failure;
+use crate::output::{self, Output, note};
+use crate::problems;
+use crate::project::Project;
+use crate::sources::{self, InventoryFiles};
+
+/// Runs `inventory …`.
+pub(crate) fn run(project: &Project, command: &Inventory, output: Output) -> Result<u8, Failure> {
+    match command {
+        Inventory::List(arguments) => list(project, arguments, output),
+        Inventory::Graph(arguments) => graph(project, arguments, output),
+        Inventory::Check(arguments) => check(project, arguments, output),
+    }
+}
+
+fn selected(inventory: &Hosts, selector: Option<&str>, output: Output) -> Result<BTreeSet<HostName>, Failure> {
+    match sources::selector("selector", selector, output.error_palette)? {
+        None => Ok(inventory.hosts.keys().cloned().collect()),
+        Some(selector) => {
+            selector.hosts(inventory).map_err(|found| problems::failure(&found, "selector", output.error_palette))
+        }
+    }
+}
+
+fn list(project: &Project, arguments: &InventoryList, output: Output) -> Result<u8, Failure> {
+    let inventory = sources::inventory(project, output.error_palette)?;
+    let names = selected(&inventory, arguments.selector.as_deref(), output)?;
+    if arguments.json {
+        let hosts: Vec<_> = names.iter().map(|name| &inventory.hosts[name].host).collect();
+        output::json(&json!({"schema": "inventory-list/v1", "hosts": hosts}))?;
+        return Ok(0);
+    }
+    let name_width = names.iter().map(|name| width(name.as_str())).max().unwrap_or(4).clamp(4, 32);
+    let mut text = String::new();
+    for name in &names {
+        let host = &inventory.hosts[name].host;
+        let mut facts = vec![match (host.transport.as_str(), host.port) {
+            ("local", _) => "local".to_owned(),
+            (transport, Some(port)) => format!("{transport} {}:{port}", host.address),
+            (transport, None) => format!("{transport} {}", host.address),
+        }];
+        if !host.jumps.is_empty() {
+            let jumps: Vec<&str> = host.jumps.iter().map(|jump| jump.name.as_str()).collect();
+            facts.push(format!("through {}", jumps.join(", ")));
+        }
+        if !host.groups.is_empty() {
+            facts.push(host.groups.join(","));
+        }
+        facts.extend(host.labels.iter().map(|(key, value)| format!("{key}={value}")));
+        if host.cui {
+            facts.push("cui".into());
+        }
+        facts.extend(host.owner.iter().map(|owner| format!("owner {owner}")));
+        let facts = escape_line(facts.join("  ").as_bytes());
+        let _ = writeln!(text, "{}  {facts}", output.palette.paint(Tone::Strong, &fit(name.as_str(), name_width)));
+    }
+    output::data(text)?;
+    Ok(0)
+}
+
+fn graph(project: &Project, arguments: &InventoryShow, output: Output) -> Result<u8, Failure> {
+    let inventory = sources::inventory(project, output.error_palette)?;
+    let grouped: BTreeSet<&HostName> = inventory.groups.values().flat_map(|group| &group.hosts).collect();
+    let ungrouped: Vec<&HostName> = inventory.hosts.keys().filter(|name| !grouped.contains(name)).collect();
+    if arguments.json {
+        let groups: serde_json::Map<String, serde_json::Value> = inventory
+            .groups
+            .iter()
+            .map(|(name, group)| (name.clone(), json!({"hosts": group.hosts, "groups": group.groups})))
+            .collect();
+        output::json(&json!({"schema": "inventory-graph/v1", "groups": groups, "ungrouped": ungrouped}))?;
+        return Ok(0);
+    }
+    let mut text = String::new();
+    for (name, group) in &inventory.groups {
+        let _ = writeln!(text, "{}", output.palette.paint(Tone::Strong, name));
+        for inner in &group.groups {
+            let _ = writeln!(text, "  [{inner}]");
+        }
+        // Hosts that come through another group stand there.
+        let through: BTreeSet<&HostName> =
+            group.groups.iter().filter_map(|inner| inventory.groups.get(inner)).flat_map(|inner| &inner.hosts).collect();
+        for host in group.hosts.iter().filter(|host| !through.contains(host)) {
+            let _ = writeln!(text, "  {host}");
+        }
+    }
+    if !ungrouped.is_empty() {
+        let _ = writeln!(text, "{}", output.palette.paint(Tone::Dim, "in no group"));
+        for host in ungrouped {
+            let _ = writeln!(text, "  {host}");
+        }
+    }
+    output::data(text)?;
+    Ok(0)
+}
+
+fn check(project: &Project, arguments: &InventoryShow, output: Output) -> Result<u8, Failure> {
+    project.folder()?;
+    let path = project.inventory().expect("a project has an inventory's path");
+    let bytes = sources::read(&path, runbook_lang::INVENTORY_BYTES_MAX)
+        .map_err(|error| Failure::file("RB0608", "read", &path, &error))?;
+    let shown = sources::shown(&path);
+    let (found, hosts) = match runbook_lang::parse_inventory(&shown, &bytes, &InventoryFiles) {
+        Ok(parsed) => (parsed.warnings, Some(parsed.value.hosts.len())),
+        Err(problems) => (problems, None),
+    };
+    if arguments.json {
+        output::json(&runbook_lang::diagnostic::to_json(&found))?;
+    } else {
+        problems::show(&found, output.error_palette);
+        match hosts {
+            Some(hosts) => note(format!("{shown}: {}, no problems", count(hosts, "host"))),
+            None => note(format!("{shown}: {}", count(found.len(), "problem"))),
+        }
+    }
+    Ok(if hosts.is_some() { 0 } else { crate::failure::USAGE })
+}

@@ -1,0 +1,12 @@
+//! One file per command: what is read, which part does the work, what is printed, which code comes back.
+
+pub(crate) mod actions;
+pub(crate) mod doctor;
+pub(crate) mod evidence;
+pub(crate) mod inventory;
+pub(crate) mod plan;
+pub(crate) mod reference;
+pub(crate) mod show;
+pub(crate) mod snapshots;
+pub(crate) mod validate;
+pub(crate) mod work;

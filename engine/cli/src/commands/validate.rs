@@ -1,0 +1,106 @@
+//! `validate`: every problem of the given files.
+
+use std::path::Path;
+
+use runbook_lang::{Diagnostic, Severity};
+use runbook_lang::{Code, Inventory, Runbook};
+use runbook_plan::PlanRequest;
+
+use crate::arguments::Validate;
+use crate::failure::{Failure, USAGE};
+use crate::output::{self, Output};
+use crate::problems;
+use crate::project::Project;
+use crate::sources::{self, ActionFolders, InventoryFiles, SentFiles};
+
+/// Checks each file by the schema that it names.
+pub(crate) fn run(project: &Project, arguments: &Validate, output: Output) -> Result<u8, Failure> {
+    let mut found = Vec::new();
+    for path in &arguments.files {
+        found.extend(check(project, path)?);
+    }
+    let errors = found.iter().filter(|problem| problem.severity == Severity::Error).count();
+    if arguments.json {
+        output::json(&runbook_lang::diagnostic::to_json(&found))?;
+    } else {
+        problems::show(&found, output.error_palette);
+        let files = runbook_report::text::count(arguments.files.len(), "file");
+        let warnings = found.len() - errors;
+        let warned = if warnings == 0 { String::new() } else { format!(", {}", runbook_report::text::count(warnings, "warning")) };
+        output::note(match errors {
+            0 => format!("{files}: no problems{warned}"),
+            1 => format!("{files}: 1 problem{warned}"),
+            n => format!("{files}: {n} problems{warned}"),
+        });
+    }
+    Ok(if errors == 0 { 0 } else { USAGE })
+}
+
+fn check(project: &Project, path: &Path) -> Result<Vec<Diagnostic>, Failure> {
+    let most = runbook_lang::FILE_BYTES_MAX.max(runbook_lang::INVENTORY_BYTES_MAX);
+    let bytes = sources::read(path, most).map_err(|error| Failure::file("RB0608", "read", path, &error))?;
+    let name = path.display().to_string();
+    Ok(match kind(&bytes) {
+        Kind::Inventory => match runbook_lang::inventory::parse_inventory(&name, &bytes, &InventoryFiles) {
+            Ok(parsed) => parsed.warnings,
+            Err(problems) => problems,
+        },
+        Kind::Action => match runbook_lang::parse_action(&name, &bytes) {
+            Ok(parsed) => parsed.warnings,
+            Err(problems) => problems,
+        },
+        Kind::Runbook => match runbook_lang::parse_runbook(&name, &bytes) {
+            Ok(parsed) => {
+                let mut problems = parsed.warnings;
+                problems.extend(planned(project, path, &parsed.value));
+                runbook_lang::diagnostic::sorted(problems)
+            }
+            Err(problems) => problems,
+        },
+    })
+}
+
+enum Kind {
+    Runbook,
+    Inventory,
+    Action,
+}
+
+/// By the `schema:` line; a file without one is taken for a runbook, whose reader says what is missing.
+fn kind(bytes: &[u8]) -> Kind {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1 << 16)]);
+    let schema = text.lines().find_map(|line| line.trim_start_matches('\u{feff}').trim_start().strip_prefix("schema:"));
+    match schema.map(|value| value.trim().trim_matches(['"', '\''])) {
+        Some(value) if value.starts_with("inventory/") => Kind::Inventory,
+        Some(value) if value.starts_with("action/") => Kind::Action,
+        _ => Kind::Runbook,
+    }
+}
+
+/// What only planning finds: unknown actions and what is given to them, files that are not there, names that no host
+/// has. Values that come with `-p`, and hosts where there is no project, are not asked for here.
+fn planned(project: &Project, path: &Path, runbook: &Runbook) -> Vec<Diagnostic> {
+    let inventory = match project.inventory().map(|path| (path.display().to_string(), sources::read(&path, runbook_lang::INVENTORY_BYTES_MAX))) {
+        Some((name, Ok(bytes))) => runbook_lang::parse_inventory(&name, &bytes, &InventoryFiles).ok().map(|parsed| parsed.value),
+        _ => None,
+    };
+    let known = inventory.is_some();
+    let inventory = inventory.unwrap_or_else(Inventory::here);
+    let actions = ActionFolders::new(project, Some(path));
+    let request = PlanRequest {
+        runbook,
+        inventory: &inventory,
+        parameters: &Default::default(),
+        limit: None,
+        actions: &actions,
+        files: &SentFiles,
+        evaluate: &crate::landing::Evaluator::default(),
+    };
+    let mut problems = runbook_plan::build(request).err().unwrap_or_default();
+    problems.retain(|problem| match problem.code {
+        Code::MissingParameter => false,
+        Code::UnknownHost | Code::NoHost | Code::NoVariant => known,
+        _ => true,
+    });
+    problems
+}

@@ -1,0 +1,411 @@
+//! `apply`, `resume`, `cancel`, `rollback`, `resolve`: what works on runs.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use runbook_driver::{Control, DriverError, Engine, RunRequest, RunResult, RunState};
+use runbook_model::event::Person;
+use runbook_model::plan::{Plan, SecretRef};
+use runbook_model::{RunId, RunOutcome};
+use runbook_ports::store::{RunIndex, RunStatus};
+use runbook_ports::Store as _;
+use runbook_report::summary::{self, Circumstances};
+use runbook_report::text::list;
+use runbook_report::{RunView, brief, json};
+use runbook_store::SqliteStore;
+
+use crate::arguments::{Apply, Cancel, Ending, Resolve, Resume, Rollback, Settled};
+use crate::commands::show;
+use crate::control::{self, Asked};
+use crate::failure::{FAULT, Failure, REFUSED};
+use crate::live::{Live, Mode};
+use crate::output::{self, Output, note};
+use crate::project::Project;
+use crate::shrink;
+use crate::signals;
+use crate::wiring::{self, Parts};
+use crate::{head, keys, machine, person, record, sources};
+
+/// While a host is waited for, it is asked for so often.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// `apply`.
+pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) -> Result<u8, Failure> {
+    let source = Source::read(project, arguments, output)?;
+    let plan = &source.plan;
+    refuse_unanswerable(plan, arguments.check, output)?;
+    if !(arguments.ending.json || arguments.ending.json_lines) || output.person {
+        let columns = output::terminal_size().map_or(80, |(columns, _)| columns);
+        note(brief::lines(plan, arguments.check, columns, output.error_palette).join("\n"));
+    }
+    if output.person && !arguments.yes {
+        let hosts = runbook_report::text::count(plan.hosts.len(), "host");
+        let question = match arguments.check {
+            true => format!("\nCheck {hosts}?"),
+            false => format!("\nApply this to {hosts}?"),
+        };
+        if person::ask(&question) != Some(true) {
+            return Err(Failure::new("RB0614", REFUSED, "you did not say yes, so nothing was begun"));
+        }
+    }
+    let desk = Desk::open(project, output, arguments.ending, Some(source.folder.clone())).await?;
+    let request = desk.request(arguments.ticket.clone(), arguments.check, source.folder.clone(), arguments.wait)?;
+    let plan = source.plan;
+    let stage = desk.stage(&plan, &request.run)?;
+    let engine = desk.engine(&stage, &plan);
+    let result = engine.apply(plan, request, &stage.control).await;
+    if let Some(names) = source.inventory
+        && stage.live.view().header.is_some()
+    {
+        shrink::remember(project, &names);
+    }
+    desk.told(stage, result).await
+}
+
+/// A plan ready to be run.
+struct Source {
+    plan: Plan,
+    /// What its files' paths are relative to.
+    folder: PathBuf,
+    /// The names in the inventory that it was made with, unless it was saved.
+    inventory: Option<BTreeSet<String>>,
+}
+
+impl Source {
+    fn read(project: &Project, arguments: &Apply, output: Output) -> Result<Self, Failure> {
+        let path = &arguments.file;
+        if sources::is_saved_plan(path)? {
+            if !arguments.sources.parameters.is_empty() || arguments.sources.limit.is_some() {
+                return Err(Failure::usage("RB0617", "a saved plan is frozen: it takes no -p and no --limit")
+                    .next("plan again with other parameters or hosts, and apply that plan"));
+            }
+            let plan = sources::saved_plan(path)?;
+            let folder = sources::folder_of_files(project, path, &plan)?;
+            return Ok(Self { plan, folder, inventory: None });
+        }
+        let planned = sources::plan(project, path, &arguments.sources, output.error_palette)?;
+        Ok(Self { plan: planned.plan, folder: sources::folder(path)?, inventory: Some(planned.inventory) })
+    }
+}
+
+/// A plan with `confirm` steps needs somebody who can be asked.
+fn refuse_unanswerable(plan: &Plan, check_only: bool, output: Output) -> Result<(), Failure> {
+    let asks = brief::confirmations(plan);
+    if output.person || asks.is_empty() || check_only {
+        return Ok(());
+    }
+    let names: Vec<&str> = asks.iter().map(|step| step.id.as_str()).collect();
+    Err(Failure::usage("RB0613", format!("{} asks a person, and there is no terminal here", list(&names, 5)))
+        .next("run it on a terminal; confirmation over the web comes with a later version"))
+}
+
+/// `resume`.
+pub(crate) async fn resume(project: &Project, arguments: &Resume, output: Output) -> Result<u8, Failure> {
+    let store = record::open_recorded(project).await?;
+    let index = record::find(&store, &arguments.run).await?;
+    take_up(project, output, arguments.ending, store, &index, arguments.wait, false).await
+}
+
+/// Goes on with a run; with `cancel`, to take it back.
+async fn take_up(
+    project: &Project,
+    output: Output,
+    ending: Ending,
+    store: SqliteStore,
+    index: &RunIndex,
+    wait: bool,
+    cancel: bool,
+) -> Result<u8, Failure> {
+    let run = index.header.run.clone();
+    let plan = record::plan(&store, &index.header).await?;
+    refuse_unanswerable(&plan, index.header.check_only || cancel, output)?;
+    store.close().await;
+    let desk = Desk::open(project, output, ending, None).await?;
+    let stage = desk.stage(&plan, &run)?;
+    let mut earlier = Vec::new();
+    record::read(&desk.store, &run, 0, |record| earlier.push(record)).await?;
+    stage.live.earlier(&earlier);
+    drop(earlier);
+    let engine = desk.engine(&stage, &plan);
+    if cancel {
+        stage.control.cancel(desk.operator.clone());
+    }
+    let result = loop {
+        match engine.resume(&run, desk.operator.clone(), &stage.control).await {
+            Err(DriverError::Held { .. }) if wait => tokio::time::sleep(WAIT).await,
+            result => break result,
+        }
+    };
+    desk.told(stage, result).await
+}
+
+/// `cancel`.
+pub(crate) async fn cancel(project: &Project, arguments: &Cancel, output: Output) -> Result<u8, Failure> {
+    let store = record::open_recorded(project).await?;
+    let index = record::find(&store, &arguments.run).await?;
+    let run = index.header.run.clone();
+    if index.status == RunStatus::Ended {
+        let outcome = index.outcome.map_or("unknown", RunOutcome::name);
+        return Err(refused(&DriverError::Ended { run, outcome }));
+    }
+    let alive = store.holder(&run).await.map_err(|error| record::failed(&error))?.is_some_and(|holder| holder.alive);
+    if !alive {
+        note("no program works on the run now; this one takes it up and takes it back");
+        return take_up(project, output, arguments.ending, store, &index, false, true).await;
+    }
+    let mut following = control::follow(project, &run).await.ok();
+    control::cancel(project, &run, &person::operator()).await.map_err(|error| {
+        Failure::new("RB0618", FAULT, format!("the program that works on the run could not be reached: {error}"))
+            .changed("the run goes on")
+            .next("send it SIGTERM, which cancels too; `runbook show` tells what became of the run")
+    })?;
+    note("asked the program that works on the run to cancel; waiting for its end");
+    while let Some(follow) = &mut following {
+        if !follow.changed().await {
+            following = None;
+        }
+    }
+    let index = record::find(&store, run.as_str()).await?;
+    let view = record::view(&store, &index).await?;
+    let circumstances = Circumstances::default();
+    finish(&store, project, &view, circumstances, arguments.ending, output).await?;
+    Ok(view.outcome.map_or(RunOutcome::Unknown.exit_code(), RunOutcome::exit_code))
+}
+
+/// `rollback`.
+pub(crate) async fn rollback(project: &Project, arguments: &Rollback, output: Output) -> Result<u8, Failure> {
+    let store = record::open_recorded(project).await?;
+    let index = record::find(&store, &arguments.run).await?;
+    let finished = index.header.run.clone();
+    let plan = record::plan(&store, &index.header).await?;
+    if output.person && !arguments.yes {
+        let view = record::view(&store, &index).await?;
+        let outcome = view.outcome.map_or("open", RunOutcome::name);
+        note(format!("{} of {}, {outcome}", view.plan.runbook.name, runbook_report::text::when(view.started_ms())));
+        let hosts = runbook_report::text::count(plan.hosts.len(), "host");
+        if person::ask(&format!("\nTake it back on {hosts}?")) != Some(true) {
+            return Err(Failure::new("RB0614", REFUSED, "you did not say yes, so nothing was begun"));
+        }
+    }
+    store.close().await;
+    let desk = Desk::open(project, output, arguments.ending, None).await?;
+    let request = desk.request(arguments.ticket.clone(), false, PathBuf::new(), arguments.wait)?;
+    let stage = desk.stage(&plan, &request.run)?;
+    let engine = desk.engine(&stage, &plan);
+    let result = engine.roll_back(&finished, request, &stage.control).await;
+    desk.told(stage, result).await
+}
+
+/// `resolve`.
+pub(crate) async fn resolve(project: &Project, arguments: &Resolve, output: Output) -> Result<u8, Failure> {
+    let store = record::open_recorded(project).await?;
+    let index = record::find(&store, &arguments.run).await?;
+    let view = record::view(&store, &index).await?;
+    let host = show::host(&view, Some(&arguments.host))?.expect("a host was named");
+    let step = show::step(&view, &arguments.step)?;
+    if arguments.why.trim().is_empty() {
+        return Err(Failure::usage("RB0617", "--why is empty; say how you know what became of the step"));
+    }
+    let run = index.header.run.clone();
+    let plan = Arc::clone(&view.plan);
+    store.close().await;
+    let desk = Desk::open(project, output, arguments.ending, None).await?;
+    let stage = desk.stage(&plan, &run)?;
+    let engine = desk.engine(&stage, &plan);
+    let succeeded = arguments.outcome == Settled::Succeeded;
+    let why = arguments.why.trim().to_owned();
+    let result = engine.resolve(&run, host, step, succeeded, why, desk.operator.clone()).await;
+    stage.live.finish();
+    result.map_err(|error| refused(&error))?;
+    desk.keep_head().await;
+    let index = record::find(&desk.store, run.as_str()).await?;
+    let view = record::view(&desk.store, &index).await?;
+    if arguments.ending.json {
+        let attachments = record::attachments(&desk.store, project, &view).await?;
+        output::json(&json::run(&view, &attachments, None))?;
+    }
+    let name = runbook_report::list::short(run.as_str());
+    note(match view.state {
+        runbook_report::view::RunState::Ended => format!("settled; the run has ended: `runbook show {name}`"),
+        _ => format!("settled; `runbook resume {name}` goes on from there"),
+    });
+    Ok(0)
+}
+
+/// What every command that works on a run has at hand.
+pub(crate) struct Desk<'p> {
+    pub(crate) project: &'p Project,
+    pub(crate) output: Output,
+    pub(crate) ending: Ending,
+    pub(crate) store: SqliteStore,
+    pub(crate) parts: Parts,
+    pub(crate) operator: Person,
+    pub(crate) secrets: Vec<PathBuf>,
+}
+
+/// What one run has around it while it is worked on.
+pub(crate) struct Stage {
+    pub(crate) live: Arc<Live>,
+    pub(crate) control: Control,
+    _server: control::Server,
+    signals: signals::Watch,
+}
+
+struct CancelRun(Control);
+
+impl Asked for CancelRun {
+    fn cancel(&self, by: Person) {
+        self.0.cancel(by);
+    }
+}
+
+impl<'p> Desk<'p> {
+    pub(crate) async fn open(
+        project: &'p Project,
+        output: Output,
+        ending: Ending,
+        runbook: Option<PathBuf>,
+    ) -> Result<Self, Failure> {
+        project.make_state()?;
+        let key = keys::open(project)?;
+        let store = record::open(project).await?;
+        let now = store.head().await.map_err(|error| record::failed(&error))?;
+        head::check(project, &now).map_err(|why| {
+            Failure::new("RB0616", REFUSED, format!("the record is not what it was: {why}"))
+                .next("put the whole state folder back as it was; do not mix backups of different times")
+        })?;
+        let root = project.root.clone();
+        let runbooks = root.as_ref().map(|root| root.join("runbooks"));
+        let secrets = runbook.into_iter().chain(runbooks).chain(root).collect();
+        let parts = wiring::parts(project, key)?;
+        Ok(Self { project, output, ending, store, parts, operator: person::operator(), secrets })
+    }
+
+    fn request(
+        &self,
+        ticket: Option<String>,
+        check_only: bool,
+        files: PathBuf,
+        wait: bool,
+    ) -> Result<RunRequest, Failure> {
+        let engine_sha256 = machine::engine_digest()
+            .map_err(|error| crate::failure::fault(format!("the program's own file cannot be read: {error}")))?;
+        Ok(RunRequest {
+            run: RunId::from(uuid::Uuid::now_v7().to_string()),
+            operator: self.operator.clone(),
+            ticket: ticket.filter(|ticket| !ticket.is_empty()),
+            check_only,
+            seed: u64::from_be_bytes(keys::random()?),
+            engine_version: env!("CARGO_PKG_VERSION").to_owned(),
+            engine_sha256,
+            controller: machine::name(),
+            controller_boot_id: machine::boot_id(),
+            clock: machine::clock_state(),
+            policy: None,
+            files,
+            wait,
+        })
+    }
+
+    pub(crate) fn stage(&self, plan: &Plan, run: &RunId) -> Result<Stage, Failure> {
+        let mode = if self.output.live { Mode::Terminal } else { Mode::Plain };
+        let palette = self.output.error_palette;
+        let plan = Arc::new(plan.clone());
+        let clock = Arc::clone(&self.parts.clock);
+        let live = Live::start(plan, mode, palette, self.ending.json_lines, clock);
+        let control = Control::new();
+        let server = control::serve(self.project, run, Arc::new(CancelRun(control.clone())), live.committed())?;
+        let signals = signals::watch(control.clone(), Arc::clone(&live), self.operator.clone(), run.clone())?;
+        Ok(Stage { live, control, _server: server, signals })
+    }
+
+    pub(crate) fn engine(&self, stage: &Stage, plan: &Plan) -> Engine {
+        let confirmer = person::TerminalConfirmer {
+            live: Arc::clone(&stage.live),
+            person: self.output.person,
+            who: self.operator.clone(),
+            turn: tokio::sync::Mutex::new(()),
+        };
+        let folder = secrets_folder(plan, &self.secrets);
+        wiring::engine(&self.parts, &self.store, Arc::new(confirmer), Arc::clone(&stage.live) as _, folder)
+    }
+
+    pub(crate) async fn keep_head(&self) {
+        if let Ok(now) = self.store.head().await {
+            head::keep(self.project, &now);
+        }
+    }
+
+    /// Says what became of the run, and gives the exit code.
+    async fn told(self, stage: Stage, result: Result<RunResult, DriverError>) -> Result<u8, Failure> {
+        drop(stage.signals);
+        stage.live.finish();
+        let view = stage.live.view();
+        self.keep_head().await;
+        let evidence = self.project.state_shown();
+        let (unrecorded, detached, code) = match &result {
+            Ok(done) => (None, done.state == RunState::Detached, done.exit_code()),
+            Err(error) if view.header.is_some() && error.exit_code() == 9 => (Some(error.to_string()), false, 9),
+            Err(error) => return Err(refused(error)),
+        };
+        let circumstances = Circumstances { unrecorded: unrecorded.as_deref(), detached, evidence: &evidence };
+        let finished = finish(&self.store, self.project, &view, circumstances, self.ending, self.output).await;
+        // A run whose evidence failed must not look better because its summary failed too.
+        if unrecorded.is_none() {
+            finished?;
+        }
+        Ok(code)
+    }
+}
+
+/// The first folder in which all of the plan's secret files are; else the first.
+fn secrets_folder(plan: &Plan, folders: &[PathBuf]) -> PathBuf {
+    let relative: Vec<&Path> = plan
+        .secrets
+        .values()
+        .filter_map(|secret| match secret {
+            SecretRef::File(path) => Some(Path::new(path)),
+            _ => None,
+        })
+        .filter(|path| path.is_relative())
+        .collect();
+    let here = std::env::current_dir().unwrap_or_default();
+    let all = || folders.iter().chain(std::iter::once(&here));
+    all()
+        .find(|folder| relative.iter().all(|path| folder.join(path).exists()))
+        .or_else(|| all().next())
+        .cloned()
+        .unwrap_or(here.clone())
+}
+
+/// Prints the summary, and the document when one was asked for.
+async fn finish(
+    store: &SqliteStore,
+    project: &Project,
+    view: &RunView,
+    circumstances: Circumstances<'_>,
+    ending: Ending,
+    output: Output,
+) -> Result<(), Failure> {
+    let attachments = record::attachments(store, project, view).await.unwrap_or_default();
+    let columns = output::terminal_size().map_or(80, |(columns, _)| columns);
+    note(summary::lines(view, &attachments, circumstances, columns, output.error_palette).join("\n"));
+    if ending.json {
+        output::json(&json::run(view, &attachments, None))?;
+    }
+    Ok(())
+}
+
+/// An error of the driver, for people.
+pub(crate) fn refused(error: &DriverError) -> Failure {
+    let failure = Failure::new(error.code(), error.exit_code(), error.to_string()).next(error.next_step());
+    match error {
+        DriverError::Evidence { run: Some(_), .. } | DriverError::TakenOver(_) => {
+            failure.changed("what was under way on hosts goes on there and is found again by a resume")
+        }
+        DriverError::StandsStill { .. } | DriverError::NotReleased { .. } => failure.changed(""),
+        _ => failure,
+    }
+}

@@ -1,0 +1,113 @@
+//! The ledger's key: a file of mode 0600, and its public half beside it.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use runbook_ledger::{FileKey, VerifierKey};
+use runbook_ports::Signer;
+
+use crate::failure::Failure;
+use crate::project::Project;
+
+/// Signs with the key in the project's file.
+pub(crate) struct FileSigner(FileKey);
+
+impl Signer for FileSigner {
+    fn sign(&self, bytes: &[u8]) -> Result<[u8; 64], String> {
+        Ok(self.0.sign(bytes))
+    }
+
+    fn public_key(&self) -> [u8; 32] {
+        self.0.public_key()
+    }
+}
+
+/// The key with the ledger's name.
+pub(crate) struct LedgerKey {
+    pub(crate) signer: FileSigner,
+    pub(crate) verifier: VerifierKey,
+}
+
+fn private_path(project: &Project) -> PathBuf {
+    project.state_path("keys/ledger.key")
+}
+
+/// Where the public key is.
+pub(crate) fn public_path(project: &Project) -> PathBuf {
+    project.state_path("keys/ledger.pub")
+}
+
+/// The project's key. Made when nothing was recorded yet; a project with records and without its key is refused, for
+/// another key would begin another ledger.
+pub(crate) fn open(project: &Project) -> Result<LedgerKey, Failure> {
+    let path = private_path(project);
+    if !path.exists() {
+        if project.has_state() {
+            return Err(Failure::usage("RB0606", format!("{} is missing, and this project has records", path.display()))
+                .next("put the key back from your backup: the records are sealed with it"));
+        }
+        make(project)?;
+    }
+    let mode = fs::metadata(&path).map_err(|error| Failure::file("RB0606", "read", &path, &error))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(Failure::usage("RB0606", format!("{} can be read by others (mode {:04o})", path.display(), mode & 0o7777))
+            .next(format!("chmod 600 {}; if others had access, treat the key as known to them", path.display())));
+    }
+    let text = fs::read_to_string(&path).map_err(|error| Failure::file("RB0606", "read", &path, &error))?;
+    let key = FileKey::decode(&text).map_err(|error| {
+        Failure::usage("RB0606", format!("{}: {error}", path.display())).next("put the key back from your backup")
+    })?;
+    let verifier = public(project)?;
+    if verifier.public_key() != key.public_key() {
+        return Err(Failure::usage("RB0606", "the ledger's private and public key do not belong together")
+            .detail(format!("{} and {}", path.display(), public_path(project).display()))
+            .next("put both back from your backup"));
+    }
+    Ok(LedgerKey { signer: FileSigner(key), verifier })
+}
+
+/// The project's public key.
+pub(crate) fn public(project: &Project) -> Result<VerifierKey, Failure> {
+    read_public(&public_path(project))
+}
+
+/// The public key in a file.
+pub(crate) fn read_public(path: &Path) -> Result<VerifierKey, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| Failure::file("RB0606", "read", path, &error))?;
+    text.trim().parse().map_err(|error: runbook_ledger::note::Error| {
+        Failure::usage("RB0606", format!("{} is no public ledger key: {error}", path.display()))
+    })
+}
+
+/// Makes a key. Neither file may be there.
+pub(crate) fn make(project: &Project) -> Result<VerifierKey, Failure> {
+    project.make_state()?;
+    let key = FileKey::from_seed(random()?);
+    let suffix: [u8; 8] = random()?;
+    let name = format!("runbook-{:016x}", u64::from_be_bytes(suffix));
+    let verifier = VerifierKey::new(&name, &key.public_key()).map_err(crate::failure::fault)?;
+    write_new(&private_path(project), 0o600, key.encode().as_bytes())?;
+    write_new(&public_path(project), 0o644, format!("{verifier}\n").as_bytes())?;
+    Ok(verifier)
+}
+
+/// Bytes that nobody can guess.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    let path = Path::new("/dev/urandom");
+    fs::File::open(path)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|error| Failure::file("RB0606", "read", path, &error))?;
+    Ok(bytes)
+}
+
+/// Writes a file that must not be there, and makes it last.
+pub(crate) fn write_new(path: &Path, mode: u32, content: &[u8]) -> Result<(), Failure> {
+    let written = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()
+    });
+    written.map_err(|error| Failure::file("RB0605", "written", path, &error))
+}

@@ -1,0 +1,183 @@
+//! Reading what was recorded: the store, a run by the name that a person gave, its view.
+
+use std::sync::Arc;
+
+use runbook_ledger::{Checkpoint, Sealer};
+use runbook_model::event::RunHeader;
+use runbook_model::plan::Plan;
+use runbook_model::record::Record;
+use runbook_model::{Event, RunId, Sha256};
+use runbook_ports::store::{RunIndex, RunStatus, StoreError};
+use runbook_ports::{BlobStore as _, Store as _};
+use runbook_report::RunView;
+use runbook_report::json::{Attachments, LedgerHead};
+use runbook_report::list::{LineState, RunLine};
+use runbook_store::SqliteStore;
+
+use crate::failure::{FAULT, Failure, UNRECORDED, USAGE};
+use crate::keys;
+use crate::project::Project;
+
+/// Records read at once.
+const PAGE: usize = 1_000;
+/// The largest list of changes that is read.
+const CHANGES_BYTES_MAX: u64 = 64 << 20;
+
+/// Opens the store, and makes it when it is not there.
+pub(crate) async fn open(project: &Project) -> Result<SqliteStore, Failure> {
+    project.make_state()?;
+    SqliteStore::open(&project.state).await.map_err(|error| {
+        Failure::new(error.code(), USAGE, error.to_string()).next("`runbook doctor` says what is wrong with the state's folder")
+    })
+}
+
+/// Opens the store when there is one.
+pub(crate) async fn open_existing(project: &Project) -> Result<Option<SqliteStore>, Failure> {
+    if SqliteStore::is_in(&project.state) { open(project).await.map(Some) } else { Ok(None) }
+}
+
+/// Opens the store, for commands that need a run in it.
+pub(crate) async fn open_recorded(project: &Project) -> Result<SqliteStore, Failure> {
+    open_existing(project).await?.ok_or_else(|| {
+        Failure::usage("RB0609", format!("no run was recorded in {} yet", project.state_shown()))
+            .next("`runbook apply FILE` makes one; --project DIR names another project")
+    })
+}
+
+/// A store's error where nothing is being worked on.
+pub(crate) fn failed(error: &StoreError) -> Failure {
+    let exit = match error {
+        StoreError::Missing(_) | StoreError::Newer { .. } | StoreError::TooLarge(_) => USAGE,
+        StoreError::Corrupt(_) => FAULT,
+        StoreError::FenceLost | StoreError::Failed(_) | StoreError::HeadMoved(_) => UNRECORDED,
+        StoreError::Held { .. } => crate::failure::REFUSED,
+    };
+    Failure::new(runbook_store::code(error), exit, error.to_string())
+        .next("`runbook doctor` says what is wrong; `runbook evidence verify RUN` whether the record was changed")
+}
+
+/// The run that a person means: `last`, its id, or a beginning or an end of it that no other run has.
+pub(crate) async fn find(store: &SqliteStore, name: &str) -> Result<RunIndex, Failure> {
+    let mut runs = store.runs().await.map_err(|error| failed(&error))?;
+    if name == "last" {
+        return runs.pop().ok_or_else(|| Failure::usage("RB0609", "no run was recorded yet"));
+    }
+    let wanted = name.to_lowercase();
+    let fits = |run: &RunIndex| {
+        let id = run.header.run.as_str();
+        id == wanted || (!wanted.is_empty() && (id.starts_with(&wanted) || id.ends_with(&wanted)))
+    };
+    let mut found: Vec<RunIndex> = runs.into_iter().filter(fits).collect();
+    if let Some(exact) = found.iter().position(|run| run.header.run.as_str() == wanted) {
+        return Ok(found.swap_remove(exact));
+    }
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => Err(Failure::usage("RB0609", format!("there is no run `{name}` here"))
+            .next("`runbook runs` lists them; `last` is the newest")),
+        n => {
+            let mut failure = Failure::usage("RB0609", format!("`{name}` fits {n} runs"));
+            for run in found.iter().rev().take(5) {
+                failure = failure.detail(format!("{}  {}", run.header.run, run.header.runbook));
+            }
+            Err(failure.next("give more of its id; the end of an id tells runs apart best"))
+        }
+    }
+}
+
+/// How a run is listed.
+pub(crate) async fn line(store: &SqliteStore, index: RunIndex) -> Result<RunLine, Failure> {
+    let state = match index.status {
+        RunStatus::Ended => LineState::Ended,
+        RunStatus::Suspended => LineState::Suspended,
+        RunStatus::Running => match store.holder(&index.header.run).await.map_err(|error| failed(&error))? {
+            Some(holder) if holder.alive => LineState::Running,
+            _ => LineState::Interrupted,
+        },
+    };
+    Ok(RunLine { header: index.header, state, outcome: index.outcome, ended_ms: index.ended_ms })
+}
+
+/// The plan with which a run began.
+pub(crate) async fn plan(store: &SqliteStore, header: &RunHeader) -> Result<Arc<Plan>, Failure> {
+    let most = runbook_plan::saved::PLAN_BYTES_MAX as u64;
+    let bytes = store.get(&header.plan_sha256, most).await.map_err(|error| failed(&error))?;
+    let plan: Plan = serde_json::from_slice(&bytes).map_err(|error| {
+        Failure::new("RB0610", FAULT, format!("the plan of run {} cannot be read: {error}", header.run))
+            .next("a newer version of runbook may have written it")
+    })?;
+    Ok(Arc::new(plan))
+}
+
+/// Reads a run's records from `from` on, and gives each to `take`. Returns the place after the last.
+pub(crate) async fn read(
+    store: &SqliteStore,
+    run: &RunId,
+    from: u64,
+    mut take: impl FnMut(Record),
+) -> Result<u64, Failure> {
+    let mut next = from;
+    loop {
+        let page = store.records(run, next, PAGE).await.map_err(|error| failed(&error))?;
+        let whole = page.len() == PAGE;
+        for sealed in page {
+            next = sealed.run_seq + 1;
+            take(parse(&sealed.bytes, run)?);
+        }
+        if !whole {
+            return Ok(next);
+        }
+    }
+}
+
+fn parse(bytes: &[u8], run: &RunId) -> Result<Record, Failure> {
+    runbook_ledger::record::parse(bytes).map_err(|error| {
+        Failure::new("RB0610", FAULT, format!("a record of run {run} cannot be read: {error}"))
+            .next(format!("`runbook evidence verify {run}` says whether it was changed"))
+    })
+}
+
+/// A run as its records tell it.
+pub(crate) async fn view(store: &SqliteStore, index: &RunIndex) -> Result<RunView, Failure> {
+    let mut view = RunView::new(plan(store, &index.header).await?);
+    read(store, &index.header.run, 0, |record| view.fold(&record)).await?;
+    Ok(view)
+}
+
+/// What a view needs beside the records.
+pub(crate) async fn attachments(store: &SqliteStore, project: &Project, view: &RunView) -> Result<Attachments, Failure> {
+    let mut attachments = Attachments { ledger: ledger(store, project, view).await?, ..Attachments::default() };
+    let changes: Vec<Sha256> =
+        view.hosts.values().flat_map(|host| host.steps.values()).filter_map(|step| step.changes).collect();
+    for digest in changes {
+        // One that cannot be read is shown as such; the rest of the view is right without it.
+        if let Ok(bytes) = store.get(&digest, CHANGES_BYTES_MAX).await
+            && let Ok(list) = serde_json::from_slice(&bytes)
+        {
+            attachments.changes.insert(digest, list);
+        }
+    }
+    Ok(attachments)
+}
+
+/// The signed head of the ledger that first covers the run, else the ledger's end.
+async fn ledger(store: &SqliteStore, project: &Project, view: &RunView) -> Result<Option<LedgerHead>, Failure> {
+    let size = view.last_seq.map_or(0, |seq| seq + 1);
+    let checkpoints = store.checkpoints().await.map_err(|error| failed(&error))?;
+    if let Ok(key) = keys::public(project)
+        && let Some(covering) = checkpoints.iter().find(|checkpoint| checkpoint.size >= size)
+        && let Ok(head) = Checkpoint::verify(&covering.note, &key)
+    {
+        return Ok(Some(LedgerHead { size: head.size, root: head.root.to_string() }));
+    }
+    let head = store.head().await.map_err(|error| failed(&error))?;
+    Ok(Sealer::new(&head).ok().map(|sealer| LedgerHead { size: sealer.size(), root: sealer.root().to_string() }))
+}
+
+/// The header in a run's first record.
+pub(crate) fn header(record: &Record) -> Option<&RunHeader> {
+    match &record.event {
+        Event::RunOpened(header) => Some(header),
+        _ => None,
+    }
+}

@@ -1,0 +1,231 @@
+//! `runbook.toml`: what holds for a whole project.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use runbook_model::units::{parse_duration_ms, parse_size};
+
+use crate::failure::Failure;
+
+/// Snapshots older than this count as expired unless the settings say otherwise.
+const KEEP_MS: u64 = 30 * 86_400_000;
+
+/// The settings, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// An ssh_config used instead of the user's.
+    pub(crate) ssh_config: Option<PathBuf>,
+    /// Hosts worked on at once, at most, in any run.
+    pub(crate) parallel: Option<u32>,
+    /// Bytes kept of each output stream, at most.
+    pub(crate) output_bytes_max: Option<u64>,
+    /// How long a snapshot counts as wanted.
+    pub(crate) snapshots_keep_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { ssh_config: None, parallel: None, output_bytes_max: None, snapshots_keep_ms: KEEP_MS }
+    }
+}
+
+/// Which keys there are.
+const KNOWN: &[(&str, &[&str])] = &[
+    ("ssh", &["config"]),
+    ("store", &["url"]),
+    ("limits", &["parallel", "output_bytes_max"]),
+    ("snapshots", &["keep"]),
+    ("plugins", &[]),
+];
+
+impl Settings {
+    /// Reads `runbook.toml`; paths in it are relative to its folder.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::file("RB0603", "read", path, &error))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Self::parse(&text, folder).map_err(|problems| {
+            let mut failure = Failure::usage("RB0603", format!("{} is not right", path.display()));
+            for problem in problems {
+                failure = failure.detail(problem);
+            }
+            failure.next("correct the file; `runbook init` in an empty folder shows one with every key explained")
+        })
+    }
+
+    /// All problems at once.
+    fn parse(text: &str, folder: &Path) -> Result<Self, Vec<String>> {
+        let table: toml::Table = toml::from_str(text).map_err(|error| {
+            let place = error.span().map(|span| format!("line {}: ", line_of(text, span.start))).unwrap_or_default();
+            vec![format!("{place}{}", error.message())]
+        })?;
+        let mut reader = Reader { text, folder, problems: Vec::new() };
+        let settings = reader.settings(&table);
+        if reader.problems.is_empty() { Ok(settings) } else { Err(reader.problems) }
+    }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    folder: &'a Path,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn settings(&mut self, table: &toml::Table) -> Settings {
+        let mut settings = Settings::default();
+        for (section, value) in table {
+            let Some((_, keys)) = KNOWN.iter().find(|(name, _)| name == section) else {
+                self.unknown("section", section, KNOWN.iter().map(|(name, _)| *name));
+                continue;
+            };
+            let toml::Value::Table(entries) = value else {
+                self.problem(section, format!("`{section}` is a section: write [{section}] and its keys below"));
+                continue;
+            };
+            if section == "plugins" {
+                if !entries.is_empty() {
+                    self.problem(section, "[plugins] is for a later version; this one has no plugins to set up".into());
+                }
+                continue;
+            }
+            for (key, value) in entries {
+                if keys.contains(&key.as_str()) {
+                    self.value(&mut settings, section, key, value);
+                } else {
+                    self.unknown(&format!("key in [{section}]"), key, keys.iter().copied());
+                }
+            }
+        }
+        settings
+    }
+
+    fn value(&mut self, settings: &mut Settings, section: &str, key: &str, value: &toml::Value) {
+        match (section, key, value) {
+            ("ssh", "config", toml::Value::String(path)) => settings.ssh_config = Some(self.folder.join(path)),
+            ("store", "url", toml::Value::String(url)) => self.store(key, url),
+            ("limits", "parallel", toml::Value::Integer(n)) => match u32::try_from(*n) {
+                Ok(n) if n > 0 => settings.parallel = Some(n),
+                _ => self.problem(key, "`parallel` must be a number from 1 on".into()),
+            },
+            ("limits", "output_bytes_max", toml::Value::Integer(n)) => match u64::try_from(*n) {
+                Ok(n) => settings.output_bytes_max = Some(n),
+                Err(_) => self.problem(key, "`output_bytes_max` must not be negative".into()),
+            },
+            ("limits", "output_bytes_max", toml::Value::String(text)) => match parse_size(text) {
+                Ok(n) => settings.output_bytes_max = Some(n),
+                Err(error) => self.problem(key, error.to_string()),
+            },
+            ("snapshots", "keep", toml::Value::String(text)) => match parse_duration_ms(text) {
+                Ok(ms) => settings.snapshots_keep_ms = ms,
+                Err(error) => self.problem(key, error.to_string()),
+            },
+            _ => {
+                let expected = match (section, key) {
+                    ("limits", "parallel") => "a whole number",
+                    ("limits", _) => "a size such as \"64MiB\"",
+                    ("snapshots", _) => "a duration such as \"30d\"",
+                    _ => "a text in quotes",
+                };
+                self.problem(key, format!("`{key}` in [{section}] must be {expected}"));
+            }
+        }
+    }
+
+    fn store(&mut self, key: &str, url: &str) {
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            self.problem(key, "a PostgreSQL store is for a later version; leave [store] url out to use SQLite".into());
+        } else if url != "sqlite" && url != "sqlite:.runbook/runbook.db" {
+            self.problem(key, format!("`{url}` is not a store that this version knows; leave [store] url out to use SQLite"));
+        }
+    }
+
+    fn unknown<'k>(&mut self, what: &str, key: &str, known: impl Iterator<Item = &'k str>) {
+        let known: Vec<&str> = known.collect();
+        let hint = match runbook_lang::similar::nearest(key, known.iter().copied()) {
+            Some(name) => format!("; did you mean `{name}`?"),
+            None => format!("; known: {}", known.join(", ")),
+        };
+        self.problem(key, format!("unknown {what} `{key}`{hint}"));
+    }
+
+    fn problem(&mut self, key: &str, text: String) {
+        // The parser keeps no places for values that it took; the key's own line is found again.
+        let line = self.text.lines().position(|line| {
+            let line = line.trim_start().trim_start_matches('[');
+            line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', ']']))
+        });
+        self.problems.push(match line {
+            Some(line) => format!("line {}: {text}", line + 1),
+            None => text,
+        });
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes()[..offset.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// Parameters given as `name=value`.
+pub(crate) fn parameters(texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut out = BTreeMap::new();
+    for text in texts {
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(Failure::usage("RB0604", format!("`{text}` is not a parameter"))
+                .next("write -p NAME=VALUE, for example -p package=samba"));
+        };
+        if out.insert(name.trim().to_owned(), value.to_owned()).is_some() {
+            return Err(Failure::usage("RB0604", format!("parameter `{}` is given twice", name.trim())));
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        Settings::parse(text, Path::new("/p")).unwrap_err()
+    }
+
+    #[test]
+    fn every_documented_key_is_read() {
+        let text = "[ssh]\nconfig = \"lab/ssh_config\"\n[store]\nurl = \"sqlite\"\n[limits]\nparallel = 5\n\
+                    output_bytes_max = \"1MiB\"\n[snapshots]\nkeep = \"14d\"\n[plugins]\n";
+        let settings = Settings::parse(text, Path::new("/p")).unwrap();
+        assert_eq!(
+            settings,
+            Settings {
+                ssh_config: Some("/p/lab/ssh_config".into()),
+                parallel: Some(5),
+                output_bytes_max: Some(1 << 20),
+                snapshots_keep_ms: 14 * 86_400_000,
+            }
+        );
+        assert_eq!(Settings::parse("", Path::new("/p")), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn all_problems_are_reported_with_their_line() {
+        let found = problems("[limits]\nparalel = 5\noutput_bytes_max = \"lots\"\n[shs]\nconfig = 1\n");
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found.iter().any(|text| text == "line 2: unknown key in [limits] `paralel`; did you mean `parallel`?"));
+        assert!(found.iter().any(|text| text.starts_with("line 3: `lots` is not a size")));
+        assert!(found.iter().any(|text| text == "line 4: unknown section `shs`; did you mean `ssh`?"));
+    }
+
+    #[test]
+    fn what_later_versions_bring_is_refused_and_not_ignored() {
+        assert!(problems("[store]\nurl = \"postgres://db/runbook\"\n")[0].contains("later version"));
+        assert!(problems("[plugins]\naws = \"runbook-plugin-aws\"\n")[0].contains("later version"));
+        assert!(problems("[ssh\n")[0].starts_with("line 1"), "{:?}", problems("[ssh\n"));
+    }
+
+    #[test]
+    fn parameters_are_name_and_value() {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!(parameters(&texts(&["a=1", "b=x=y"])).unwrap()["b"], "x=y");
+        assert!(parameters(&texts(&["a"])).is_err());
+        assert!(parameters(&texts(&["a=1", "a=2"])).is_err());
+    }
+}
