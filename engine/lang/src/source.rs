@@ -73,6 +73,27 @@ impl fmt::Debug for Source {
     }
 }
 
+/// The digest of what a YAML file says: of the canonical JSON of its keys and values, all of them texts. The order of
+/// keys, comments, quotes, line ends and the layout do not matter. Of a file that is no YAML it is [`Source::digest`].
+pub fn content_digest(source: &Arc<Source>) -> Sha256 {
+    use crate::yaml::{Content, Node};
+    fn value(node: &Node) -> serde_json::Value {
+        match &node.content {
+            Content::Scalar { text, .. } => text.replace("\r\n", "\n").into(),
+            Content::List(items) => items.iter().map(value).collect(),
+            Content::Mapping(entries) => entries
+                .iter()
+                .map(|entry| (entry.key.value.clone(), value(&entry.value)))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        }
+    }
+    match crate::yaml::tree(source, usize::MAX, &mut Vec::new()) {
+        Some(tree) => runbook_model::canonical::digest(&value(&tree)),
+        None => source.digest(),
+    }
+}
+
 /// The digest of `bytes` with a BOM removed and `\r\n` and lone `\r` made `\n`.
 pub fn source_digest(bytes: &[u8]) -> Sha256 {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);

@@ -162,7 +162,8 @@ pub struct RunbookRef {
     pub tier: Tier,
     /// Its controls.
     pub controls: Vec<String>,
-    /// Digest of the file's bytes with line ends made `\n` and a BOM removed.
+    /// Digest of what the file says (the canonical JSON of its keys and values): the order of its keys, comments and
+    /// line ends do not matter.
     pub source_sha256: Sha256,
 }
 

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use runbook_lang::diagnostic::{any_error, sorted};
+use runbook_lang::source::content_digest;
 use runbook_lang::{Code, Diagnostic, Span, resolve_parameters};
 use runbook_model::Sha256;
 use runbook_model::id::StepId;
@@ -56,7 +57,7 @@ pub fn build(request: PlanRequest<'_>) -> Result<Plan, Vec<Diagnostic>> {
             title: runbook.title.as_ref().map(|title| title.value.clone()).unwrap_or_default(),
             tier: runbook.tier,
             controls: runbook.controls.iter().map(|control| control.value.clone()).collect(),
-            source_sha256: runbook.source.digest(),
+            source_sha256: content_digest(&runbook.source),
         },
         parameters: parameters.values,
         secrets,

@@ -162,10 +162,15 @@ impl Preview<'_> {
         let step = shown.step;
         let id = printable::text(step.id.as_str());
         let name = printable::text(&step.name);
-        let head = if name.is_empty() || name == id { id } else { format!("{id}: {name}") };
+        // A name that was made from the command would say it twice.
+        let made = shown.commands.iter().any(|command| match &command.rendered.action {
+            RenderedAction::Run { text, .. } => text.trim() == step.name,
+            _ => false,
+        });
+        let head = if name.is_empty() || name == id || made { id } else { format!("{id}: {name}") };
         page.wrapped(&format!("{number:>3}  "), &head);
         let mut notes = Vec::new();
-        notes.extend(purpose(&step.role));
+        notes.extend(purpose(&step.role).map(str::to_owned));
         match &step.on {
             Place::Host => {}
             Place::Controller => notes.push("on the controller".into()),
@@ -369,16 +374,13 @@ fn phase_title(phase: Phase) -> &'static str {
     }
 }
 
-fn purpose(role: &Role) -> Option<String> {
-    Some(match role {
-        Role::Plain | Role::Undeclared | Role::Baseline => return None,
-        Role::Take => "takes the snapshot".into(),
-        Role::Probe { of } => format!("proves the snapshot `{of}`"),
-        Role::Restore { of } => format!("brings the snapshot `{of}` back"),
-        Role::Release { of } => format!("removes the snapshot `{of}`; not part of the normal course"),
-        Role::Undo { of } => format!("takes `{of}` back"),
-        Role::Again { of } => format!("`{of}` once more"),
-    })
+/// What the names of derived steps do not say.
+fn purpose(role: &Role) -> Option<&'static str> {
+    match role {
+        Role::Take => Some("takes a snapshot"),
+        Role::Release { .. } => Some("not part of the normal course"),
+        _ => None,
+    }
 }
 
 fn mark(state: State) -> &'static str {
