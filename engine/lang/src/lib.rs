@@ -7,6 +7,8 @@
 pub mod action;
 pub mod codes;
 pub mod diagnostic;
+pub mod evaluate;
+pub mod expression;
 pub mod inventory;
 pub mod parameter;
 pub mod parse;
@@ -16,6 +18,7 @@ pub mod runbook;
 pub mod selector;
 pub mod similar;
 pub mod source;
+pub mod template;
 mod yaml;
 
 pub use action::ActionFile;

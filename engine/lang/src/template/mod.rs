@@ -17,20 +17,18 @@ mod render;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use runbook_model::shell::ShellKind;
 
 pub use names::Names;
-pub use parse::{NESTING_MAX, TEXT_BYTES_MAX};
 pub(crate) use names::{FACTS, nearest};
-pub(crate) use path::Path;
-pub(crate) use render::{Found, Values};
+pub use parse::{NESTING_MAX, TEXT_BYTES_MAX};
+pub(crate) use render::{Found, Output, Values, descend, secret_variable};
 
 use lexer::Lexers;
 use parse::{Condition, Node};
-use path::Base;
+use path::{Base, Path};
 
 /// Where a text stands, which decides what `{{x}}` becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -305,10 +303,7 @@ fn condition_paths<'a>(condition: &'a Condition, paths: &mut Vec<&'a Path>) {
     }
 }
 
-/// The names of a set of references, as people write them.
-pub(crate) fn names_used(references: &[Reference]) -> BTreeSet<String> {
-    references
-        .iter()
-        .map(|reference| Path { base: Base::Root, segments: reference.path.clone() }.text())
-        .collect()
+/// A name as people write it.
+pub(crate) fn path_text(path: &[String]) -> String {
+    Path { base: Base::Root, segments: path.to_vec() }.text()
 }

@@ -24,8 +24,7 @@ pub struct Names {
 }
 
 /// `host.*` that have no names below them.
-pub(crate) const HOST_VALUES: [&str; 8] =
-    ["name", "address", "os", "transport", "cui", "owner", "cui_owner", "risk"];
+pub(crate) const HOST_VALUES: [&str; 8] = ["name", "address", "os", "transport", "cui", "owner", "cui_owner", "risk"];
 /// `host.facts.*`.
 pub(crate) const FACTS: [&str; 5] = ["os", "os_version", "kernel", "arch", "boot_id"];
 /// `run.*`.

@@ -135,7 +135,11 @@ fn precheck(source: &str) -> Result<(), (usize, String)> {
             return Err((start, "raw blocks ({{{{…}}}}) are not part of this language".into()));
         }
         if tag.starts_with('!') {
-            let end = if tag.starts_with("!--") { tag.find("--}}").map(|end| end + 4) } else { tag.find("}}").map(|end| end + 2) };
+            let end = if tag.starts_with("!--") {
+                tag.find("--}}").map(|end| end + 4)
+            } else {
+                tag.find("}}").map(|end| end + 2)
+            };
             match end {
                 Some(end) => at += end,
                 None => return Ok(()),
@@ -228,9 +232,8 @@ impl Pass {
     fn elements(&mut self, elements: &[TemplateElement], mapping: &[TemplateMapping], outer: Position) -> Vec<Node> {
         let mut nodes = Vec::new();
         for (i, element) in elements.iter().enumerate() {
-            let position = mapping
-                .get(i)
-                .map_or(outer, |mapping| Position { line: mapping.0 as u32, column: mapping.1 as u32 });
+            let position =
+                mapping.get(i).map_or(outer, |mapping| Position { line: mapping.0 as u32, column: mapping.1 as u32 });
             match element {
                 TemplateElement::RawString(text) => match nodes.last_mut() {
                     Some(Node::Text(before)) => before.push_str(text),
@@ -394,6 +397,10 @@ impl AsPathCondition for handlebars::template::Subexpression {
 fn mark_alone(nodes: &mut [Node]) {
     for i in 0..nodes.len() {
         let before = match i.checked_sub(1).map(|i| &nodes[i]) {
+            // Between two values, white space on one line is enough: the first one is a word.
+            Some(Node::Text(text)) if text.bytes().all(|b| matches!(b, b' ' | b'\t')) => {
+                i.checked_sub(2).is_some_and(|i| matches!(&nodes[i], Node::Value(value) if !value.verbatim))
+            }
             Some(Node::Text(text)) => after_a_word(text),
             _ => false,
         };

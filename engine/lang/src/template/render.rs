@@ -281,7 +281,10 @@ impl<'v> Renderer<'v> {
         let mut words = Vec::with_capacity(items.len());
         for item in items {
             let text = scalar(item).ok_or_else(|| {
-                (value.position, format!("{name} has {} in it, and only texts, numbers and booleans can be words", kind(item)))
+                (
+                    value.position,
+                    format!("{name} has {} in it, and only texts, numbers and booleans can be words", kind(item)),
+                )
             })?;
             words.push(if value.alone { shell.quote(&text) } else { shell.quote_part(&text) }.map_err(refused)?);
         }
@@ -338,19 +341,15 @@ fn glued(position: Position, name: &str) -> (Position, String) {
 }
 
 /// Follows `segments` into a value. `from` is the name so far, for messages.
-pub(crate) fn descend<'a>(
-    value: Cow<'a, Value>,
-    from: &str,
-    segments: &[String],
-) -> Result<Cow<'a, Value>, String> {
+pub(crate) fn descend<'a>(value: Cow<'a, Value>, from: &str, segments: &[String]) -> Result<Cow<'a, Value>, String> {
     let mut name = from.to_owned();
     let mut value = value;
     for segment in segments {
         let missing = |what: String| format!("{name} has no {segment} ({what})");
         value = match value {
-            Cow::Borrowed(Value::Object(fields)) => Cow::Borrowed(
-                fields.get(segment).ok_or_else(|| missing(keys(fields)))?,
-            ),
+            Cow::Borrowed(Value::Object(fields)) => {
+                Cow::Borrowed(fields.get(segment).ok_or_else(|| missing(keys(fields)))?)
+            }
             Cow::Borrowed(Value::Array(items)) => {
                 Cow::Borrowed(item(items.len(), segment).map(|i| &items[i]).ok_or_else(|| missing(count(items)))?)
             }

@@ -235,7 +235,9 @@ impl Posix {
         let dollar = self.last == Last::Dollar;
         self.last = Last::Word;
         match c {
-            '\'' | '"' if quoted => self.lose("stands after quotes inside \"${…}\", which not every shell reads the same way"),
+            '\'' | '"' if quoted => {
+                self.lose("stands after quotes inside \"${…}\", which not every shell reads the same way")
+            }
             '\'' if dollar => self.lose("stands after $'…' inside ${…}"),
             '\'' => self.push(Frame::Single(false)),
             '"' => self.push(Frame::Double),
@@ -469,7 +471,8 @@ impl Posix {
             let count = |c: char| line.chars().filter(|x| *x == c).count();
             let trailing = line.chars().rev().take_while(|c| *c == '\\').count();
             if trailing % 2 == 1 || count('(') != count(')') || count('{') != count('}') || count('`') % 2 == 1 {
-                return self.lose("stands after a here-document whose lines belong together in ways that shells differ in");
+                return self
+                    .lose("stands after a here-document whose lines belong together in ways that shells differ in");
             }
         }
         self.replace(Frame::Body { end, line: String::new() });

@@ -223,7 +223,8 @@ impl Powershell {
             Some(Frame::Comment | Frame::BlockComment) => return Err("stands inside a comment"),
             Some(Frame::StopParsing) => return Err("stands after --%"),
         }
-        if self.last.is_some_and(|c| matches!(c, '@' | '$' | '`' | '<') || single(c) || double(c)) || self.word == "--%" {
+        if self.last.is_some_and(|c| matches!(c, '@' | '$' | '`' | '<') || single(c) || double(c)) || self.word == "--%"
+        {
             return Err("touches a character that changes the meaning of its opening quote");
         }
         self.after_value = true;

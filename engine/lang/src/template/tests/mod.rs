@@ -20,9 +20,7 @@ impl Values for Document {
     fn value(&self, path: &[String]) -> Result<Found<'_>, String> {
         match path[0].as_str() {
             "secret" => Ok(Found::Secret(SecretText(vec![Piece::Secret(path[1].clone())]))),
-            "joined" => {
-                Ok(Found::Secret(SecretText(vec![Piece::Text("user:".into()), Piece::Secret("db".into())])))
-            }
+            "joined" => Ok(Found::Secret(SecretText(vec![Piece::Text("user:".into()), Piece::Secret("db".into())]))),
             "later" => {
                 let name = path.join(".");
                 Ok(Found::Unknown(format!("‹{name}›"), BTreeSet::from([name])))
@@ -228,9 +226,11 @@ fn secrets_become_words_or_pieces_and_never_text() {
 
 #[test]
 fn what_is_not_known_yet_is_shown_and_listed() {
-    let template =
-        CompiledTemplate::new("a {{later.x}} {{#if later.y}}b{{/if}}{{#each later.z}}c{{/each}}", Place::Run(ShellKind::Sh))
-            .unwrap();
+    let template = CompiledTemplate::new(
+        "a {{later.x}} {{#if later.y}}b{{/if}}{{#each later.z}}c{{/each}}",
+        Place::Run(ShellKind::Sh),
+    )
+    .unwrap();
     let output = template.render(&document()).unwrap();
     assert_eq!(output.unknown, BTreeSet::from(["later.x", "later.y", "later.z"].map(str::to_owned)));
     assert_eq!(output.into_plain(), "a ‹later.x› ‹if …›‹each later.z›");

@@ -95,7 +95,8 @@ fn cmd_words(line: &str) -> Option<Vec<String>> {
 
 fn any_value() -> impl Strategy<Value = String> {
     prop_oneof![
-        prop::collection::vec(any::<char>(), 0..12).prop_map(|chars| chars.into_iter().filter(|c| *c != '\0').collect::<String>()),
+        prop::collection::vec(any::<char>(), 0..12)
+            .prop_map(|chars| chars.into_iter().filter(|c| *c != '\0').collect::<String>()),
         "['\"\\\\$`(){}#@!;&|<>*?~ \u{2018}\u{2019}\u{201c}\u{ff02}%^\n\ta-c=-]{0,16}",
         "[ -~]{0,16}",
         r"[A-Z]:\\[a-zA-Z0-9 ()&.\\_-]{0,20}",
@@ -147,17 +148,52 @@ fn ordinary_windows_paths_can_be_passed_to_cmd() {
 #[test]
 fn places_that_change_a_values_meaning_are_refused_in_powershell() {
     for source in [
-        "'{{v}}'", "\"{{v}}\"", "\"$( 'x' ) {{v}}\"", "\u{201c}{{v}}\u{201d}", "\u{2018}{{v}}\u{2019}", "@'\n{{v}}\n'@",
-        "@\"\n{{v}}\n\"@", "# {{v}}", "x # {{v}}", "<# {{v}} #>", "<#> {{v}} #>", "`{{v}}", "@{{v}}", "${{{v}} }", "{{v}}{{v}}",
-        "{{v}}'a'", "'a'{{v}}", "{{v}}abc", "{{v}}.Length", "cmd --% {{v}}", "$x#{{v}}", "\"`\" {{v}}\"", "'it''s {{v}}'", "\"$$( {{v}} )\"",
-        "{{v}}#", "{{v}}`n", "{{#if a}}'{{/if}} {{v}}",
+        "'{{v}}'",
+        "\"{{v}}\"",
+        "\"$( 'x' ) {{v}}\"",
+        "\u{201c}{{v}}\u{201d}",
+        "\u{2018}{{v}}\u{2019}",
+        "@'\n{{v}}\n'@",
+        "@\"\n{{v}}\n\"@",
+        "# {{v}}",
+        "x # {{v}}",
+        "<# {{v}} #>",
+        "<#> {{v}} #>",
+        "`{{v}}",
+        "@{{v}}",
+        "${{{v}} }",
+        "{{v}}{{v}}",
+        "{{v}}'a'",
+        "'a'{{v}}",
+        "{{v}}abc",
+        "{{v}}.Length",
+        "cmd --% {{v}}",
+        "$x#{{v}}",
+        "\"`\" {{v}}\"",
+        "'it''s {{v}}'",
+        "\"$$( {{v}} )\"",
+        "{{v}}#",
+        "{{v}}`n",
+        "{{#if a}}'{{/if}} {{v}}",
     ] {
         assert!(CompiledTemplate::new(source, Place::Run(ShellKind::Powershell)).is_err(), "{source}");
     }
     for source in [
-        "Get-Item {{v}}", "'it''s' + {{v}}", "\"$(Get-Item {{v}})\"", "\"a`\"b\" , {{v}}", "# it's\nx {{v}}", "<# it's #> x {{v}}",
-        "@'\nit's\n'@ | x {{v}}", "foo#bar {{v}}", "if ($x -eq {{v}}) { y {{v}} }", "@{ a = {{v}}; b = {{v}} }", "--x={{v}}",
-        "x -Path:{{v}}", "@({{v}},{{v}})", "& {{v}} | y", "\"\u{201d} + {{v}}",
+        "Get-Item {{v}}",
+        "'it''s' + {{v}}",
+        "\"$(Get-Item {{v}})\"",
+        "\"a`\"b\" , {{v}}",
+        "# it's\nx {{v}}",
+        "<# it's #> x {{v}}",
+        "@'\nit's\n'@ | x {{v}}",
+        "foo#bar {{v}}",
+        "if ($x -eq {{v}}) { y {{v}} }",
+        "@{ a = {{v}}; b = {{v}} }",
+        "--x={{v}}",
+        "x -Path:{{v}}",
+        "@({{v}},{{v}})",
+        "& {{v}} | y",
+        "\"\u{201d} + {{v}}",
     ] {
         if let Err(problems) = CompiledTemplate::new(source, Place::Run(ShellKind::Powershell)) {
             panic!("{source}: {problems:?}");
@@ -168,12 +204,26 @@ fn places_that_change_a_values_meaning_are_refused_in_powershell() {
 #[test]
 fn places_that_change_a_values_meaning_are_refused_in_cmd() {
     for source in [
-        "dir \"{{v}}\"", "dir ^{{v}}", "echo %X% {{v}}", "dir \\\\{{v}}", "dir \"a\"{{v}}", "{{v}}{{v}}", "{{v}}\"a\"", "x ^\n{{v}}",
+        "dir \"{{v}}\"",
+        "dir ^{{v}}",
+        "echo %X% {{v}}",
+        "dir \\\\{{v}}",
+        "dir \"a\"{{v}}",
+        "{{v}}{{v}}",
+        "{{v}}\"a\"",
+        "x ^\n{{v}}",
         "for %%f in (*) do x {{v}}",
     ] {
         assert!(CompiledTemplate::new(source, Place::Run(ShellKind::Cmd)).is_err(), "{source}");
     }
-    for source in ["dir {{v}}", "dir \"a b\" {{v}}", "echo %X%\ndir {{v}}", "if exist {{v}} ( del {{v}} )", "dir {{v}}\\sub", "echo ^& {{v}}"] {
+    for source in [
+        "dir {{v}}",
+        "dir \"a b\" {{v}}",
+        "echo %X%\ndir {{v}}",
+        "if exist {{v}} ( del {{v}} )",
+        "dir {{v}}\\sub",
+        "echo ^& {{v}}",
+    ] {
         if let Err(problems) = CompiledTemplate::new(source, Place::Run(ShellKind::Cmd)) {
             panic!("{source}: {problems:?}");
         }

@@ -12,10 +12,69 @@ use super::*;
 /// Values that are likely to break something, and random ones.
 fn values(count: usize) -> Vec<String> {
     let mut values: Vec<String> = [
-        "", " ", "'", "\"", "\\", "\n", "\n\n", "a\n", "\t", "$(id)", "`id`", "${HOME}", "$HOME", "~", "~root", "*", "?", "[a]",
-        "{a,b}", "-rf", "--", "-", "=", "A=b", "#", "# x", "!", "!!", ";", "&", "|", "<", ">", "(", ")", "if", "then", "fi",
-        "case", "in", "do", "done", "{", "}", "2", "0", "\\'", "'\\''", "\u{1}", "\u{7f}", "ä€😀", "\u{2018}", "\u{a0}", "\r\n",
-        "a\\\nb", "EOF\n", "$'\\n'", "\u{feff}", "\u{202e}", "%s", "%n", "\\0", "\\c",
+        "",
+        " ",
+        "'",
+        "\"",
+        "\\",
+        "\n",
+        "\n\n",
+        "a\n",
+        "\t",
+        "$(id)",
+        "`id`",
+        "${HOME}",
+        "$HOME",
+        "~",
+        "~root",
+        "*",
+        "?",
+        "[a]",
+        "{a,b}",
+        "-rf",
+        "--",
+        "-",
+        "=",
+        "A=b",
+        "#",
+        "# x",
+        "!",
+        "!!",
+        ";",
+        "&",
+        "|",
+        "<",
+        ">",
+        "(",
+        ")",
+        "if",
+        "then",
+        "fi",
+        "case",
+        "in",
+        "do",
+        "done",
+        "{",
+        "}",
+        "2",
+        "0",
+        "\\'",
+        "'\\''",
+        "\u{1}",
+        "\u{7f}",
+        "ä€😀",
+        "\u{2018}",
+        "\u{a0}",
+        "\r\n",
+        "a\\\nb",
+        "EOF\n",
+        "$'\\n'",
+        "\u{feff}",
+        "\u{202e}",
+        "%s",
+        "%n",
+        "\\0",
+        "\\c",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -122,9 +181,10 @@ fn every_list_is_as_many_arguments_as_it_has_items() {
 #[test]
 fn an_accepted_text_never_runs_what_is_in_a_value() {
     let tokens = [
-        "{{v}}", "{{v}}", "{{v}}", "'", "\"", "\\", "$", "(", ")", "{", "}", "`", "#", " ", " ", "\n", "\n", "<<E\n", "<<-'E' ",
-        "<<", "<", "E\n", "E", "\tE\n", "case ", "x", "x in x)", ";;esac ", "[[ ", " ]]", " -eq ", ";", "$(", "${x:-", "$((",
-        "((", "))", "=", "echo ", "a", "\\\n", "$'", "[", "]", "1", "|", "-", "!", "if ", "then ", "fi ", "esac",
+        "{{v}}", "{{v}}", "{{v}}", "'", "\"", "\\", "$", "(", ")", "{", "}", "`", "#", " ", " ", "\n", "\n", "<<E\n",
+        "<<-'E' ", "<<", "<", "E\n", "E", "\tE\n", "case ", "x", "x in x)", ";;esac ", "[[ ", " ]]", " -eq ", ";",
+        "$(", "${x:-", "$((", "((", "))", "=", "echo ", "a", "\\\n", "$'", "[", "]", "1", "|", "-", "!", "if ",
+        "then ", "fi ", "esac",
     ];
     let attacks = [
         "'; : >pwned; '\"; : >pwned; \"$(: >pwned)`: >pwned`",
@@ -167,6 +227,11 @@ fn an_accepted_text_never_runs_what_is_in_a_value() {
             .lines()
             .map(|line| &sources[line.parse::<usize>().expect("a number")])
             .collect();
-        assert!(caught.is_empty(), "{program} ran a value in {} texts: {:#?}", caught.len(), &caught[..caught.len().min(5)]);
+        assert!(
+            caught.is_empty(),
+            "{program} ran a value in {} texts: {:#?}",
+            caught.len(),
+            &caught[..caught.len().min(5)]
+        );
     }
 }
