@@ -262,8 +262,10 @@ impl Run {
 
     /// The host leads a `once` step from its first effect on.
     fn lead(&mut self, host: HostNo, step: StepNo) {
-        if let Some(peers) = self.layout.once_peers(host, step) {
-            self.leaders.entry((step, peers.start)).or_insert(host);
+        let Some(peers) = self.layout.once_peers(host, step) else { return };
+        if let std::collections::btree_map::Entry::Vacant(place) = self.leaders.entry((step, peers.start)) {
+            place.insert(host);
+            self.touch_once_peers(host, step);
         }
     }
 

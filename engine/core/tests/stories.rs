@@ -1,0 +1,538 @@
+//! Short stories of runs: what the core decides when the world answers so.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use runbook_core::{Run, Status};
+use runbook_model::command::{Subject, Timer};
+use runbook_model::event::{AttemptReport, ClockState, Person, RunHeader};
+use runbook_model::host::{Facts, PeerIdentity};
+use runbook_model::input::{Intent, Prepared};
+use runbook_model::outcome::{Ended, Exit, KilledBy, Obstacle, ObstacleKind, OutputRef};
+use runbook_model::plan::{OnFailure, Phase, Plan, RetryClass};
+use runbook_model::{AttemptOutcome, Command, Event, HostOutcome, Input, RunId, Sha256};
+use serde_json::{Value, json};
+
+/// A step as JSON with all that is left out filled in.
+fn step(phase: &str, id: &str, more: Value) -> Value {
+    let mut step = json!({
+        "id": id, "name": id, "phase": phase, "role": "plain",
+        "work": {"any": {"run": {"command": "true", "strict": true}}},
+        "needs": [], "on": "host", "timeout_ms": 60000,
+        "retry": {"attempts": 1, "delay_ms": 0, "backoff_permille": 2000, "delay_ms_max": 0, "on": []},
+        "expect": {"exit_codes": [0]}, "idempotent": false,
+        "read_only": matches!(phase, "prechecks" | "verify"),
+        "on_failure": match phase { "prechecks" | "snapshot" => "block", "execute" | "verify" => "rollback",
+                                    "rollback" => "halt", _ => "continue" },
+        "sensitive": false, "output_bytes_max": 1000
+    });
+    step.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    step
+}
+
+fn plan(batches: &[&[&str]], more: Value, steps: Vec<Value>) -> Plan {
+    let hosts: serde_json::Map<_, _> = batches
+        .iter()
+        .flat_map(|batch| batch.iter())
+        .map(|name| ((*name).to_owned(), json!({"name": name, "transport": "fake", "address": name, "os": "linux"})))
+        .collect();
+    let mut plan = json!({
+        "schema": "plan/v1",
+        "runbook": {"name": "story", "title": "", "tier": "routine", "controls": [], "source_sha256": Sha256::of(b"")},
+        "parameters": {}, "secrets": {}, "hosts": hosts, "batches": batches, "parallel": 10, "soak_ms": 0,
+        "failure_budget": 0,
+        "rollback": {"strategy": "undo", "scope": "host", "budget_ms": 60000, "verify": "again"},
+        "steps": steps
+    });
+    plan.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(plan).expect("the story's plan is a plan")
+}
+
+/// The change and the way back that most stories need.
+fn change() -> Vec<Value> {
+    vec![
+        step("prechecks", "space", json!({})),
+        step("execute", "install", json!({})),
+        step("execute", "restart", json!({"needs": ["install"]})),
+        step("verify", "answers", json!({})),
+        step("rollback", "restart.undo", json!({"role": {"undo": {"of": "restart"}}})),
+        step("rollback", "install.undo", json!({"role": {"undo": {"of": "install"}}})),
+        step("rollback", "space.again", json!({"role": {"again": {"of": "space"}}, "read_only": true})),
+        step("finally", "tidy", json!({})),
+    ]
+}
+
+/// A world that answers every command well, but for what the story says.
+struct Story {
+    run: Run,
+    events: Vec<Event>,
+    now: u64,
+    answers: BTreeMap<String, VecDeque<Ended>>,
+    unreachable: Vec<String>,
+}
+
+fn ok() -> Ended {
+    Ended::Exited { exit: Exit::Code(0), unmet: vec![], class: None }
+}
+
+fn failed() -> Ended {
+    Ended::Exited { exit: Exit::Code(1), unmet: vec!["exit code 1, expected 0".into()], class: None }
+}
+
+fn unreachable() -> Obstacle {
+    Obstacle { kind: ObstacleKind::Unreachable, message: "no answer".into() }
+}
+
+impl Story {
+    fn new(plan: Plan) -> Self {
+        let header = header_of();
+        let run = Run::new(Arc::new(plan), Arc::new(header));
+        Self { run, events: vec![], now: 0, answers: BTreeMap::new(), unreachable: vec![] }
+    }
+
+    /// `cell` is `host/step`; its attempts end so, in order, and well after that.
+    fn ends(mut self, cell: &str, how: impl IntoIterator<Item = Ended>) -> Self {
+        self.answers.entry(cell.into()).or_default().extend(how);
+        self
+    }
+
+    fn input(&mut self, input: Input) {
+        let events = self.run.input(self.now, input);
+        self.events.extend(events);
+    }
+
+    fn begin(mut self) -> Self {
+        self.input(Input::Begin);
+        self.go();
+        self
+    }
+
+    fn go(&mut self) {
+        self.go_until(|_| false);
+    }
+
+    /// Answers what is outstanding, timers last and in order, until nothing is or the story says stop.
+    fn go_until(&mut self, stop: impl Fn(&Command) -> bool) {
+        loop {
+            let open: Vec<_> = self.run.outstanding().iter().cloned().collect();
+            let timer = |command: &&Command| matches!(command, Command::SetTimer { .. });
+            let next = open.iter().find(|command| !timer(command)).or_else(|| {
+                open.iter().filter(timer).min_by_key(|command| match command {
+                    Command::SetTimer { at_ms, .. } => *at_ms,
+                    _ => 0,
+                })
+            });
+            let Some(next) = next else { return };
+            if stop(next) {
+                return;
+            }
+            let answer = self.answer(next.clone());
+            self.input(answer);
+        }
+    }
+
+    fn answer(&mut self, command: Command) -> Input {
+        match command {
+            Command::Connect { host } if self.unreachable.iter().any(|name| name == host.as_str()) => {
+                Input::ConnectFailed { host, obstacle: unreachable() }
+            }
+            Command::Connect { host } => {
+                Input::Connected { host, facts: Facts::default(), identity: PeerIdentity::default() }
+            }
+            Command::Prepare { cell } => {
+                let intent = Intent {
+                    command_sha256: Sha256::of(b""),
+                    template_sha256: Sha256::of(b""),
+                    variables: vec![],
+                    account: None,
+                };
+                Input::Prepared { cell, result: Prepared::Ready(intent) }
+            }
+            Command::CheckUnless { cell } => Input::UnlessChecked { cell, done: Ok(true) },
+            Command::Measure { host, subject } => {
+                let changes = matches!(subject, Subject::After { .. }).then(|| Sha256::of(b"[]"));
+                Input::Measured { host, subject, manifest: Ok(Sha256::of(b"")), changes }
+            }
+            Command::StartAttempt { attempt }
+            | Command::ProbeAttempt { attempt, .. }
+            | Command::CancelAttempt { attempt } => {
+                let cell = attempt.cell().to_string();
+                let ended = self.answers.get_mut(&cell).and_then(VecDeque::pop_front).unwrap_or_else(ok);
+                let report = AttemptReport {
+                    ended,
+                    started_ms: 0,
+                    ended_ms: 0,
+                    duration_ms: 0,
+                    stdout: OutputRef::empty(),
+                    stderr: OutputRef::empty(),
+                    last_line: Some("reference".into()),
+                    transfers: None,
+                };
+                Input::AttemptEnded { attempt, report: Box::new(report) }
+            }
+            Command::SetTimer { timer, at_ms } => {
+                self.now = self.now.max(at_ms);
+                Input::TimerFired { timer }
+            }
+        }
+    }
+
+    fn attempts(&self) -> Vec<String> {
+        let started = self.events.iter().filter_map(|event| match event {
+            Event::AttemptStarted { attempt, .. } => Some(format!("{}/{}", attempt.host, attempt.step)),
+            _ => None,
+        });
+        started.collect()
+    }
+
+    fn outcome(&self, host: &str) -> HostOutcome {
+        let ended = self.events.iter().rev().find_map(|event| match event {
+            Event::HostEnded { host: of, outcome, .. } if of.as_str() == host => Some(*outcome),
+            _ => None,
+        });
+        ended.expect("the host has ended")
+    }
+
+    fn reason(&self, host: &str) -> String {
+        let ended = self.events.iter().rev().find_map(|event| match event {
+            Event::HostEnded { host: of, reason, .. } if of.as_str() == host => Some(reason.clone()),
+            _ => None,
+        });
+        ended.expect("the host has ended")
+    }
+}
+
+#[test]
+fn good_change_runs_every_phase_in_order_and_takes_nothing_back() {
+    let story = Story::new(plan(&[&["a"]], json!({}), change())).begin();
+    assert_eq!(story.attempts(), ["a/space", "a/install", "a/restart", "a/answers", "a/tidy"]);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
+}
+
+#[test]
+fn failed_verification_takes_the_host_back_in_reverse_order_and_verifies_that() {
+    let story = Story::new(plan(&[&["a"]], json!({}), change())).ends("a/answers", [failed()]).begin();
+    let back = ["a/restart.undo", "a/install.undo", "a/space.again", "a/tidy"];
+    assert_eq!(story.attempts()[4..], back);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::RolledBack));
+    assert_eq!(story.reason("a"), "answers failed: exit code 1, expected 0");
+}
+
+#[test]
+fn step_that_failed_half_done_is_undone_and_one_that_did_not_begin_is_not() {
+    let story = Story::new(plan(&[&["a"]], json!({}), change())).ends("a/install", [failed()]).begin();
+    assert_eq!(story.attempts(), ["a/space", "a/install", "a/install.undo", "a/space.again", "a/tidy"]);
+    assert_eq!(story.outcome("a"), HostOutcome::RolledBack);
+}
+
+#[test]
+fn failed_undo_leaves_the_host_stuck_and_the_run_open() {
+    let story = Story::new(plan(&[&["a"]], json!({}), change()))
+        .ends("a/answers", [failed()])
+        .ends("a/install.undo", [failed()])
+        .begin();
+    assert_eq!(story.run.status(), Status::Suspended(HostOutcome::Stuck));
+    assert!(story.reason("a").contains("install.undo failed"), "{}", story.reason("a"));
+}
+
+#[test]
+fn stuck_host_is_taken_back_by_a_resume_once_the_cause_is_gone() {
+    let mut story = Story::new(plan(&[&["a"]], json!({}), change()))
+        .ends("a/answers", [failed()])
+        .ends("a/install.undo", [failed()])
+        .begin();
+    let before = story.attempts().len();
+    story.input(Input::Resume { by: Person::default() });
+    story.go();
+    assert_eq!(story.attempts()[before..], ["a/install.undo", "a/space.again", "a/tidy"]);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::RolledBack));
+}
+
+#[test]
+fn failed_precheck_blocks_the_host_and_changes_nothing() {
+    let story = Story::new(plan(&[&["a"]], json!({}), change())).ends("a/space", [failed()]).begin();
+    assert_eq!(story.attempts(), ["a/space"]);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Blocked));
+}
+
+#[test]
+fn no_host_of_a_batch_changes_before_all_are_through_their_prechecks() {
+    let budget = json!({"failure_budget": 5});
+    let story = Story::new(plan(&[&["a", "b", "c"]], budget, change())).begin();
+    let first = story.attempts().iter().position(|cell| cell.ends_with("/install"));
+    assert_eq!(first, Some(3), "{:?}", story.attempts());
+}
+
+#[test]
+fn failed_canary_leaves_all_others_untouched() {
+    let story = Story::new(plan(&[&["a"], &["b", "c"]], json!({}), change())).ends("a/answers", [failed()]).begin();
+    assert!(story.attempts().iter().all(|cell| cell.starts_with("a/")), "{:?}", story.attempts());
+    assert_eq!(story.outcome("b"), HostOutcome::Blocked);
+    assert_eq!(story.reason("c"), "not begun: the failure budget of 0 is spent");
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::RolledBack));
+}
+
+#[test]
+fn budget_of_zero_changes_one_host_at_a_time() {
+    let mut story = Story::new(plan(&[&["a", "b"]], json!({}), change()));
+    story.input(Input::Begin);
+    story
+        .go_until(|command| matches!(command, Command::StartAttempt { attempt } if attempt.step.as_str() == "install"));
+    let changing =
+        story.events.iter().filter(|event| matches!(event, Event::PhaseStarted { phase: Phase::Execute, .. }));
+    assert_eq!(changing.count(), 1);
+}
+
+#[test]
+fn unreachable_host_is_blocked_before_any_host_changes() {
+    let mut story = Story::new(plan(&[&["a", "b"]], json!({}), change()));
+    story.unreachable = vec!["b".into()];
+    let story = story.begin();
+    assert_eq!(story.attempts(), ["a/space"]);
+    assert_eq!(story.outcome("b"), HostOutcome::Blocked);
+    assert_eq!(story.outcome("a"), HostOutcome::Blocked);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Blocked));
+}
+
+#[test]
+fn unknown_outcome_is_not_repeated_and_the_host_is_taken_back() {
+    let lost = Ended::Unknown { reason: "the host rebooted".into() };
+    let story = Story::new(plan(&[&["a"]], json!({}), change())).ends("a/install", [lost]).begin();
+    assert_eq!(story.attempts(), ["a/space", "a/install", "a/install.undo", "a/space.again", "a/tidy"]);
+    assert_eq!(story.outcome("a"), HostOutcome::RolledBack);
+}
+
+#[test]
+fn unknown_outcome_of_an_idempotent_step_is_repeated() {
+    let mut steps = change();
+    steps[1] = step("execute", "install", json!({"idempotent": true}));
+    let lost = Ended::Unknown { reason: "the host rebooted".into() };
+    let story = Story::new(plan(&[&["a"]], json!({}), steps)).ends("a/install", [lost]).begin();
+    assert_eq!(story.attempts()[1..3], ["a/install", "a/install"]);
+    assert_eq!(story.outcome("a"), HostOutcome::Succeeded);
+}
+
+#[test]
+fn lost_attempt_is_asked_after_and_goes_on_with_what_the_host_says() {
+    let mut story = Story::new(plan(&[&["a"]], json!({}), change()));
+    story.input(Input::Begin);
+    story
+        .go_until(|command| matches!(command, Command::StartAttempt { attempt } if attempt.step.as_str() == "install"));
+    let Some(Command::StartAttempt { attempt }) = story.run.outstanding().first().cloned() else { panic!("started") };
+    story.input(Input::AttemptLost { attempt: attempt.clone(), reason: "the link broke".into() });
+    let asked = Command::ProbeAttempt { attempt, deadline_ms: runbook_core::PROBE_LIMIT_MS };
+    assert_eq!(story.run.outstanding().iter().cloned().collect::<Vec<_>>(), [asked]);
+    story.go();
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
+}
+
+#[test]
+fn halted_host_is_left_as_it_is_and_tried_again_by_a_resume() {
+    let mut steps = change();
+    steps[2] = step("execute", "restart", json!({"needs": ["install"], "on_failure": "halt"}));
+    let mut story = Story::new(plan(&[&["a"]], json!({}), steps)).ends("a/restart", [failed()]).begin();
+    assert_eq!(story.attempts(), ["a/space", "a/install", "a/restart", "a/tidy"]);
+    assert_eq!(story.run.status(), Status::Suspended(HostOutcome::Failed));
+    story.input(Input::Resume { by: Person::default() });
+    story.go();
+    assert_eq!(story.attempts()[4..], ["a/restart", "a/answers", "a/tidy"]);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
+}
+
+#[test]
+fn failure_after_an_irreversible_step_halts() {
+    let mut steps = change();
+    steps[1] = step("execute", "install", json!({"irreversible": "the format changes"}));
+    let story = Story::new(plan(&[&["a"]], json!({}), steps)).ends("a/answers", [failed()]).begin();
+    assert!(!story.attempts().iter().any(|cell| cell.contains("undo")), "{:?}", story.attempts());
+    assert_eq!(story.run.status(), Status::Suspended(HostOutcome::Failed));
+}
+
+#[test]
+fn failure_that_is_gone_past_is_remembered() {
+    let mut steps = change();
+    steps[1] = step("execute", "install", json!({"on_failure": "continue"}));
+    let story = Story::new(plan(&[&["a"]], json!({}), steps)).ends("a/install", [failed()]).begin();
+    assert_eq!(story.attempts(), ["a/space", "a/install", "a/restart", "a/answers", "a/tidy"]);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Failed));
+}
+
+#[test]
+fn failed_finally_makes_a_good_host_failed() {
+    let story = Story::new(plan(&[&["a"]], json!({}), change())).ends("a/tidy", [failed()]).begin();
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Failed));
+}
+
+#[test]
+fn retry_waits_and_repeats_only_the_classes_it_names() {
+    let retry = json!({"retry": {"attempts": 3, "delay_ms": 100, "backoff_permille": 2000, "delay_ms_max": 1000,
+                                 "on": ["lock-held"]}});
+    let locked = || Ended::Exited {
+        exit: Exit::Code(100),
+        unmet: vec!["exit code 100".into()],
+        class: Some(RetryClass::LockHeld),
+    };
+    let mut steps = change();
+    steps[1] = step("execute", "install", retry);
+    let story = Story::new(plan(&[&["a"]], json!({}), steps.clone())).ends("a/install", [locked(), locked()]).begin();
+    assert_eq!(story.attempts()[1..4], ["a/install"; 3]);
+    assert_eq!(story.outcome("a"), HostOutcome::Succeeded);
+    assert_eq!(story.now, 300, "100 ms, then 200 ms");
+    let story = Story::new(plan(&[&["a"]], json!({}), steps)).ends("a/install", [failed()]).begin();
+    assert_eq!(story.attempts().iter().filter(|cell| *cell == "a/install").count(), 1);
+}
+
+#[test]
+fn cancel_ends_what_runs_and_takes_the_host_back() {
+    let mut story = Story::new(plan(&[&["a"], &["b"]], json!({}), change()));
+    story.input(Input::Begin);
+    story
+        .go_until(|command| matches!(command, Command::StartAttempt { attempt } if attempt.step.as_str() == "restart"));
+    story.input(Input::CancelAsked { by: Person::default() });
+    assert!(story.run.outstanding().iter().any(|command| matches!(command, Command::CancelAttempt { .. })));
+    let mut story = story.ends("a/restart", [Ended::Killed { by: KilledBy::Cancel }]);
+    story.go();
+    assert_eq!(story.attempts()[3..], ["a/restart.undo", "a/install.undo", "a/space.again", "a/tidy"]);
+    assert_eq!(story.outcome("b"), HostOutcome::Cancelled);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Cancelled));
+}
+
+#[test]
+fn cancel_does_not_stop_a_rollback() {
+    let mut story = Story::new(plan(&[&["a"]], json!({}), change())).ends("a/answers", [failed()]);
+    story.input(Input::Begin);
+    story.go_until(
+        |command| matches!(command, Command::StartAttempt { attempt } if attempt.step.as_str() == "install.undo"),
+    );
+    story.input(Input::CancelAsked { by: Person::default() });
+    assert!(!story.run.outstanding().iter().any(|command| matches!(command, Command::CancelAttempt { .. })));
+    story.go();
+    assert_eq!(story.outcome("a"), HostOutcome::RolledBack);
+}
+
+#[test]
+fn snapshot_is_proved_before_the_change_and_released_when_the_host_is_blocked() {
+    let mut steps = vec![
+        step("snapshot", "data", json!({"role": "take"})),
+        step(
+            "snapshot",
+            "data.probe",
+            json!({"role": {"probe": {"of": "data"}}, "needs": ["data"], "read_only": true}),
+        ),
+        step("snapshot", "data.release", json!({"role": {"release": {"of": "data"}}})),
+    ];
+    steps.extend(change());
+    steps.push(step("rollback", "data.restore", json!({"role": {"restore": {"of": "data"}}})));
+    let good = Story::new(plan(&[&["a"]], json!({}), steps.clone())).begin();
+    assert_eq!(good.attempts()[1..4], ["a/data", "a/data.probe", "a/install"]);
+    let blocked = Story::new(plan(&[&["a"]], json!({}), steps)).ends("a/data.probe", [failed()]).begin();
+    assert_eq!(blocked.attempts(), ["a/space", "a/data", "a/data.probe", "a/data.release", "a/tidy"]);
+    assert_eq!(blocked.outcome("a"), HostOutcome::Blocked);
+}
+
+#[test]
+fn peers_go_back_together_when_the_scope_says_so() {
+    let rule = json!({"rollback": {"strategy": "undo", "scope": "batch", "budget_ms": 60000, "verify": "again"}});
+    let story = Story::new(plan(&[&["a", "b"], &["c"]], rule, change())).ends("b/answers", [failed()]).begin();
+    assert_eq!(story.outcome("a"), HostOutcome::RolledBack);
+    assert_eq!(story.outcome("b"), HostOutcome::RolledBack);
+    assert_eq!(story.outcome("c"), HostOutcome::Blocked);
+    assert_eq!(story.reason("a"), "another host failed, and they go back together");
+}
+
+#[test]
+fn unverified_rollback_is_not_called_rolled_back() {
+    let rule = json!({"rollback": {"strategy": "undo", "scope": "host", "budget_ms": 60000, "verify": "none"}});
+    let story = Story::new(plan(&[&["a"]], rule, change())).ends("a/answers", [failed()]).begin();
+    assert_eq!(story.outcome("a"), HostOutcome::Stuck);
+}
+
+#[test]
+fn host_that_does_not_answer_is_tried_until_the_rollbacks_budget_is_over() {
+    let gone = || Ended::NotStarted { obstacle: unreachable() };
+    let story = Story::new(plan(&[&["a"]], json!({}), change()))
+        .ends("a/answers", [failed()])
+        .ends("a/restart.undo", std::iter::repeat_with(gone).take(4))
+        .begin();
+    assert_eq!(story.attempts().iter().filter(|cell| *cell == "a/restart.undo").count(), 5);
+    assert_eq!(story.outcome("a"), HostOutcome::RolledBack);
+    let story = Story::new(plan(&[&["a"]], json!({}), change()))
+        .ends("a/answers", [failed()])
+        .ends("a/restart.undo", std::iter::repeat_with(gone).take(100))
+        .begin();
+    assert_eq!(story.outcome("a"), HostOutcome::Stuck);
+}
+
+#[test]
+fn once_step_is_done_on_one_host_and_shared() {
+    let mut steps = change();
+    steps[1] = step("execute", "install", json!({"once": "run"}));
+    let budget = json!({"failure_budget": 5});
+    let story = Story::new(plan(&[&["a", "b"]], budget, steps)).begin();
+    assert_eq!(story.attempts().iter().filter(|cell| cell.ends_with("/install")).count(), 1);
+    let shared = story.events.iter().any(|event| {
+        matches!(event, Event::StepEnded { outcome: AttemptOutcome::Skipped, done_on: Some(host), .. } if host.as_str() == "a")
+    });
+    assert!(shared);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
+}
+
+#[test]
+fn soak_lies_between_batches_and_not_after_the_last() {
+    let story = Story::new(plan(&[&["a"], &["b"]], json!({"soak_ms": 5000}), change())).begin();
+    let soaks = story.events.iter().filter(|event| matches!(event, Event::TimerFired { timer: Timer::Soak { .. } }));
+    assert_eq!(soaks.count(), 1);
+    assert_eq!(story.now, 5000);
+}
+
+#[test]
+fn continue_does_not_go_past_what_is_unknown() {
+    let mut steps = change();
+    steps[1] = step("execute", "install", json!({"on_failure": "continue"}));
+    let lost = Ended::Unknown { reason: "no record".into() };
+    let plan = plan(&[&["a"]], json!({}), steps);
+    assert_eq!(plan.steps[1].on_failure, OnFailure::Continue);
+    let story = Story::new(plan).ends("a/install", [lost]).begin();
+    assert_eq!(story.run.status(), Status::Suspended(HostOutcome::Unknown));
+}
+
+#[test]
+fn finished_run_is_taken_back_by_another() {
+    let mut story = Story::new(plan(&[&["a"], &["b"]], json!({}), change())).begin();
+    let header = Arc::new(RunHeader { run: RunId::from("back"), takes_back: Some(RunId::from("run")), ..header_of() });
+    let fresh = Story::new(plan(&[&["a"]], json!({}), change()));
+    let finished = std::mem::replace(&mut story.run, fresh.run);
+    story.run = Run::taking_back(header, finished);
+    story.events.clear();
+    story.input(Input::RollbackAsked { by: Person::default() });
+    story.input(Input::Begin);
+    story.go();
+    let attempts = story.attempts();
+    for host in ["a", "b"] {
+        let of = |cell: &&String| cell.starts_with(&format!("{host}/"));
+        let mine: Vec<_> = attempts.iter().filter(of).map(|cell| &cell[2..]).collect();
+        assert_eq!(mine, ["restart.undo", "install.undo", "space.again", "tidy"]);
+    }
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::RolledBack));
+}
+
+fn header_of() -> RunHeader {
+    RunHeader {
+        run: RunId::from("run"),
+        plan_sha256: Sha256::of(b""),
+        runbook: "story".into(),
+        operator: Person::default(),
+        ticket: None,
+        check_only: false,
+        takes_back: None,
+        started_ms: 0,
+        seed: 0,
+        cells: 0,
+        engine_version: String::new(),
+        engine_sha256: Sha256::of(b""),
+        controller: String::new(),
+        controller_boot_id: String::new(),
+        clock: ClockState::default(),
+        policy: None,
+    }
+}
