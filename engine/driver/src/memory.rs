@@ -76,10 +76,8 @@ impl Memory {
                 self.under_way.insert(attempt.clone(), UnderWay { started_ms: time_ms, boot_id });
                 self.intents.insert(attempt.cell(), intent.command_sha256);
             }
-            Event::AttemptEnded { attempt, report, .. } => {
-                if !matches!(report.ended, Ended::Unknown { .. }) {
-                    self.under_way.remove(attempt);
-                }
+            Event::AttemptEnded { attempt, report, .. } if !matches!(report.ended, Ended::Unknown { .. }) => {
+                self.under_way.remove(attempt);
             }
             Event::StepEnded { cell, outcome, done_on, .. } => {
                 self.intents.remove(cell);

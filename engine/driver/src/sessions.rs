@@ -15,6 +15,10 @@ use runbook_model::host::Host;
 use runbook_model::outcome::{Obstacle, ObstacleKind};
 use runbook_ports::{Session, Transport};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+
+/// At the end, so long is waited for sessions that are being closed: a dead link answers nobody.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The sessions of one run.
 pub(crate) struct Sessions {
@@ -25,6 +29,7 @@ pub(crate) struct Sessions {
     slots: Mutex<Slots>,
     freed: Notify,
     ticks: AtomicU64,
+    closing: TaskTracker,
 }
 
 #[derive(Default)]
@@ -85,6 +90,7 @@ impl Sessions {
             slots: Mutex::default(),
             freed: Notify::new(),
             ticks: AtomicU64::new(0),
+            closing: TaskTracker::new(),
         })
     }
 
@@ -125,7 +131,7 @@ impl Sessions {
             drop(open);
             // Closing a dead link may wait for it; nobody waits for that.
             if let Some(gone) = gone {
-                tokio::spawn(async move { gone.session.close().await });
+                self.closing.spawn(async move { gone.session.close().await });
             }
         }
     }
@@ -146,11 +152,15 @@ impl Sessions {
     pub(crate) async fn close_all(&self) {
         let slots = std::mem::take(&mut *self.slots());
         for slot in slots.by_host.into_values() {
-            let open = slot.open.lock().await.take();
-            if let Some(open) = open {
-                open.session.close().await;
-            }
+            self.closing.spawn(async move {
+                let open = slot.open.lock().await.take();
+                if let Some(open) = open {
+                    open.session.close().await;
+                }
+            });
         }
+        self.closing.close();
+        let _ = tokio::time::timeout(CLOSE_LIMIT, self.closing.wait()).await;
     }
 
     fn slots(&self) -> std::sync::MutexGuard<'_, Slots> {
@@ -227,7 +237,7 @@ impl Drop for User {
                 && let Some(open) = open.take()
                 && let Ok(runtime) = tokio::runtime::Handle::try_current()
             {
-                runtime.spawn(async move { open.session.close().await });
+                self.sessions.closing.spawn_on(async move { open.session.close().await }, &runtime);
             }
         } else {
             let tick = self.sessions.tick();

@@ -79,7 +79,6 @@ pub(crate) struct Work {
 struct After {
     clear: Vec<(AttemptId, Arc<Host>)>,
     hosts_ended: Vec<HostName>,
-    closing: bool,
 }
 
 type Landed = (Journal, Result<Vec<Record>, DriverError>, Vec<Command>, After);
@@ -273,7 +272,7 @@ impl Work {
                 if self.run.outstanding().contains(&command) {
                     self.group.blobs.extend(blobs);
                     let input = match (answer, &command) {
-                        (Answer::Plain(input), _) => input,
+                        (Answer::Plain(input), _) => *input,
                         (
                             Answer::Attempt(finished),
                             Command::StartAttempt { attempt } | Command::ProbeAttempt { attempt, .. },
@@ -470,7 +469,7 @@ impl Work {
                 let timer = timer.clone();
                 self.spawn(command, async move {
                     tokio::time::sleep(Duration::from_millis(left)).await;
-                    (Answer::Plain(Input::TimerFired { timer }), Vec::new())
+                    (Answer::plain(Input::TimerFired { timer }), Vec::new())
                 });
             }
             Command::Connect { host } => {
@@ -481,7 +480,7 @@ impl Work {
                         Ok((facts, identity)) => Input::Connected { host: name, facts, identity },
                         Err(obstacle) => Input::ConnectFailed { host: name, obstacle },
                     };
-                    (Answer::Plain(input), Vec::new())
+                    (Answer::plain(input), Vec::new())
                 });
             }
             Command::CheckUnless { cell } => {
@@ -493,7 +492,7 @@ impl Work {
                         Ok(rendered) => check_unless(&world, &cell, &step, &rendered).await,
                         Err(message) => Err(Obstacle { kind: ObstacleKind::Local, message }),
                     };
-                    (Answer::Plain(Input::UnlessChecked { cell, done }), Vec::new())
+                    (Answer::plain(Input::UnlessChecked { cell, done }), Vec::new())
                 });
             }
             Command::Measure { host, subject } => self.launch_measure(host.clone(), subject.clone(), command.clone()),
@@ -569,7 +568,7 @@ impl Work {
                 Ok((manifest, changes)) => (Ok(manifest), changes),
                 Err(obstacle) => (Err(Obstacle { message: clipped(obstacle.message), ..obstacle }), None),
             };
-            (Answer::Plain(Input::Measured { host, subject, manifest, changes }), blobs)
+            (Answer::plain(Input::Measured { host, subject, manifest, changes }), blobs)
         });
     }
 

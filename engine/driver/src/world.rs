@@ -67,8 +67,14 @@ pub(crate) enum Message {
 
 /// An answer; attempts are judged by the loop, which knows what other steps said.
 pub(crate) enum Answer {
-    Plain(Input),
+    Plain(Box<Input>),
     Attempt(Box<Finished>),
+}
+
+impl Answer {
+    pub(crate) fn plain(input: Input) -> Self {
+        Self::Plain(Box::new(input))
+    }
 }
 
 /// An attempt that has ended, or was lost.

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use runbook_model::Sha256;
 use runbook_model::host::{Facts, Host, PeerIdentity};
 use runbook_model::id::{AttemptId, HostName};
 use runbook_model::outcome::{Exit, Obstacle, ObstacleKind};
-use runbook_model::Sha256;
 use runbook_ports::transport::{
     Capabilities, Completion, Invocation, Offsets, OutputSink, Probe, Program, Session, Stream, Transferred, Transport,
     UploadTarget,
@@ -306,12 +306,7 @@ impl Transport for FakeTransport {
         world.open_most = world.open_most.max(world.open_now);
         world.opened.push(host.name.clone());
         let boots = world.host(&host.name).boots;
-        Ok(Box::new(FakeSession {
-            host: host.name.clone(),
-            boots,
-            transport: self.clone(),
-            open: Mutex::new(true),
-        }))
+        Ok(Box::new(FakeSession { host: host.name.clone(), boots, transport: self.clone(), open: Mutex::new(true) }))
     }
 }
 
@@ -523,8 +518,8 @@ impl Session for FakeSession {
                 Probe::NoRecord("the host has rebooted since".into())
             }
             Some(Claim { begun: Some(begun) }) => {
-                let ended = begun.killed
-                    || (matches!(begun.behaviour.ending, Ending::Exit(_)) && begun.ends <= Instant::now());
+                let ended =
+                    begun.killed || (matches!(begun.behaviour.ending, Ending::Exit(_)) && begun.ends <= Instant::now());
                 if ended { Probe::Exited } else { Probe::Running }
             }
         }

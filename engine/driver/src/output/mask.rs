@@ -179,11 +179,15 @@ fn add_encodings(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
     if let Ok(text) = std::str::from_utf8(value) {
         let json = Zeroizing::new(serde_json::to_string(text).expect("text is representable as JSON"));
         let inner = &json[1..json.len() - 1];
-        forms.insert(inner.as_bytes().to_vec());
-        forms.insert(inner.replace('/', "\\/").into_bytes());
-        for upper in [false, true] {
-            let ascii = Zeroizing::new(escaped_ascii(inner, upper));
-            forms.insert(ascii.as_bytes().to_vec());
+        // Some writers escape `/`, some everything that is not ASCII, some what HTML could take for syntax.
+        let html = inner.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e");
+        for inner in [inner, &html] {
+            for inner in [inner.to_owned(), inner.replace('/', "\\/")] {
+                let inner = Zeroizing::new(inner);
+                forms.insert(inner.as_bytes().to_vec());
+                forms.insert(escaped_ascii(&inner, false).into_bytes());
+                forms.insert(escaped_ascii(&inner, true).into_bytes());
+            }
         }
         forms.insert(text.encode_utf16().flat_map(u16::to_le_bytes).collect());
     }
@@ -267,7 +271,7 @@ mod tests {
     #[test]
     fn overlapping_secrets_leave_nothing_of_either() {
         assert_eq!(masked(&mask(&["abcd", "cdef"]), &[b"xabcdefx"]), (b"x***x".to_vec(), 1));
-        assert_eq!(masked(&mask(&["aa"]), &[b"aaa", b"aa", b"b"]), (b"***b".to_vec(), 1).clone());
+        assert_eq!(masked(&mask(&["aa"]), &[b"aaa", b"aa", b"b"]), (b"***b".to_vec(), 1));
     }
 
     #[test]
