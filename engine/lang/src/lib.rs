@@ -15,6 +15,7 @@ pub mod parse;
 mod read;
 pub mod render;
 pub mod runbook;
+pub mod schema;
 pub mod selector;
 pub mod similar;
 pub mod source;

@@ -1,7 +1,7 @@
 //! A packaged action.
 
 use super::fields::{Fields, Problems};
-use super::{command, parameter, runbook, scalar, step};
+use super::{command, parameter, runbook, scalar, step, texts};
 use crate::action::{ActionFile, ActionWork, ByOs, Kind};
 use crate::codes::Code;
 use crate::runbook::{Action, Command};
@@ -125,6 +125,7 @@ pub(crate) fn action(node: &Node, problems: &mut Problems) -> Option<ActionFile>
         irreversible,
         sensitive,
     };
+    texts::check_action(&file, problems);
     Some(file)
 }
 

@@ -38,6 +38,39 @@ impl Problems {
     }
 }
 
+/// Keys of other tools, the key here that does the same, and what to write.
+const FOREIGN: &[(&str, &str, &str)] = &[
+    ("become", "as", "write `as: root`"),
+    ("become_user", "as", "write `as: NAME`"),
+    ("sudo", "as", "write `as: root`"),
+    ("user", "as", "write `as: NAME`"),
+    ("if", "when", "write `when`"),
+    ("loop", "each", "write `each`"),
+    ("with_items", "each", "write `each`"),
+    ("chdir", "cwd", "write `cwd`"),
+    ("workdir", "cwd", "write `cwd`"),
+    ("working-directory", "cwd", "write `cwd`"),
+    ("working_directory", "cwd", "write `cwd`"),
+    ("depends_on", "needs", "write `needs`"),
+    ("environment", "env", "write `env`"),
+    ("register", "run", "leave it out: results are `steps.<id>.stdout` and so on"),
+    ("command", "run", "write `run`"),
+    ("shell_command", "run", "write `run`"),
+    ("ignore_errors", "on_failure", "write `on_failure: continue`"),
+    ("continue-on-error", "on_failure", "write `on_failure: continue`"),
+    ("delegate_to", "on", "write `on: host:NAME` or `on: controller`"),
+    ("run_once", "once", "write `once: run`"),
+    ("no_log", "sensitive", "write `sensitive: true`"),
+    ("retries", "retry", "write `retry: {attempts: N, delay: 30s}`"),
+    ("hosts", "targets", "write `targets: {select: NAME}`"),
+    ("steps", "execute", "write `execute`"),
+    ("tasks", "execute", "write `execute`"),
+    ("vars", "parameters", "write `parameters`"),
+    ("ansible_host", "address", "write `address`"),
+    ("host", "address", "write `address`"),
+    ("hostname", "address", "write `address`"),
+];
+
 /// A mapping whose keys are all known.
 pub(crate) struct Fields<'n> {
     pub(crate) span: Span,
@@ -68,7 +101,10 @@ impl<'n> Fields<'n> {
                 problems.error(Code::NotSupportedYet, &entry.key.span, format!("`{key}` is not supported yet")).help =
                     Some((*instead).to_owned());
             } else {
-                let hint = similar::hint(key, known.iter().copied(), "the keys are");
+                let hint = match FOREIGN.iter().find(|(name, own, _)| *name == key && known.contains(own)) {
+                    Some((_, _, hint)) => Some((*hint).to_owned()),
+                    None => similar::hint(key, known.iter().copied(), "the keys are"),
+                };
                 problems.error(Code::UnknownKey, &entry.key.span, format!("{what} has no key `{}`", shown(key))).help =
                     hint;
             }

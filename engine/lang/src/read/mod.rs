@@ -14,3 +14,4 @@ pub(crate) mod resolve;
 pub(crate) mod runbook;
 pub(crate) mod scalar;
 pub(crate) mod step;
+pub(crate) mod texts;

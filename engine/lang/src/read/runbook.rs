@@ -5,7 +5,7 @@ use runbook_model::units::Share;
 
 use super::fields::{Fields, Problems};
 use super::graph::{assign_ids, check_needs};
-use super::{command, parameter, scalar, step};
+use super::{command, parameter, scalar, step, texts};
 use crate::codes::Code;
 use crate::runbook::{Action, Defaults, Each, ParameterKind, Rollback, RollbackVerify, Runbook, Step, Targets, Watch};
 use crate::selector;
@@ -145,8 +145,17 @@ pub(crate) fn runbook(node: &Node, problems: &mut Problems) -> Option<Runbook> {
     Some(runbook)
 }
 
+/// Steps that one runbook may have written out. Those that people write have a few dozen.
+const STEPS_MAX: usize = 1_000;
+
 /// What can only be seen in the whole. `all_steps_read` is false when a step of `execute` or `rollback` was left out.
 fn check(runbook: &mut Runbook, fields: &Fields<'_>, all_steps_read: bool, problems: &mut Problems) {
+    if runbook.steps().count() > STEPS_MAX {
+        let span = Span::new(&runbook.source, 0..1);
+        problems.error(Code::TooComplex, &span, format!("the runbook has more than {STEPS_MAX} steps")).help =
+            Some("make several runbooks, or one step with `each`".into());
+        return;
+    }
     let mut none = Vec::new();
     let verify_steps = match &mut runbook.rollback.verify {
         RollbackVerify::Steps(steps) => steps,
@@ -181,6 +190,7 @@ fn check(runbook: &mut Runbook, fields: &Fields<'_>, all_steps_read: bool, probl
         problems,
     );
     check_each(runbook, problems);
+    texts::check_runbook(runbook, problems);
     if all_steps_read {
         check_way_back(runbook, fields, problems);
     }
@@ -216,7 +226,7 @@ fn check_each(runbook: &Runbook, problems: &mut Problems) {
 }
 
 /// The rule that nothing is changed without a way back or a reason. Packaged actions are believed here, since only their files
-/// know whether they change anything; [`crate::library::check`] judges them.
+/// know whether they change anything; the planner judges them.
 fn check_way_back(runbook: &Runbook, fields: &Fields<'_>, problems: &mut Problems) {
     if !runbook.snapshot.is_empty() || runbook.irreversible.is_some() || fields.entry("snapshot").is_some() {
         return;
