@@ -79,10 +79,10 @@ impl Cache {
 
     /// The digest of the step's template texts.
     pub(super) fn digest(&self, step: &Step) -> Sha256 {
-        if let Some((work, digest)) = lock(&self.digests).get(&step.id) {
-            if *work == step.work {
-                return *digest;
-            }
+        if let Some((work, digest)) = lock(&self.digests).get(&step.id)
+            && *work == step.work
+        {
+            return *digest;
         }
         let digest = canonical::digest(&step.work);
         keep(&mut lock(&self.digests), step.id.clone(), &(step.work.clone(), digest));

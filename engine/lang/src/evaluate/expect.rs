@@ -96,10 +96,10 @@ impl Judge<'_> {
             (Some(false), true) => unmet.push(format!("expected {name} not to be empty, and it is")),
             _ => {}
         }
-        if let Some(condition) = &expected.json {
-            if let Err(message) = self.json(&condition.0, &text) {
-                unmet.push(message);
-            }
+        if let Some(condition) = &expected.json
+            && let Err(message) = self.json(&condition.0, &text)
+        {
+            unmet.push(message);
         }
     }
 

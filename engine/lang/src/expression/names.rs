@@ -118,6 +118,9 @@ impl Walk<'_> {
             return;
         }
         if let Some((path, first)) = self.path(expression) {
+            if path.len() > DEPTH_MAX {
+                return self.problem(first, format!("the name has more than {DEPTH_MAX} parts"));
+            }
             if path.len() == 1 && TYPES.contains(&path[0].as_str()) {
                 return;
             }

@@ -151,10 +151,11 @@ fn precheck(source: &str) -> Result<(), (usize, String)> {
             blocks.push(1);
         } else if head.starts_with('/') {
             blocks.pop();
-        } else if let Some(rest) = head.strip_prefix("else").or_else(|| head.strip_prefix('^')) {
-            if let Some(top) = blocks.last_mut().filter(|_| !rest.trim_start_matches(['~', ' ']).starts_with("}}")) {
-                *top += 1;
-            }
+        } else if let Some(rest) = head.strip_prefix("else").or_else(|| head.strip_prefix('^'))
+            && !rest.trim_start_matches(['~', ' ']).starts_with("}}")
+            && let Some(top) = blocks.last_mut()
+        {
+            *top += 1;
         }
         if blocks.iter().sum::<usize>() > NESTING_MAX {
             return too_deep(start);

@@ -122,12 +122,12 @@ impl<'v> Renderer<'v> {
         for node in nodes {
             match node {
                 Node::Text(text) => {
-                    if let Some(first) = text.chars().next() {
-                        if let Some((position, name)) = self.needs_break.take() {
-                            if !(first.is_whitespace() || matches!(first, ';' | '|' | '&' | ')' | '}' | ',')) {
-                                return Err(glued(position, &name));
-                            }
-                        }
+                    let breaks = |c: char| c.is_whitespace() || matches!(c, ';' | '|' | '&' | ')' | '}' | ',');
+                    if let Some(first) = text.chars().next()
+                        && let Some((position, name)) = self.needs_break.take()
+                        && !breaks(first)
+                    {
+                        return Err(glued(position, &name));
                     }
                     self.buffer.push_str(text);
                 }

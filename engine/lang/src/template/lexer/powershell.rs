@@ -63,7 +63,7 @@ impl Powershell {
         if self.lost.is_some() {
             return;
         }
-        if std::mem::take(&mut self.after_value) && !(ends_word(c) && !matches!(c, '(' | '{' | '<')) {
+        if std::mem::take(&mut self.after_value) && (!ends_word(c) || matches!(c, '(' | '{' | '<')) {
             self.complaint = Some("must end a word in PowerShell: put a space, or join texts as in ('a' + $b)");
         }
         if std::mem::take(&mut self.ending) {

@@ -327,6 +327,19 @@ fn hostile_texts_are_refused_in_bounded_time() {
     }
 }
 
+#[test]
+fn the_examples_in_the_book_are_what_it_says() {
+    let page = include_str!("../../../../../docs/language/templates.md");
+    let mut seen = 0;
+    for line in page.lines().filter(|line| line.starts_with("run: ") && !line.ends_with('|')) {
+        let (command, note) = line["run: ".len()..].split_once(" # ").unwrap_or((&line["run: ".len()..], ""));
+        let accepted = CompiledTemplate::new(command.trim_end(), Place::Run(ShellKind::Sh)).is_ok();
+        assert_eq!(accepted, !note.contains("error"), "{line}");
+        seen += 1;
+    }
+    assert_eq!(seen, 4);
+}
+
 mod properties {
     use proptest::prelude::*;
 

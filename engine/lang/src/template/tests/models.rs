@@ -21,9 +21,7 @@ fn powershell_words(text: &str) -> Option<Vec<String>> {
             let mut string = word.take().unwrap_or_default();
             loop {
                 let c = chars.next()?;
-                if !single(c) {
-                    string.push(c);
-                } else if chars.next_if(|next| single(*next)).is_some() {
+                if !single(c) || chars.next_if(|next| single(*next)).is_some() {
                     string.push(c);
                 } else {
                     break;
