@@ -16,9 +16,8 @@ fn main() {
 /// A table of name and content of every `.yaml` file in `folder`, sorted by name.
 fn list(code: &mut String, name: &str, folder: &Path) {
     println!("cargo::rerun-if-changed={}", folder.display());
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)
-        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-        .unwrap_or_default();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).map(|entries| entries.flatten().map(|entry| entry.path()).collect()).unwrap_or_default();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     writeln!(code, "pub(crate) static {name}: &[(&str, &str)] = &[").expect("memory");

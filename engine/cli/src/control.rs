@@ -102,11 +102,7 @@ pub(crate) fn serve(
     Ok(server)
 }
 
-async fn answer(
-    stream: UnixStream,
-    asked: Arc<dyn Asked>,
-    mut committed: watch::Receiver<u64>,
-) -> std::io::Result<()> {
+async fn answer(stream: UnixStream, asked: Arc<dyn Asked>, mut committed: watch::Receiver<u64>) -> std::io::Result<()> {
     let own = rustix::process::geteuid().as_raw();
     let peer = stream.peer_cred()?;
     let (read, mut write) = stream.into_split();

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use runbook_report::Palette;
 use runbook_report::style::Tone;
 use runbook_report::text::{escape_line, escape_lines};
-use runbook_report::Palette;
 
 /// A fault of the program itself.
 pub(crate) const FAULT: u8 = 1;

@@ -30,7 +30,8 @@ pub(crate) fn run(arguments: &Init, _output: Output) -> Result<u8, Failure> {
         .filter(|path| path.exists())
         .collect();
     if let Some(first) = taken.first() {
-        let mut failure = Failure::usage("RB0607", format!("{} is there already; nothing is overwritten", first.display()));
+        let mut failure =
+            Failure::usage("RB0607", format!("{} is there already; nothing is overwritten", first.display()));
         for path in &taken[1..] {
             failure = failure.detail(format!("so is {}", path.display()));
         }

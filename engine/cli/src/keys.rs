@@ -45,15 +45,22 @@ pub(crate) fn open(project: &Project) -> Result<LedgerKey, Failure> {
     let path = private_path(project);
     if !path.exists() {
         if project.has_state() {
-            return Err(Failure::usage("RB0606", format!("{} is missing, and this project has records", path.display()))
-                .next("put the key back from your backup: the records are sealed with it"));
+            return Err(Failure::usage(
+                "RB0606",
+                format!("{} is missing, and this project has records", path.display()),
+            )
+            .next("put the key back from your backup: the records are sealed with it"));
         }
         make(project)?;
     }
-    let mode = fs::metadata(&path).map_err(|error| Failure::file("RB0606", "read", &path, &error))?.permissions().mode();
+    let mode =
+        fs::metadata(&path).map_err(|error| Failure::file("RB0606", "read", &path, &error))?.permissions().mode();
     if mode & 0o077 != 0 {
-        return Err(Failure::usage("RB0606", format!("{} can be read by others (mode {:04o})", path.display(), mode & 0o7777))
-            .next(format!("chmod 600 {}; if others had access, treat the key as known to them", path.display())));
+        return Err(Failure::usage(
+            "RB0606",
+            format!("{} can be read by others (mode {:04o})", path.display(), mode & 0o7777),
+        )
+        .next(format!("chmod 600 {}; if others had access, treat the key as known to them", path.display())));
     }
     let text = fs::read_to_string(&path).map_err(|error| Failure::file("RB0606", "read", &path, &error))?;
     let key = FileKey::decode(&text).map_err(|error| {

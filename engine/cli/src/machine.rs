@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use runbook_model::Sha256;
 use runbook_model::digest::Hasher;
 use runbook_model::event::ClockState;
-use runbook_model::Sha256;
 
 /// The digest of this program's own file.
 pub(crate) fn engine_digest() -> std::io::Result<Sha256> {

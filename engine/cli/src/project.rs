@@ -65,7 +65,7 @@ impl Project {
 
     /// The state's folder as people should be told of it.
     pub(crate) fn state_shown(&self) -> String {
-        self.state.display().to_string()
+        crate::sources::shown(&self.state)
     }
 
     /// Whether anything was ever recorded here.
@@ -110,7 +110,10 @@ fn user_state() -> Result<PathBuf, Failure> {
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|folder| folder.join("runbook"))
         .ok_or_else(|| {
-            Failure::usage("RB0605", "there is no project, and neither HOME nor XDG_STATE_HOME says where state may be kept")
-                .next("`runbook init` makes a project here")
+            Failure::usage(
+                "RB0605",
+                "there is no project, and neither HOME nor XDG_STATE_HOME says where state may be kept",
+            )
+            .next("`runbook init` makes a project here")
         })
 }

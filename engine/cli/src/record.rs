@@ -27,7 +27,8 @@ const CHANGES_BYTES_MAX: u64 = 64 << 20;
 pub(crate) async fn open(project: &Project) -> Result<SqliteStore, Failure> {
     project.make_state()?;
     SqliteStore::open(&project.state).await.map_err(|error| {
-        Failure::new(error.code(), USAGE, error.to_string()).next("`runbook doctor` says what is wrong with the state's folder")
+        Failure::new(error.code(), USAGE, error.to_string())
+            .next("`runbook doctor` says what is wrong with the state's folder")
     })
 }
 
@@ -145,7 +146,11 @@ pub(crate) async fn view(store: &SqliteStore, index: &RunIndex) -> Result<RunVie
 }
 
 /// What a view needs beside the records.
-pub(crate) async fn attachments(store: &SqliteStore, project: &Project, view: &RunView) -> Result<Attachments, Failure> {
+pub(crate) async fn attachments(
+    store: &SqliteStore,
+    project: &Project,
+    view: &RunView,
+) -> Result<Attachments, Failure> {
     let mut attachments = Attachments { ledger: ledger(store, project, view).await?, ..Attachments::default() };
     let changes: Vec<Sha256> =
         view.hosts.values().flat_map(|host| host.steps.values()).filter_map(|step| step.changes).collect();

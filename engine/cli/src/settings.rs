@@ -135,7 +135,10 @@ impl Reader<'_> {
         if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             self.problem(key, "a PostgreSQL store is for a later version; leave [store] url out to use SQLite".into());
         } else if url != "sqlite" && url != "sqlite:.runbook/runbook.db" {
-            self.problem(key, format!("`{url}` is not a store that this version knows; leave [store] url out to use SQLite"));
+            self.problem(
+                key,
+                format!("`{url}` is not a store that this version knows; leave [store] url out to use SQLite"),
+            );
         }
     }
 

@@ -24,8 +24,7 @@ impl Drop for Watch {
 /// Begins to watch for signals on behalf of a run.
 pub(crate) fn watch(control: Control, live: Arc<Live>, by: Person, run: RunId) -> Result<Watch, Failure> {
     let listen = |kind| signal(kind).map_err(|error| fault(format!("signals cannot be watched: {error}")));
-    let signals =
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    let signals = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
     Ok(Watch(tokio::spawn(follow(signals, control, live, by, run))))
 }
 
@@ -52,14 +51,11 @@ async fn follow(
         match pressed {
             1 => {
                 control.cancel(by.clone());
-                live.notice(
-                    "cancelling: no new step starts, running ones are ended, hosts that changed are rolled back",
-                );
+                live.notice("cancelling: running steps are ended, changed hosts are rolled back");
             }
-            2 => live.notice(format!(
-                "still taking hosts back. Leave it half done? Ctrl-C once more leaves the run (`runbook resume {name}` \
-                 goes on); or wait"
-            )),
+            2 => {
+                live.notice(format!("still going back; leave it half done for `resume {name}`? Ctrl-C again, or wait"))
+            }
             _ => {
                 live.notice("leaving the run as it is");
                 control.detach();

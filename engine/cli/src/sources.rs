@@ -31,7 +31,8 @@ pub(crate) fn read(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
 
 /// The runbook in a file.
 pub(crate) fn runbook(path: &Path, palette: Palette) -> Result<Runbook, Failure> {
-    let bytes = read(path, runbook_lang::FILE_BYTES_MAX).map_err(|error| Failure::file("RB0608", "read", path, &error))?;
+    let bytes =
+        read(path, runbook_lang::FILE_BYTES_MAX).map_err(|error| Failure::file("RB0608", "read", path, &error))?;
     let parsed = parse_runbook(&path.display().to_string(), &bytes)
         .map_err(|found| problems::failure(&found, &path.display().to_string(), palette))?;
     problems::show(&parsed.warnings, palette);
@@ -43,7 +44,8 @@ pub(crate) fn inventory(project: &Project, palette: Palette) -> Result<Inventory
     let Some(path) = project.inventory() else { return Ok(Inventory::here()) };
     let shown = shown(&path);
     let bytes = read(&path, runbook_lang::INVENTORY_BYTES_MAX).map_err(|error| {
-        Failure::file("RB0608", "read", &path, &error).next("a project's hosts are in inventory.yaml beside runbook.toml")
+        Failure::file("RB0608", "read", &path, &error)
+            .next("a project's hosts are in inventory.yaml beside runbook.toml")
     })?;
     let parsed = inventory::parse_inventory(&shown, &bytes, &InventoryFiles)
         .map_err(|found| problems::failure(&found, &shown, palette))?;
@@ -244,7 +246,7 @@ pub(crate) fn plan(project: &Project, path: &Path, sources: &Sources, palette: P
         limit: limit.as_ref(),
         actions: &actions,
         files: &SentFiles,
-        evaluate: &crate::landing::Evaluator::default(),
+        evaluate: &runbook_lang::evaluate::Evaluator::new(),
     };
     let mut plan = runbook_plan::build(request)
         .map_err(|found| problems::failure(&found, &path.display().to_string(), palette))?;
@@ -295,7 +297,9 @@ pub(crate) fn folder_of_files(project: &Project, path: &Path, plan: &Plan) -> Re
         .chain(root.clone())
         .chain(here);
     let has_all = |folder: &PathBuf| {
-        plan.files.iter().all(|(sha256, file)| digest(&folder.join(&file.path)).is_ok_and(|(found, _)| found == *sha256))
+        plan.files
+            .iter()
+            .all(|(sha256, file)| digest(&folder.join(&file.path)).is_ok_and(|(found, _)| found == *sha256))
     };
     Ok(folders.into_iter().find(has_all).unwrap_or(own))
 }

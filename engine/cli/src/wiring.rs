@@ -36,7 +36,7 @@ pub(crate) fn parts(project: &Project, key: LedgerKey) -> Result<Parts, Failure>
 /// The transports inside the program, by name.
 pub(crate) fn transports(project: &Project) -> Result<BTreeMap<String, Arc<dyn Transport>>, Failure> {
     let options = crate::landing::Options { ssh_config: project.settings.ssh_config.clone() };
-    Ok(crate::landing::transports(&options))
+    Ok(crate::landing::transports(&options, Arc::new(SystemClock::new())))
 }
 
 /// The engine for one run.
@@ -51,7 +51,7 @@ pub(crate) fn engine(
         store: Arc::new(store.clone()),
         blobs: Arc::new(store.clone()),
         transports: parts.transports.clone(),
-        evaluate: Arc::new(crate::landing::Evaluator::default()),
+        evaluate: Arc::new(runbook_lang::evaluate::Evaluator::new()),
         signer: Arc::clone(&parts.signer),
         origin: parts.origin.clone(),
         secrets: Arc::new(LocalSecrets { folder: secrets }),

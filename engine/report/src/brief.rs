@@ -35,7 +35,8 @@ pub fn lines(plan: &Plan, check_only: bool, columns: usize, palette: Palette) ->
     pair("hosts", None, &format!("{}: {}{cui}", count(hosts.len(), "host"), list(&hosts, HOSTS_NAMED)));
     if plan.batches.len() > 1 {
         let sizes: Vec<String> = plan.batches.iter().map(|batch| batch.len().to_string()).collect();
-        let soak = if plan.soak_ms == 0 { String::new() } else { format!(", {} apart", format_duration_ms(plan.soak_ms)) };
+        let soak =
+            if plan.soak_ms == 0 { String::new() } else { format!(", {} apart", format_duration_ms(plan.soak_ms)) };
         pair("batches", None, &format!("{} ({} hosts{soak})", plan.batches.len(), list(&sizes, 8)));
     }
     let budget = match plan.failure_budget {
@@ -97,9 +98,10 @@ fn way_back(plan: &Plan) -> String {
         RollbackVerify::Steps => "verified by the runbook's own steps",
         RollbackVerify::None => "NOT verified",
     };
-    let halts = plan.steps.iter().any(|step| {
-        matches!(step.phase, Phase::Execute | Phase::Verify) && step.on_failure == OnFailure::Halt
-    });
+    let halts = plan
+        .steps
+        .iter()
+        .any(|step| matches!(step.phase, Phase::Execute | Phase::Verify) && step.on_failure == OnFailure::Halt);
     let halts = if halts { "; some failures halt for an operator instead" } else { "" };
     format!("{how}; takes back {who}, {verify}{halts}")
 }

@@ -4,7 +4,7 @@ use runbook_model::event::RunHeader;
 use runbook_model::outcome::RunOutcome;
 
 use crate::style::{Palette, Tone, host_tone, words};
-use crate::text::{cut, elapsed, fit, when, width};
+use crate::text::{elapsed, fit, when, width};
 
 /// Where a listed run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct RunLine {
 }
 
 /// The list as text, oldest first.
-pub fn text(lines: &[RunLine], columns: usize, palette: Palette) -> String {
+pub fn text(lines: &[RunLine], palette: Palette) -> String {
     if lines.is_empty() {
         return "no runs yet\n".into();
     }
@@ -59,7 +59,7 @@ pub fn text(lines: &[RunLine], columns: usize, palette: Palette) -> String {
         fit("outcome", 12),
         fit("runbook", name_width)
     );
-    out.push_str(&palette.paint(Tone::Dim, &cut(&head, columns)));
+    out.push_str(&palette.paint(Tone::Dim, &&head));
     out.push('\n');
     for line in lines {
         let took = line.ended_ms.map_or_else(|| "-".into(), |end| elapsed(end.saturating_sub(line.header.started_ms)));

@@ -114,6 +114,11 @@ fn verdict(page: &mut Page, view: &RunView, circumstances: Circumstances<'_>) {
 
 /// The meaning of the run's outcome; the worst host decides it, so what became of the others is said too.
 fn verdict_sentence(view: &RunView, outcome: HostOutcome, check_only: bool) -> String {
+    if let Some(run) = takes_back(view)
+        && outcome == HostOutcome::RolledBack
+    {
+        return format!("run {run} was taken back, and that was verified");
+    }
     let kept = kept(view).len();
     let also = match kept {
         0 => return meaning(outcome, check_only).to_owned(),
@@ -133,6 +138,11 @@ fn verdict_sentence(view: &RunView, outcome: HostOutcome, check_only: bool) -> S
         }
         _ => format!("{}; the verified change stays on {also}", meaning(outcome, check_only)),
     }
+}
+
+/// The run that this one takes back, in short.
+fn takes_back(view: &RunView) -> Option<&str> {
+    view.header.as_ref()?.takes_back.as_ref().map(|run| short(run.as_str()))
 }
 
 /// Hosts that succeeded, and on which something was changed.
@@ -250,7 +260,9 @@ fn what_was_done(page: &mut Page, view: &RunView, attachments: &Attachments) {
     };
     let done = steps(|step| step.phase == Phase::Execute && !step.read_only);
     let mut sentences = Vec::new();
-    if changed.is_empty() {
+    if takes_back(view).is_some() {
+        // What was done is the finished run's; this one takes back.
+    } else if changed.is_empty() {
         sentences.push("nothing was changed on any host".to_owned());
     } else {
         let paths: usize = view
@@ -338,7 +350,7 @@ fn next_steps(view: &RunView, circumstances: Circumstances<'_>) -> Vec<String> {
             format!("look at the failed hosts; `runbook rollback {run}` takes them back while snapshots live")
         });
     }
-    if let Some((name, _)) = with(HostOutcome::RolledBack).next() {
+    if let Some((name, _)) = with(HostOutcome::RolledBack).next().filter(|_| takes_back(view).is_none()) {
         out.push(format!("the cause is in `runbook logs {run} --host {name}`; mend it and apply again"));
     }
     if let Some((name, host)) = with(HostOutcome::Blocked).next() {

@@ -163,11 +163,12 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// Elapsed time for people: `0.4s`, `12s`, `3m05s`, `2h07m`. Shorter than ten seconds with a tenth.
+/// Elapsed time for people: `38ms`, `1.4s`, `12s`, `3m05s`, `2h07m`.
 pub fn elapsed(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
-        0..=9 => format!("{}.{}s", seconds, ms % 1000 / 100),
+        0 => format!("{ms}ms"),
+        1..=9 => format!("{}.{}s", seconds, ms % 1000 / 100),
         10..=59 => format!("{seconds}s"),
         60..=3599 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
@@ -260,7 +261,7 @@ mod tests {
 
     #[test]
     fn times_are_short() {
-        assert_eq!([400, 12_345, 185_000, 7_620_000].map(elapsed), ["0.4s", "12s", "3m05s", "2h07m"]);
+        assert_eq!([400, 1_450, 12_345, 185_000, 7_620_000].map(elapsed), ["400ms", "1.4s", "12s", "3m05s", "2h07m"]);
         assert_eq!([7_000, 750_000, 3_723_000].map(clock), ["0:07", "12:30", "1:02:03"]);
         assert_eq!(parse_time("2026-11-22T09:30:00.007Z"), Some(1_795_339_800_007));
         assert_eq!(when(1_795_339_800_007), "2026-11-22 09:30:00 UTC");

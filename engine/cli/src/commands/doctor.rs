@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use runbook_model::Host;
 use runbook_model::outcome::ObstacleKind;
-use runbook_ports::transport::{Completion, Invocation, OutputSink, Program, Session, Stream};
 use runbook_ports::Store as _;
+use runbook_ports::transport::{Completion, Invocation, OutputSink, Program, Session, Stream};
 use runbook_report::Palette;
 use runbook_report::style::Tone;
 use runbook_report::text::escape_line;
@@ -176,8 +176,10 @@ async fn database_checks(project: &Project) -> Vec<Check> {
         Ok(store) => store,
         Err(failure) => {
             let text = failure.text(Palette::Plain);
-            return vec![Check::new("database", Status::Bad, text.lines().next().unwrap_or_default())
-                .mend("put the whole state folder back from your backup")];
+            return vec![
+                Check::new("database", Status::Bad, text.lines().next().unwrap_or_default())
+                    .mend("put the whole state folder back from your backup"),
+            ];
         }
     };
     let (runs, end) = (store.runs().await, store.head().await);
@@ -206,7 +208,9 @@ async fn database_checks(project: &Project) -> Vec<Check> {
             }
         }
         (Err(error), _) | (_, Err(error)) => {
-            out.push(Check::new("database", Status::Bad, error.to_string()).mend("see the page of its code in docs/errors"));
+            out.push(
+                Check::new("database", Status::Bad, error.to_string()).mend("see the page of its code in docs/errors"),
+            );
         }
     }
     store.close().await;

@@ -181,7 +181,9 @@ async fn check(
     verdict.checked.push(format!("{} are whole, in order and under a signed head", count(from as usize, "record")));
     match head::check(project, &head) {
         Ok(Some(size)) => verdict.checked.push(format!("nothing was taken away since {size} records were signed")),
-        Ok(None) => verdict.not_checked.push("whether an older ledger was put back: nothing is kept beside the key".into()),
+        Ok(None) => {
+            verdict.not_checked.push("whether an older ledger was put back: nothing is kept beside the key".into())
+        }
         Err(why) => {
             verdict.found(21, "forked or rolled back", why);
             return Ok(());

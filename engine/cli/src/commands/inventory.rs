@@ -90,8 +90,12 @@ fn graph(project: &Project, arguments: &InventoryShow, output: Output) -> Result
             let _ = writeln!(text, "  [{inner}]");
         }
         // Hosts that come through another group stand there.
-        let through: BTreeSet<&HostName> =
-            group.groups.iter().filter_map(|inner| inventory.groups.get(inner)).flat_map(|inner| &inner.hosts).collect();
+        let through: BTreeSet<&HostName> = group
+            .groups
+            .iter()
+            .filter_map(|inner| inventory.groups.get(inner))
+            .flat_map(|inner| &inner.hosts)
+            .collect();
         for host in group.hosts.iter().filter(|host| !through.contains(host)) {
             let _ = writeln!(text, "  {host}");
         }

@@ -30,7 +30,7 @@ pub(crate) fn run(project: &Project, arguments: &Plan, output: Output) -> Result
         PlanFormat::Mermaid => output::data(runbook_plan::mermaid(&plan))?,
         PlanFormat::Dot => output::data(runbook_plan::dot(&plan))?,
         PlanFormat::Text | PlanFormat::Json => {
-            let preview = Preview::of(&plan, &crate::landing::Evaluator::default()).map_err(|errors| {
+            let preview = Preview::of(&plan, &runbook_lang::evaluate::Evaluator::new()).map_err(|errors| {
                 let first = errors.first().map_or("RB0600", |error| error.code());
                 let mut failure = Failure::usage(first, "the plan cannot be shown");
                 for error in errors.iter().take(20) {

@@ -34,7 +34,7 @@ pub(crate) async fn runs(project: &Project, arguments: &Runs, output: Output) ->
     if arguments.json {
         output::json(&json::runs(&lines))?;
     } else {
-        output::data(list::text(&lines, output.columns(), output.palette))?;
+        output::data(list::text(&lines, output.palette))?;
     }
     Ok(0)
 }

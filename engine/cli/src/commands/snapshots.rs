@@ -104,7 +104,8 @@ async fn release(project: &Project, arguments: &SnapshotsRelease, output: Output
     }
     if output.person && !arguments.yes {
         note(text(&entries, output).trim_end());
-        let question = format!("\nRemove {}? Their runs cannot be taken back afterwards.", count(entries.len(), "snapshot"));
+        let question =
+            format!("\nRemove {}? Their runs cannot be taken back afterwards.", count(entries.len(), "snapshot"));
         if person::ask(&question) != Some(true) {
             return Err(Failure::new("RB0614", REFUSED, "you did not say yes, so nothing was removed"));
         }
@@ -129,7 +130,9 @@ async fn release(project: &Project, arguments: &SnapshotsRelease, output: Output
         stage.live.finish();
         desk.keep_head().await;
         match result {
-            Ok(cells) => released.extend(cells.iter().map(|cell| json!({"run_id": id, "host": cell.host, "step": cell.step}))),
+            Ok(cells) => {
+                released.extend(cells.iter().map(|cell| json!({"run_id": id, "host": cell.host, "step": cell.step})))
+            }
             Err(error) => failed = Some(refused(&error)),
         }
     }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use runbook_lang::{Diagnostic, Severity};
 use runbook_lang::{Code, Inventory, Runbook};
+use runbook_lang::{Diagnostic, Severity};
 use runbook_plan::PlanRequest;
 
 use crate::arguments::Validate;
@@ -26,7 +26,11 @@ pub(crate) fn run(project: &Project, arguments: &Validate, output: Output) -> Re
         problems::show(&found, output.error_palette);
         let files = runbook_report::text::count(arguments.files.len(), "file");
         let warnings = found.len() - errors;
-        let warned = if warnings == 0 { String::new() } else { format!(", {}", runbook_report::text::count(warnings, "warning")) };
+        let warned = if warnings == 0 {
+            String::new()
+        } else {
+            format!(", {}", runbook_report::text::count(warnings, "warning"))
+        };
         output::note(match errors {
             0 => format!("{files}: no problems{warned}"),
             1 => format!("{files}: 1 problem{warned}"),
@@ -80,8 +84,13 @@ fn kind(bytes: &[u8]) -> Kind {
 /// What only planning finds: unknown actions and what is given to them, files that are not there, names that no host
 /// has. Values that come with `-p`, and hosts where there is no project, are not asked for here.
 fn planned(project: &Project, path: &Path, runbook: &Runbook) -> Vec<Diagnostic> {
-    let inventory = match project.inventory().map(|path| (path.display().to_string(), sources::read(&path, runbook_lang::INVENTORY_BYTES_MAX))) {
-        Some((name, Ok(bytes))) => runbook_lang::parse_inventory(&name, &bytes, &InventoryFiles).ok().map(|parsed| parsed.value),
+    let inventory = match project
+        .inventory()
+        .map(|path| (path.display().to_string(), sources::read(&path, runbook_lang::INVENTORY_BYTES_MAX)))
+    {
+        Some((name, Ok(bytes))) => {
+            runbook_lang::parse_inventory(&name, &bytes, &InventoryFiles).ok().map(|parsed| parsed.value)
+        }
         _ => None,
     };
     let known = inventory.is_some();
@@ -94,7 +103,7 @@ fn planned(project: &Project, path: &Path, runbook: &Runbook) -> Vec<Diagnostic>
         limit: None,
         actions: &actions,
         files: &SentFiles,
-        evaluate: &crate::landing::Evaluator::default(),
+        evaluate: &runbook_lang::evaluate::Evaluator::new(),
     };
     let mut problems = runbook_plan::build(request).err().unwrap_or_default();
     problems.retain(|problem| match problem.code {

@@ -9,8 +9,8 @@ use runbook_driver::{Control, DriverError, Engine, RunRequest, RunResult, RunSta
 use runbook_model::event::Person;
 use runbook_model::plan::{Plan, SecretRef};
 use runbook_model::{RunId, RunOutcome};
-use runbook_ports::store::{RunIndex, RunStatus};
 use runbook_ports::Store as _;
+use runbook_ports::store::{RunIndex, RunStatus};
 use runbook_report::summary::{self, Circumstances};
 use runbook_report::text::list;
 use runbook_report::{RunView, brief, json};
@@ -169,7 +169,8 @@ pub(crate) async fn cancel(project: &Project, arguments: &Cancel, output: Output
     }
     let index = record::find(&store, run.as_str()).await?;
     let view = record::view(&store, &index).await?;
-    let circumstances = Circumstances::default();
+    let evidence = project.state_shown();
+    let circumstances = Circumstances { evidence: &evidence, ..Circumstances::default() };
     finish(&store, project, &view, circumstances, arguments.ending, output).await?;
     Ok(view.outcome.map_or(RunOutcome::Unknown.exit_code(), RunOutcome::exit_code))
 }
