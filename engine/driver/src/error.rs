@@ -171,3 +171,39 @@ impl DriverError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_a_page_and_a_next_step() {
+        let run = || RunId::from("019aab00-0000-7000-8000-000000000001");
+        let holder = Holder { run: run(), operator: "raj".into(), pid: 7, since_ms: 0, alive: true };
+        let (path, cause, digest) = (String::new, String::new, Sha256::of(b""));
+        let all = [
+            DriverError::Evidence { cause: cause(), run: Some(run()) },
+            DriverError::TakenOver(run()),
+            DriverError::Held { what: "host fs01".into(), by: Box::new(holder) },
+            DriverError::FileChanged { path: path(), expected: digest, found: digest },
+            DriverError::FileMissing { path: path(), cause: cause() },
+            DriverError::UnknownRun(run()),
+            DriverError::Ended { run: run(), outcome: "succeeded" },
+            DriverError::NotEnded(run()),
+            DriverError::NothingToResolve { run: run(), host: "fs01".into(), step: "x".into() },
+            DriverError::Unreadable { what: String::new(), cause: cause() },
+            DriverError::UnknownTransport { host: "fs01".into(), transport: "x".into() },
+            DriverError::StandsStill { run: run(), state: String::new() },
+            DriverError::NotReleased { failed: Vec::new() },
+        ];
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
+        let mut codes = std::collections::BTreeSet::new();
+        for error in &all {
+            assert!(codes.insert(error.code()), "{} is used twice", error.code());
+            let page = std::fs::read_to_string(docs.join(format!("{}.md", error.code()))).unwrap();
+            assert!(page.starts_with(&format!("# {}: ", error.code())));
+            assert!(!error.next_step().is_empty());
+            assert!([1, 2, 3, 4, 9].contains(&error.exit_code()));
+        }
+    }
+}

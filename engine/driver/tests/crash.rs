@@ -100,29 +100,19 @@ async fn killed_at(n: u64, written: bool, plan: Plan, script: impl Fn(&Bench)) -
     tokio::time::sleep(Duration::from_secs(20)).await;
     let control = Control::new();
     let engine = bench.engine();
-    let result = match engine.load(&RUN.into()).await {
-        Ok(_) => engine.resume(&RUN.into(), ada(), &control).await.unwrap_or_else(|error| match error {
-            runbook_driver::DriverError::Ended { .. } => {
-                runbook_driver::RunResult { run: RUN.into(), state: ended(&engine_events_end(&bench)) }
-            }
-            error => panic!("append {n}: {error}"),
-        }),
+    let state = match engine.load(&RUN.into()).await {
+        Ok(_) => match engine.resume(&RUN.into(), ada(), &control).await {
+            Ok(result) => result.state,
+            Err(runbook_driver::DriverError::Ended { .. }) => match bench.events(RUN).await.last() {
+                Some(Event::RunEnded { outcome }) => RunState::Ended(*outcome),
+                other => panic!("append {n}: it is said to have ended, and its last event is {other:?}"),
+            },
+            Err(error) => panic!("append {n}: {error}"),
+        },
         // Nothing was recorded, so nothing began: it is simply applied again.
-        Err(_) => bench.engine().apply(plan, bench.request(RUN), &control).await.unwrap(),
+        Err(_) => bench.engine().apply(plan, bench.request(RUN), &control).await.unwrap().state,
     };
-    Told { state: result.state, died: true, bench }
-}
-
-fn engine_events_end(bench: &Bench) -> Event {
-    let sealed = bench.seen.records.lock().unwrap();
-    sealed.last().expect("records were seen").event.clone()
-}
-
-fn ended(event: &Event) -> RunState {
-    match event {
-        Event::RunEnded { outcome } => RunState::Ended(*outcome),
-        _ => RunState::Ended(RunOutcome::Succeeded),
-    }
+    Told { state, died: true, bench }
 }
 
 fn header(events: &[Event]) -> &RunHeader {

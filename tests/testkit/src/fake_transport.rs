@@ -333,7 +333,7 @@ impl FakeSession {
         let host = world.host(&self.host);
         host.boots == self.boots
             && host.refuses.is_none()
-            && !host.away_until.is_some_and(|until| until > Instant::now())
+            && host.away_until.is_none_or(|until| until <= Instant::now())
     }
 
     /// Sees a claimed attempt through that has begun.
