@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::Builder;
 use super::step::asking;
-use crate::render;
+use crate::render::{self, Due};
 
 /// A packaged action with its values.
 pub(super) struct Packaged {
@@ -29,8 +29,8 @@ pub(super) struct Packaged {
 
 impl Packaged {
     /// A text of the runbook's author, so that it means the same among the action's parameters.
-    pub(super) fn own_text(&mut self, text: &Text, frame: &Plan) -> String {
-        self.own(&text.value, false, frame)
+    pub(super) fn own_text(&mut self, text: &Text, expression: bool, frame: &Plan) -> String {
+        self.own(&text.value, expression, frame)
     }
 
     pub(super) fn own_action(&mut self, action: &mut Action, frame: &Plan) {
@@ -127,6 +127,7 @@ impl Builder<'_> {
     pub(super) fn packaged(
         &mut self,
         name: &Text,
+        when: Option<&Text>,
         with: &BTreeMap<String, Spanned<Value>>,
         phase: Phase,
         item: Option<&Value>,
@@ -158,7 +159,7 @@ impl Builder<'_> {
         for (key, given) in with {
             match file.parameters.get(key) {
                 Some(parameter) => {
-                    if let Some(value) = self.with_value(parameter, given, item) {
+                    if let Some(value) = self.with_value(parameter, given, when, item) {
                         values.insert(key.clone(), value);
                     }
                 }
@@ -220,7 +221,13 @@ impl Builder<'_> {
 
     /// The value of an action's parameter for the plan, checked as far as it is known now. `None` when it is wrong and
     /// that was reported.
-    fn with_value(&mut self, parameter: &Parameter, given: &Spanned<Value>, item: Option<&Value>) -> Option<Value> {
+    fn with_value(
+        &mut self,
+        parameter: &Parameter,
+        given: &Spanned<Value>,
+        when: Option<&Text>,
+        item: Option<&Value>,
+    ) -> Option<Value> {
         let template = match &given.value {
             Value::String(text) if text.contains("{{") => Template(text.clone()),
             value => {
@@ -230,12 +237,15 @@ impl Builder<'_> {
                 };
             }
         };
-        // Results of steps, and what cannot be rendered without them, are looked at when all steps are there.
-        if template.0.contains("steps.") || !self.heads_are_sound {
+        // Results of steps, and what cannot be rendered without them, are looked at when all steps are there. A list
+        // is handed on as a list, not as its text.
+        let later = template.0.contains("steps.") || parameter.kind == ParameterKind::List;
+        if later || !self.heads_are_sound {
             return Some(given.value.clone());
         }
         let mut holder = asking(Template(String::new()), item);
         holder.stdin = Some(template);
+        holder.when = when.filter(|when| !when.value.contains("steps")).map(|when| Expression(when.value.clone()));
         let cells = match render::cells(self.frame, &holder, &self.hosts, self.request.evaluate) {
             Ok(cells) => cells,
             Err(failures) => {
@@ -247,7 +257,8 @@ impl Builder<'_> {
             }
         };
         let mut values = Vec::new();
-        for variant in &cells.variants {
+        // Where the step is skipped its values may be whatever they are.
+        for variant in cells.variants.iter().filter(|variant| !matches!(variant.due, Due::No(_))) {
             let pieces = variant.rendered.stdin.as_ref().map(|text| text.0.as_slice()).unwrap_or_default();
             let secret = pieces.iter().any(|piece| matches!(piece, Piece::Secret(_)));
             if secret || !variant.rendered.unknown.is_empty() {
@@ -259,7 +270,9 @@ impl Builder<'_> {
                     Piece::Text(text) | Piece::Secret(text) => text.as_str(),
                 })
                 .collect();
-            match typed(parameter, &json!(text)) {
+            // A duration of the runbook reads as its seconds.
+            let seconds = parameter.kind == ParameterKind::Duration && text.bytes().all(|b| b.is_ascii_digit());
+            match typed(parameter, &json!(if seconds { format!("{text}s") } else { text.clone() })) {
                 Ok(value) => values.push((text, value)),
                 Err(why) => return self.refuse(&given.span, why),
             }

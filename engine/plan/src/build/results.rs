@@ -63,7 +63,10 @@ fn before(plan: &Plan, place: usize) -> BTreeSet<StepId> {
 
 #[cfg(test)]
 mod tests {
+    use runbook_model::plan::{Action, Work};
+
     use super::*;
+    use crate::{render, sample};
 
     #[test]
     fn the_step_of_a_name_is_found() {
@@ -71,5 +74,31 @@ mod tests {
         assert_eq!(used_step("steps.[data.probe].stdout"), Some("data.probe"));
         assert_eq!(used_step("param.steps"), None);
         assert_eq!(used_step("steps."), None);
+    }
+
+    fn messages(command: &str, at: &str) -> Vec<String> {
+        let mut plan = sample::plan(2);
+        let place = plan.steps.iter().position(|step| step.id.as_str() == at).expect("it is there");
+        let Work::Any(Action::Run { command: text, .. }) = &mut plan.steps[place].work else {
+            panic!("it runs a text")
+        };
+        text.0 = command.into();
+        let cells =
+            render::cells(&plan, &plan.steps[place], &render::seen(&plan), &sample::Simple).expect("it renders");
+        missing(&plan, place, &cells).into_iter().map(|failure| failure.message).collect()
+    }
+
+    #[test]
+    fn results_are_used_only_of_steps_that_have_ended() {
+        let none = Vec::<String>::new();
+        assert_eq!(messages("{{steps.upgrade.stdout}} {{steps.disk-free.stdout}}", "branch-only"), none);
+        assert_eq!(messages("{{steps.upgrade.stdout}} {{steps.upgrade.undo.stdout}}", "data.restore"), none);
+        assert!(messages("{{steps.branch-only.stdout}}", "upgrade")[0].contains("add it to `needs`"));
+        assert!(messages("{{steps.read-share.stdout}}", "upgrade")[0].contains("has not ended"));
+        assert_eq!(messages("{{steps.ghost.stdout}}", "upgrade"), ["there is no step ghost"]);
+        assert!(
+            messages("{{steps.data.release.stdout}} {{steps.[data.release].stdout}}", "upgrade")[0]
+                .contains("has not ended")
+        );
     }
 }

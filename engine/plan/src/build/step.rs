@@ -40,7 +40,9 @@ impl Builder<'_> {
         }
         self.claim(&id, &written.span);
         let mut packaged = match &written.action {
-            written::Action::Uses { name, with } => Some(self.packaged(name, with, phase, item.as_ref())?),
+            written::Action::Uses { name, with } => {
+                Some(self.packaged(name, written.when.as_ref(), with, phase, item.as_ref())?)
+            }
             _ => None,
         };
         let mut step = self.around(written, phase, item, packaged.as_mut())?;
@@ -78,7 +80,7 @@ impl Builder<'_> {
         // What a person wrote around a packaged action speaks of the runbook's parameters, and in the plan all texts
         // of the step speak of the action's.
         let mut own = |text: &Text| match &mut packaged {
-            Some(packaged) => Template(packaged.own_text(text, self.frame)),
+            Some(packaged) => Template(packaged.own_text(text, false, self.frame)),
             None => Template(text.value.clone()),
         };
         let plain = |text: &Text| Template(text.value.clone());
@@ -106,8 +108,10 @@ impl Builder<'_> {
         let irreversible = irreversible.or_else(|| file.and_then(|file| file.irreversible.as_ref()));
         let irreversible = irreversible.map(|reason| reason.value.clone());
 
-        // Who wrote `when` is always the runbook's author, and it is judged so.
-        let when = written.when.as_ref().map(|condition| Expression(condition.value.clone()));
+        let when = written.when.as_ref().map(|condition| match &mut packaged {
+            Some(packaged) => Expression(packaged.own_text(condition, true, self.frame)),
+            None => Expression(condition.value.clone()),
+        });
         let expect = match (&written.expect, file.and_then(|file| file.expect.as_ref())) {
             (Some(expect), _) => {
                 let mut resolved = expect.resolved();
@@ -291,7 +295,7 @@ impl Builder<'_> {
             self.claim(&id, &written.span);
             let mut packaged = match &written.action {
                 written::Action::Uses { name, with } => {
-                    match self.packaged(name, with, Phase::Rollback, step.item.as_ref()) {
+                    match self.packaged(name, written.when.as_ref(), with, Phase::Rollback, step.item.as_ref()) {
                         Some(packaged) => Some(packaged),
                         None => continue,
                     }

@@ -342,7 +342,7 @@ fn what_an_author_writes_around_an_action_speaks_of_the_runbook() {
     assert_eq!(with["path"], "{{param.path}}");
     assert_eq!(with["runbook_package"], "{{param.package}}");
     let free = get(&plan, "free");
-    assert_eq!(free.when.as_ref().unwrap().0, "param.path != \"\"");
+    assert_eq!(free.when.as_ref().unwrap().0, "param.runbook_path != \"\"");
     assert_eq!(free.with.as_ref().unwrap()["path"], "/srv");
     assert_eq!(free.with.as_ref().unwrap()["at_least"], json!(2_147_483_648_u64));
 }
@@ -496,29 +496,5 @@ execute:
     );
     for code in ["RB0051", "RB0032", "RB0034", "RB0202"] {
         assert!(found.iter().any(|problem| problem.contains(code)), "{code}: {found:#?}");
-    }
-}
-
-#[test]
-fn results_of_steps_are_used_only_after_them() {
-    let with = |command: &str, needs: &str| {
-        format!(
-            "
-targets: {{select: fs01}}
-irreversible: x
-execute:
-  - {{id: a, run: 'true'}}
-  - {{id: r, each: [p, q], run: 'echo {{{{item}}}}'}}
-  - {{id: b, run: 'echo {{{{{command}}}}}'{needs}}}
-"
-        )
-    };
-    plan(&with("steps.a.stdout", ""));
-    plan(&with("steps.r-2.stdout", ""));
-    for (name, needs, expected) in
-        [("steps.a.stdout", ", needs: []", "add it to `needs`"), ("steps.r.stdout", "", "r-1, r-2")]
-    {
-        let found = problems(&with(name, needs));
-        assert!(found[0].contains("RB0205") && found[0].contains(expected), "{found:?}");
     }
 }
