@@ -73,9 +73,10 @@ impl Wire for SshWire {
                     let lonely = self.slots.available_permits() + 1 >= self.limit.load(Ordering::Relaxed);
                     let wait = RETRY_MS.get(tries as usize).copied();
                     if wait.is_none() && !lonely {
-                        // The host allows fewer than we thought: this slot is gone for good.
+                        // The host allows no more than are in use now: the free slots and this one are gone for good.
+                        let gone = self.slots.forget_permits(usize::MAX >> 4) + 1;
                         slot.forget();
-                        let left = self.limit.fetch_sub(1, Ordering::Relaxed) - 1;
+                        let left = self.limit.fetch_sub(gone, Ordering::Relaxed) - gone;
                         tracing::debug!(host = self.master.place(), left, "sshd allows fewer sessions");
                         slot = self.slot().await?;
                         tries = 0;

@@ -28,6 +28,8 @@ use crate::transport::{
 const FOLLOW_AFTER: Duration = Duration::from_millis(50);
 /// How long the host is given to say that a command began, when it is to be stopped at that moment.
 const KEEPER_WITHIN: Duration = Duration::from_secs(10);
+/// How long a stop waits for a channel of its own before it takes the one of what it stops.
+const CROWDED_AFTER: Duration = Duration::from_millis(200);
 /// Output on standard error that is held back until the step's shell said that it began.
 const HELD_BYTES_MAX: usize = 64 * 1024;
 /// How much is read at once.
@@ -254,6 +256,13 @@ impl<W: Wire> PosixSession<W> {
             loop {
                 tokio::select! {
                     answer = &mut asked => break answer,
+                    () = tokio::time::sleep(CROWDED_AFTER), if pump.is_open() => {
+                        if !self.wire.spare() {
+                            // The host may allow fewer channels than we thought: this one is given up for the stop.
+                            pump.abandon();
+                            open = false;
+                        }
+                    }
                     read = pump.read(), if open => {
                         match pump.deliver(read).await {
                             Some(End::Frame(frame)) => { ended = Some(frame); open = false; }
@@ -265,9 +274,7 @@ impl<W: Wire> PosixSession<W> {
             }
         } else {
             // The host allows no second channel: this one is given up for it.
-            if let Some(channel) = pump.channel.take() {
-                channel.abandoned.store(true, Ordering::Relaxed);
-            }
+            pump.abandon();
             self.ask(line, marker).await
         };
         if pump.is_open() && ended.is_none() && matches!(&answer, Ok(answer) if answer.frame == "g" || answer.frame == "k")
@@ -777,6 +784,13 @@ impl<'a> Pump<'a> {
     /// The whole line was handed over; the host may have it.
     fn sent(&self) -> bool {
         self.written == self.line.len()
+    }
+
+    /// Closes the channel without waiting for its shell.
+    fn abandon(&mut self) {
+        if let Some(channel) = self.channel.take() {
+            channel.abandoned.store(true, Ordering::Relaxed);
+        }
     }
 
     fn is_open(&self) -> bool {
