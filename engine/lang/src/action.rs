@@ -73,6 +73,7 @@ impl Kind {
 
 /// What a packaged action does.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a program has a few dozen of them")]
 pub enum ActionWork {
     /// Checks and tasks.
     Once(ByOs),

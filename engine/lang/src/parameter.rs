@@ -144,13 +144,13 @@ pub(crate) fn broken_rules(parameter: &Parameter, value: &Value) -> Vec<String> 
             }
         }
     }
-    if let Some(pattern) = &parameter.pattern {
-        if let Ok(regex) = regex(&pattern.value) {
-            for item in items() {
-                let text = item.as_str().map_or_else(|| item.to_string(), str::to_owned);
-                if !regex.is_match(&text) {
-                    broken.push(format!("{} does not match the pattern `{}`", show(&item), shown(&pattern.value)));
-                }
+    if let Some(pattern) = &parameter.pattern
+        && let Ok(regex) = regex(&pattern.value)
+    {
+        for item in items() {
+            let text = item.as_str().map_or_else(|| item.to_string(), str::to_owned);
+            if !regex.is_match(&text) {
+                broken.push(format!("{} does not match the pattern `{}`", show(&item), shown(&pattern.value)));
             }
         }
     }
@@ -162,15 +162,15 @@ pub(crate) fn broken_rules(parameter: &Parameter, value: &Value) -> Vec<String> 
         (ParameterKind::String | ParameterKind::Path, _) => ("it has", " characters"),
         _ => ("it is", ""),
     };
-    if let Some(minimum) = parameter.minimum.as_ref().map(|bound| measure(&bound.value)) {
-        if measured < minimum {
-            broken.push(format!("{what} {measured}{unit}, and the minimum is {minimum}"));
-        }
+    if let Some(minimum) = parameter.minimum.as_ref().map(|bound| measure(&bound.value))
+        && measured < minimum
+    {
+        broken.push(format!("{what} {measured}{unit}, and the minimum is {minimum}"));
     }
-    if let Some(maximum) = parameter.maximum.as_ref().map(|bound| measure(&bound.value)) {
-        if measured > maximum {
-            broken.push(format!("{what} {measured}{unit}, and the maximum is {maximum}"));
-        }
+    if let Some(maximum) = parameter.maximum.as_ref().map(|bound| measure(&bound.value))
+        && measured > maximum
+    {
+        broken.push(format!("{what} {measured}{unit}, and the maximum is {maximum}"));
     }
     broken
 }

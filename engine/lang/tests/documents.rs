@@ -49,3 +49,27 @@ fn wrong_files_get_all_their_problems_with_places() {
         });
     }
 }
+
+/// What is shipped is read without an error; warnings are the authors' own business.
+#[test]
+fn the_library_and_the_examples_are_right() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut wrong = String::new();
+    for folder in ["runbooks", "runbooks/actions", "examples"] {
+        for entry in std::fs::read_dir(root.join(folder)).into_iter().flatten() {
+            let path = entry.expect("readable").path();
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
+            let name = path.display().to_string();
+            let bytes = std::fs::read(&path).expect("readable");
+            let problems = match std::str::from_utf8(&bytes) {
+                Ok(text) if text.contains("schema: action/v1") => parse_action(&name, &bytes).err(),
+                Ok(text) if text.contains("schema: runbook/v1") => parse_runbook(&name, &bytes).err(),
+                _ => None,
+            };
+            wrong.push_str(&problems.map(|problems| render::text(&problems, false)).unwrap_or_default());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}

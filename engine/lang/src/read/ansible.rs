@@ -159,10 +159,10 @@ impl Reader<'_> {
             }
         };
         host.keys.keys.extend(keys.keys);
-        if let Some(group) = group {
-            if !host.keys.groups.contains(group) {
-                host.keys.groups.push(group.clone());
-            }
+        if let Some(group) = group
+            && !host.keys.groups.contains(group)
+        {
+            host.keys.groups.push(group.clone());
         }
     }
 
@@ -438,13 +438,14 @@ fn words(source: &Arc<Source>, start: usize, line: &str) -> Vec<Text> {
 fn expand(word: &Text, problems: &mut Problems) -> Vec<(Text, Option<Spanned<serde_json::Value>>)> {
     let mut pattern = word.value.as_str();
     let mut port = None;
-    if let Some((host, digits)) = pattern.rsplit_once(':') {
-        if let (Ok(number), false) = (digits.parse::<u16>(), host.contains(':') && !host.contains('[')) {
-            if number > 0 && !host.ends_with(|c: char| c == '[') && balanced(host) {
-                port = Some(Spanned::new(number.into(), word.span.clone()));
-                pattern = host;
-            }
-        }
+    if let Some((host, digits)) = pattern.rsplit_once(':')
+        && let (Ok(number), false) = (digits.parse::<u16>(), host.contains(':') && !host.contains('['))
+        && number > 0
+        && !host.ends_with('[')
+        && balanced(host)
+    {
+        port = Some(Spanned::new(number.into(), word.span.clone()));
+        pattern = host;
     }
     let mut names = vec![String::new()];
     let mut rest = pattern;

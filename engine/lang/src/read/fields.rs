@@ -95,6 +95,10 @@ impl<'n> Fields<'n> {
         let mut good = Vec::new();
         for entry in entries {
             let key = entry.key.as_str();
+            if problems.list.len() > 2 * crate::diagnostic::MOST && !known.contains(&key) {
+                // Nobody will see it; looking for what was meant takes time.
+                continue;
+            }
             if known.contains(&key) {
                 good.push(entry);
             } else if let Some((_, instead)) = later.iter().find(|(name, _)| *name == key) {

@@ -178,15 +178,15 @@ fn transport(node: &Node, problems: &mut Problems) -> Option<Value> {
             .help = Some(format!("write one of {}, or the name of a plugin", TRANSPORTS.join(", ")));
         return None;
     }
-    if !TRANSPORTS.contains(&text.value.as_str()) {
-        if let Some(near) = similar::nearest(&text.value, TRANSPORTS.iter().copied()) {
-            let warning = crate::Diagnostic::warning(
-                Code::InvalidValue,
-                &text.span,
-                format!("`{}` is no transport of the program itself", text.value),
-            );
-            problems.push(warning.help(format!("did you mean `{near}`? Otherwise a plugin of this name is needed")));
-        }
+    if !TRANSPORTS.contains(&text.value.as_str())
+        && let Some(near) = similar::nearest(&text.value, TRANSPORTS.iter().copied())
+    {
+        let warning = crate::Diagnostic::warning(
+            Code::InvalidValue,
+            &text.span,
+            format!("`{}` is no transport of the program itself", text.value),
+        );
+        problems.push(warning.help(format!("did you mean `{near}`? Otherwise a plugin of this name is needed")));
     }
     Some(json!(text.value))
 }

@@ -68,13 +68,13 @@ fn parameter(name: Text, node: &Node, problems: &mut Problems) -> Option<Paramet
         let mut bound = |key: &str| fields.get(key, problems).and_then(|node| bound(kind, node, key, problems));
         parameter.minimum = bound("minimum");
         parameter.maximum = bound("maximum");
-        if let (Some(minimum), Some(maximum)) = (&parameter.minimum, &parameter.maximum) {
-            if measure(&minimum.value) > measure(&maximum.value) {
-                problems
-                    .error(Code::ParameterRules, &maximum.span, "`maximum` is less than `minimum`")
-                    .labels
-                    .push(crate::diagnostic::Label { span: minimum.span.clone(), message: "the minimum".into() });
-            }
+        if let (Some(minimum), Some(maximum)) = (&parameter.minimum, &parameter.maximum)
+            && measure(&minimum.value) > measure(&maximum.value)
+        {
+            problems
+                .error(Code::ParameterRules, &maximum.span, "`maximum` is less than `minimum`")
+                .labels
+                .push(crate::diagnostic::Label { span: minimum.span.clone(), message: "the minimum".into() });
         }
     } else {
         fields.refuse(&["minimum", "maximum"], &of_kind, problems);

@@ -309,10 +309,10 @@ fn targets(fields: &Fields<'_>, problems: &mut Problems) -> Targets {
             targets.batch = shares;
         }
     }
-    if let Some(node) = fields.get("parallel", problems) {
-        if let Some(parallel) = scalar::integer(node, "parallel", 1, 10_000, problems) {
-            targets.parallel = u32::try_from(parallel).unwrap_or(10);
-        }
+    if let Some(node) = fields.get("parallel", problems)
+        && let Some(parallel) = scalar::integer(node, "parallel", 1, 10_000, problems)
+    {
+        targets.parallel = u32::try_from(parallel).unwrap_or(10);
     }
     if let Some(node) = fields.get("soak", problems) {
         targets.soak_ms = scalar::duration_ms(node, "soak", problems).unwrap_or(0);
@@ -393,10 +393,10 @@ fn rollback(node: Option<&Node>, problems: &mut Problems) -> Rollback {
         return rollback;
     }
     let Some(fields) = Fields::of(node, "`rollback`", ROLLBACK_KEYS, &[], problems) else { return rollback };
-    if let Some(node) = fields.get("strategy", problems) {
-        if let Some(strategy) = scalar::word(node, "strategy", STRATEGIES, problems) {
-            rollback.strategy = strategy;
-        }
+    if let Some(node) = fields.get("strategy", problems)
+        && let Some(strategy) = scalar::word(node, "strategy", STRATEGIES, problems)
+    {
+        rollback.strategy = strategy;
     }
     if let Some(node) = fields.get("scope", problems) {
         rollback.scope = scalar::word(node, "scope", SCOPES, problems).unwrap_or(Scope::Host);
@@ -407,12 +407,13 @@ fn rollback(node: Option<&Node>, problems: &mut Problems) -> Rollback {
     if let Some(node) = fields.get("steps", problems) {
         rollback.steps = step::steps(node, "steps", Phase::Rollback, problems);
     }
-    if rollback.strategy == Strategy::Steps && fields.entry("steps").is_none() {
-        if let Some(entry) = fields.entry("strategy") {
-            problems
-                .error(Code::Conflict, &entry.value.span, "`strategy: steps` without `steps` takes nothing back")
-                .help = Some("add `steps`, or another strategy".into());
-        }
+    if rollback.strategy == Strategy::Steps
+        && fields.entry("steps").is_none()
+        && let Some(entry) = fields.entry("strategy")
+    {
+        problems
+            .error(Code::Conflict, &entry.value.span, "`strategy: steps` without `steps` takes nothing back")
+            .help = Some("add `steps`, or another strategy".into());
     }
     if let Some(node) = fields.get("verify", problems) {
         rollback.verify = match &node.content {

@@ -280,12 +280,12 @@ pub(crate) fn retry(node: &Node, problems: &mut Problems) -> Option<Retry> {
         .and_then(|node| scalar::integer(node, "attempts", 1, 10_000, problems));
     let mut duration = |key: &str| fields.get(key, problems).and_then(|node| scalar::duration_ms(node, key, problems));
     let (delay_ms, delay_ms_max) = (duration("delay"), duration("max_delay"));
-    if let (Some(delay), Some(most)) = (delay_ms, delay_ms_max) {
-        if most < delay {
-            let place = fields.entry("max_delay").expect("it was read").value.span.clone();
-            problems.error(Code::Conflict, &place, "`max_delay` is shorter than `delay`").help =
-                Some("the first delay would already be longer than the longest".into());
-        }
+    if let (Some(delay), Some(most)) = (delay_ms, delay_ms_max)
+        && most < delay
+    {
+        let place = fields.entry("max_delay").expect("it was read").value.span.clone();
+        problems.error(Code::Conflict, &place, "`max_delay` is shorter than `delay`").help =
+            Some("the first delay would already be longer than the longest".into());
     }
     let backoff_permille = fields.get("backoff", problems).and_then(|node| backoff(node, problems));
     let on = fields.get("on", problems).map(|node| {
@@ -421,10 +421,10 @@ pub(crate) fn globs(node: &Node, key: &str, example: &str, problems: &mut Proble
             problems
                 .error(Code::Glob, &glob.span, format!("`{key}` takes absolute paths, not `{}`", shown(&glob.value)))
                 .help = Some("begin it with `/`".into());
-        } else if !glob.value.contains("{{") {
-            if let Err(error) = globset::Glob::new(&glob.value) {
-                problems.error(Code::Glob, &glob.span, format!("`{key}`: {}", error.kind()));
-            }
+        } else if !glob.value.contains("{{")
+            && let Err(error) = globset::Glob::new(&glob.value)
+        {
+            problems.error(Code::Glob, &glob.span, format!("`{key}`: {}", error.kind()));
         }
     }
     globs
