@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::source::Span;
 
@@ -54,7 +55,9 @@ pub fn one(diagnostic: &Diagnostic, colour: bool) -> String {
     let head = format!("{}[{}]", diagnostic.severity.name(), diagnostic.code);
     let _ = writeln!(out, "{}: {}", paint(tone, &head), paint("1", &visible(&diagnostic.message)));
     let _ = writeln!(out, "{:gutter$}{} {}", "", paint("1;34", "-->"), visible(&diagnostic.span.to_string()));
-    let has_text = |span: &Span| !span.source().text().is_empty();
+    // A secret that was written into the file is not written to the terminal too (logs of CI keep it).
+    let conceal = diagnostic.code == Code::SecretExposed && !diagnostic.span.text().contains("{{");
+    let has_text = |span: &Span| !conceal && !span.source().text().is_empty();
     if has_text(&diagnostic.span) {
         let _ = writeln!(out, "{bar}");
     }

@@ -308,14 +308,17 @@ impl Builder<'_> {
         match tag.map(ToString::to_string).as_deref() {
             None | Some("!!map" | "!!seq" | "tag:yaml.org,2002:map" | "tag:yaml.org,2002:seq") => Ok(false),
             Some("!!str" | "!" | "tag:yaml.org,2002:str") => Ok(true),
-            Some(other) => Err(Box::new(
-                Diagnostic::error(
-                    Code::Syntax,
-                    &self.span(span),
-                    format!("the tag `{}` means nothing here", shown(other)),
-                )
-                .help("leave the tag out; a text that begins with `!` must be in quotes"),
-            )),
+            Some(other) => {
+                let start = span.tag_start.as_ref().unwrap_or(&span.start);
+                let start = self.offset(start);
+                let length = self.source.text()[start..].find(char::is_whitespace).unwrap_or(1);
+                let place = Span::new(self.source, start..start + length);
+                let shown = shown(if place.text().is_empty() { other } else { place.text() });
+                Err(Box::new(
+                    Diagnostic::error(Code::Syntax, &place, format!("the tag `{shown}` means nothing here"))
+                        .help("leave the tag out; a text that begins with `!` must be in quotes"),
+                ))
+            }
         }
     }
 

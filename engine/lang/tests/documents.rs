@@ -73,3 +73,31 @@ fn the_library_and_the_examples_are_right() {
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
+
+#[test]
+fn a_verbatim_value_in_a_command_is_reported_and_the_file_is_still_right() {
+    let text = "schema: runbook/v1
+name: x
+parameters: {a: {type: string, default: b}}
+execute: [{run: 'echo {{{param.a}}}', irreversible: x}]
+";
+    let parsed = parse_runbook("x.yaml", text.as_bytes()).unwrap_or_else(|p| panic!("{}", render::text(&p, false)));
+    let codes: Vec<String> =
+        parsed.warnings.iter().map(|warning| format!("{} {}", warning.code, warning.span)).collect();
+    assert_eq!(codes, ["RB0042 x.yaml:4:23"]);
+}
+
+#[test]
+fn a_secret_written_into_a_file_is_not_shown() {
+    let text = "schema: runbook/v1
+name: x
+parameters: {k: {type: secret, default: hunter2}}
+secrets:
+  db: hunter2
+execute: [{run: x, irreversible: x}]
+";
+    let problems = parse_runbook("x.yaml", text.as_bytes()).expect_err("it is refused");
+    let shown = render::text(&problems, false);
+    assert_eq!(problems.iter().map(|problem| problem.code.name()).collect::<Vec<_>>(), ["RB0045", "RB0045"]);
+    assert!(shown.contains("x.yaml:5:7") && !shown.contains("hunter2"), "{shown}");
+}

@@ -171,7 +171,8 @@ pub(crate) fn typed(kind: ParameterKind, node: &Node, key: &str, problems: &mut 
             match kind.value_of(&text.value) {
                 Ok(value) => value,
                 Err(why) => {
-                    problems.error(Code::WrongType, &node.span, format!("`{key}`: {why}"));
+                    let code = if kind == ParameterKind::Secret { Code::SecretExposed } else { Code::WrongType };
+                    problems.error(code, &node.span, format!("`{key}`: {why}"));
                     return None;
                 }
             }
