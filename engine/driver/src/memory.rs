@@ -19,6 +19,8 @@ use crate::output::keep::SEEN_BYTES_MAX;
 pub(crate) struct Memory {
     /// Steps whose results some text refers to; the others' are not kept.
     referenced: BTreeSet<StepId>,
+    /// The texts of the steps that refer to results.
+    referring: BTreeMap<StepId, String>,
     once: BTreeSet<StepId>,
     reboots: BTreeSet<StepId>,
     results: BTreeMap<Cell, Kept>,
@@ -51,6 +53,7 @@ impl Memory {
         });
         Self {
             referenced: referenced(plan),
+            referring: plan.steps.iter().filter_map(|step| Some((step.id.clone(), referring(step)?))).collect(),
             once: plan.steps.iter().filter(|step| step.once.is_some()).map(|step| step.id.clone()).collect(),
             reboots: reboots.map(|step| step.id.clone()).collect(),
             results: BTreeMap::new(),
@@ -167,10 +170,7 @@ impl Memory {
 
     /// Why the step's texts cannot be rendered, when they use an output that is not at hand in full.
     pub(crate) fn incomplete(&self, host: &HostName, step: &Step) -> Option<String> {
-        let text = texts(step);
-        if !text.contains("steps") {
-            return None;
-        }
+        let text = self.referring.get(&step.id)?;
         self.referenced.iter().filter(|id| text.contains(id.as_str())).find_map(|id| {
             let kept = self.find(host, id)?;
             let uses = |word: &str| text.contains(word);
@@ -215,20 +215,18 @@ async fn fetched(blobs: &dyn BlobStore, output: &OutputRef) -> Result<(Vec<u8>, 
     }
 }
 
-fn texts(step: &Step) -> String {
-    serde_json::to_string(step).expect("steps are representable as JSON")
+/// The step's texts, when they mention `steps`.
+fn referring(step: &Step) -> Option<String> {
+    let text = serde_json::to_string(step).expect("steps are representable as JSON");
+    text.contains("steps").then_some(text)
 }
 
-/// The steps whose ids occur in a step that mentions `steps`; all of them when one mentions it and names none, so that
-/// an index that is only known later finds what it asks for.
+/// The steps whose ids occur in a step that mentions `steps`; all of them when one looks a result up by an id that is
+/// only known later.
 fn referenced(plan: &Plan) -> BTreeSet<StepId> {
     let mut found = BTreeSet::new();
-    for step in &plan.steps {
-        let text = texts(step);
-        if !text.contains("steps.") && !text.contains("steps[") && !text.contains(" steps") {
-            continue;
-        }
-        let dynamic = text.contains("lookup") || text.contains("steps[") || text.contains("steps.[");
+    for text in plan.steps.iter().filter_map(referring) {
+        let dynamic = text.contains("lookup") || text.contains("steps[");
         let named = plan.steps.iter().filter(|other| dynamic || text.contains(other.id.as_str()));
         found.extend(named.map(|other| other.id.clone()));
     }

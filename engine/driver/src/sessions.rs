@@ -131,7 +131,7 @@ impl Sessions {
             drop(open);
             // Closing a dead link may wait for it; nobody waits for that.
             if let Some(gone) = gone {
-                self.closing.spawn(async move { gone.session.close().await });
+                self.closing.spawn(gone.close());
             }
         }
     }
@@ -155,7 +155,7 @@ impl Sessions {
             self.closing.spawn(async move {
                 let open = slot.open.lock().await.take();
                 if let Some(open) = open {
-                    open.session.close().await;
+                    open.close().await;
                 }
             });
         }
@@ -204,7 +204,7 @@ impl Sessions {
                     && let Ok(mut open) = slot.open.try_lock()
                     && let Some(open) = open.take()
                 {
-                    open.session.close().await;
+                    open.close().await;
                 }
                 continue;
             }
@@ -213,6 +213,14 @@ impl Sessions {
                 permit = Arc::clone(&self.connections).acquire_owned() => return permit.expect("never closed"),
             }
         }
+    }
+}
+
+impl Open {
+    /// Closes it, and only then makes room for another.
+    async fn close(self) {
+        self.session.close().await;
+        drop(self);
     }
 }
 
@@ -237,7 +245,7 @@ impl Drop for User {
                 && let Some(open) = open.take()
                 && let Ok(runtime) = tokio::runtime::Handle::try_current()
             {
-                self.sessions.closing.spawn_on(async move { open.session.close().await }, &runtime);
+                self.sessions.closing.spawn_on(open.close(), &runtime);
             }
         } else {
             let tick = self.sessions.tick();

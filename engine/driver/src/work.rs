@@ -7,7 +7,7 @@
 //! | an append has returned | the observer sees the records, and the commands that were waiting for them start |
 //! | an append has failed | nothing more is started; what runs attached is ended with its session, what is claimed goes on |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use runbook_model::manifest::{Change, Manifest};
 use runbook_model::outcome::{Ended, Exit, KilledBy, Obstacle, ObstacleKind};
 use runbook_model::plan::{Place, Step};
 use runbook_model::record::Record;
-use runbook_model::{AttemptId, Cell, Command, Event, HostName, Input, RunOutcome, Sha256, canonical};
+use runbook_model::{AttemptId, Cell, Command, Event, HostName, Input, RunOutcome, Sha256, StepId, canonical};
 use runbook_ports::store::RunStatus;
 use runbook_ports::transport::Completion;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -58,12 +58,14 @@ pub(crate) struct Work {
     pub(crate) desk: Desk,
     pub(crate) memory: Memory,
     pub(crate) world: Arc<World>,
+    steps: BTreeMap<StepId, Arc<Step>>,
     messages: UnboundedReceiver<Message>,
     journal: Option<Journal>,
     in_flight: Option<Flight>,
     /// What waits for the next append.
     group: Group,
-    start: Vec<Command>,
+    /// What waits for that append to be durable.
+    start: BTreeSet<Command>,
     after: After,
     tasks: JoinSet<()>,
     under_way: BTreeMap<Command, AbortHandle>,
@@ -81,7 +83,7 @@ struct After {
     hosts_ended: Vec<HostName>,
 }
 
-type Landed = (Journal, Result<Vec<Record>, DriverError>, Vec<Command>, After);
+type Landed = (Journal, Result<Vec<Record>, DriverError>, BTreeSet<Command>, After);
 type Flight = Pin<Box<dyn Future<Output = Landed> + Send>>;
 
 impl Work {
@@ -99,12 +101,13 @@ impl Work {
             header,
             desk,
             memory,
+            steps: world.plan.steps.iter().map(|step| (step.id.clone(), Arc::new(step.clone()))).collect(),
             world,
             messages,
             journal: Some(journal),
             in_flight: None,
             group: Group::default(),
-            start: Vec::new(),
+            start: BTreeSet::new(),
             after: After::default(),
             tasks: JoinSet::new(),
             under_way: BTreeMap::new(),
@@ -295,7 +298,7 @@ impl Work {
             }
             let delta = self.run.delta();
             for command in delta.withdrawn {
-                self.start.retain(|waiting| *waiting != command);
+                self.start.remove(&command);
                 let harmless = matches!(
                     command,
                     Command::Connect { .. }
@@ -311,7 +314,9 @@ impl Work {
             for command in delta.started {
                 match command {
                     Command::Prepare { cell } => asked.push(cell),
-                    command => self.start.push(command),
+                    command => {
+                        self.start.insert(command);
+                    }
                 }
             }
             // Last in, first out: the first that was asked is answered first.
@@ -356,7 +361,7 @@ impl Work {
         let Some(rendered) = self.rendered.get(&attempt.cell()) else {
             return;
         };
-        let step = self.world.plan.step(&attempt.step).expect("the core names steps of the plan");
+        let step = &self.steps[&attempt.step];
         let claimed = !step.read_only
             && matches!(
                 rendered.action,
@@ -394,7 +399,7 @@ impl Work {
     /// The report of an attempt, judged by its step's rules.
     fn judge(&mut self, attempt: &AttemptId, finished: Finished) -> Input {
         let Finished { raw, captured, transfers, started_ms, ended_ms, duration_ms } = finished;
-        let step = self.world.plan.step(&attempt.step).expect("the core names steps of the plan");
+        let step = &*Arc::clone(&self.steps[&attempt.step]);
         let ended = match raw {
             Raw::Lost(reason) => return Input::AttemptLost { attempt: attempt.clone(), reason: clipped(reason) },
             Raw::Exited(exit) => {
@@ -518,7 +523,7 @@ impl Work {
     }
 
     fn step(&self, cell: &Cell) -> Arc<Step> {
-        Arc::new(self.world.plan.step(&cell.step).expect("the core names steps of the plan").clone())
+        Arc::clone(&self.steps[&cell.step])
     }
 
     /// The cell's texts as they were prepared; after a crash they are rendered again and must be the same.

@@ -600,3 +600,17 @@ async fn heads_are_signed_while_a_long_run_works() {
     // 4 steps of 10 s with one append each and quiet in between, the opening and the close.
     assert!((5..=10).contains(&sizes.load(Ordering::SeqCst)), "{sizes:?} heads");
 }
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_hosts_are_a_normal_run() {
+    let mut bench = Bench::new();
+    bench.limits.connections_max = 100;
+    let names: Vec<String> = (0..2_000).map(|i| format!("h{i:05}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut plan = plan(&names, vec![step(Phase::Execute, "change", "change-it")]);
+    plan.parallel = 500;
+    let result = bench.apply(plan).await.unwrap();
+    assert_eq!(result.exit_code(), 0);
+    assert_eq!(bench.transport.count("change-it"), 2_000);
+    assert!(bench.transport.most_at_once().0 <= 100);
+}

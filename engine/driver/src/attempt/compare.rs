@@ -93,7 +93,7 @@ fn undeclared(before: &Manifest, after: &Measured, declared: &Globs, fails: bool
     if unmet.is_empty() {
         let _ = writeln!(text, "no undeclared change among {} paths", after.manifest.entries.len());
     }
-    let _ = writeln!(text, "{covered} declared changes");
+    let _ = writeln!(text, "declared changes: {covered}");
     gaps(&mut text, &after.gaps);
     Done::said(Raw::Judged(if fails { shortened(unmet) } else { Vec::new() }), text)
 }
@@ -180,7 +180,7 @@ mod tests {
         let failed = undeclared(&before, &after, &declared, true);
         assert_eq!(unmet(&failed).len(), 2);
         let text = String::from_utf8(failed.captured.stdout.seen).unwrap();
-        assert_eq!(text, "undeclared: /etc/b (gone)\nundeclared: /etc/c (new)\n1 declared changes\n");
+        assert_eq!(text, "undeclared: /etc/b (gone)\nundeclared: /etc/c (new)\ndeclared changes: 1\n");
         assert!(unmet(&undeclared(&before, &after, &declared, false)).is_empty());
     }
 
