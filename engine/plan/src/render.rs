@@ -67,6 +67,9 @@ pub(crate) fn seen(plan: &Plan) -> Vec<Seen<'_>> {
         .collect()
 }
 
+/// For what a host has for some names: the number of the variant, or of the failure.
+type ByValue = BTreeMap<String, Result<usize, usize>>;
+
 /// `step` on all `hosts`, or where and why it cannot be rendered.
 pub(crate) fn cells(
     plan: &Plan,
@@ -77,7 +80,7 @@ pub(crate) fn cells(
     let conditions: BTreeSet<String> = step.when.iter().flat_map(|when| host_names(&when.0)).collect();
     // By the set of host names that a rendering used: which values gave which result. There is more than one set
     // only when a text uses other names on other hosts.
-    let mut known: Vec<(BTreeSet<String>, BTreeMap<String, Result<usize, usize>>)> = Vec::new();
+    let mut known: Vec<(BTreeSet<String>, ByValue)> = Vec::new();
     let mut cells = Cells::default();
     let mut failures: Vec<Failure> = Vec::new();
     for seen in hosts {

@@ -280,10 +280,9 @@ impl Builder<'_> {
         // Texts stay templates: what their parameters hold must not be read as a template a second time.
         match values.as_slice() {
             [(_, only @ (Value::Number(_) | Value::Bool(_)))] => Some(only.clone()),
-            _ => match values
-                .iter()
-                .find(|(text, value)| !value.is_string() && !value.is_array() && *text != value.to_string())
-            {
+            _ => match values.iter().find(|(text, value)| {
+                !value.is_string() && !value.is_array() && text.as_str() != value.to_string().as_str()
+            }) {
                 None => Some(given.value.clone()),
                 Some((text, value)) => {
                     let unit = match parameter.kind {

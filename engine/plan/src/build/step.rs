@@ -75,7 +75,7 @@ impl Builder<'_> {
         let file = file.as_deref();
         let work = match &mut packaged {
             Some(packaged) => self.packaged_work(packaged)?,
-            None => Work::Any(self.action(&written.action, &self.request.runbook.source.name().to_owned())?),
+            None => Work::Any(self.action(&written.action, self.request.runbook.source.name())?),
         };
         // What a person wrote around a packaged action speaks of the runbook's parameters, and in the plan all texts
         // of the step speak of the action's.
