@@ -34,7 +34,7 @@ Examples:
   runbook apply runbooks/hello.yaml    do it, watch it, take it back if it fails
   runbook show last                    what happened, step by step
 
-Exit codes of apply, resume, rollback and resolve say what became of the hosts:
+Exit codes of apply, resume, cancel and rollback say what became of the hosts:
   0 done and verified    3 refused, nothing changed    4 failed, changes may remain
   5 rolled back          6 stuck                       7 unknown: an operator must settle it
   8 cancelled            9 evidence could not be recorded
@@ -264,6 +264,9 @@ pub(crate) struct Apply {
 pub(crate) struct Resume {
     /// The run: its id, a unique beginning or end of it, or `last`.
     pub(crate) run: String,
+    /// Taken for the sake of scripts; a resume never asks, for its plan was agreed to when it began.
+    #[arg(long, short, hide = true)]
+    pub(crate) yes: bool,
     /// When another run holds a host, wait for it instead of refusing.
     #[arg(long)]
     pub(crate) wait: bool,

@@ -7,7 +7,6 @@ mod failure;
 mod head;
 mod init;
 mod keys;
-mod landing;
 mod library;
 mod live;
 mod machine;

@@ -8,7 +8,6 @@ use runbook_driver::{Engine, Limits, LocalSecrets, SystemClock};
 use runbook_ports::{Clock, Confirmer, Observer, Signer, Transport};
 use runbook_store::SqliteStore;
 
-use crate::failure::Failure;
 use crate::keys::LedgerKey;
 use crate::project::Project;
 
@@ -22,21 +21,23 @@ pub(crate) struct Parts {
 }
 
 /// The parts for a project.
-pub(crate) fn parts(project: &Project, key: LedgerKey) -> Result<Parts, Failure> {
+pub(crate) fn parts(project: &Project, key: LedgerKey) -> Parts {
     let limits = Limits { output_bytes_max: project.settings.output_bytes_max, ..Limits::default() };
-    Ok(Parts {
-        clock: Arc::new(SystemClock::new()),
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    Parts {
+        transports: transports(project, &clock),
+        clock,
         origin: key.verifier.name().to_owned(),
         signer: Arc::new(key.signer),
-        transports: transports(project)?,
         limits,
-    })
+    }
 }
 
 /// The transports inside the program, by name.
-pub(crate) fn transports(project: &Project) -> Result<BTreeMap<String, Arc<dyn Transport>>, Failure> {
-    let options = crate::landing::Options { ssh_config: project.settings.ssh_config.clone() };
-    Ok(crate::landing::transports(&options, Arc::new(SystemClock::new())))
+pub(crate) fn transports(project: &Project, clock: &Arc<dyn Clock>) -> BTreeMap<String, Arc<dyn Transport>> {
+    let mut settings = runbook_builtin::Settings::default();
+    settings.ssh.config.clone_from(&project.settings.ssh_config);
+    runbook_builtin::transports(settings, clock)
 }
 
 /// The engine for one run.

@@ -87,7 +87,13 @@ fn way_back(plan: &Plan) -> String {
     if restore > 0 && plan.rollback.strategy != Strategy::Undo {
         how.push(format!("{} restored", count(restore, "snapshot")));
     }
-    let how = if how.is_empty() { "the runbook's own steps".to_owned() } else { list(&how, 4) };
+    if plan.phase(Phase::Rollback).any(|step| step.role == Role::Plain) {
+        how.push("the runbook's own steps".to_owned());
+    }
+    if how.is_empty() {
+        return "none".to_owned();
+    }
+    let how = list(&how, 4);
     let who = match plan.rollback.scope {
         Scope::Host => "the host that fails",
         Scope::Batch => "its whole batch",

@@ -59,7 +59,7 @@ pub fn text(lines: &[RunLine], palette: Palette) -> String {
         fit("outcome", 12),
         fit("runbook", name_width)
     );
-    out.push_str(&palette.paint(Tone::Dim, &&head));
+    out.push_str(&palette.paint(Tone::Dim, &head));
     out.push('\n');
     for line in lines {
         let took = line.ended_ms.map_or_else(|| "-".into(), |end| elapsed(end.saturating_sub(line.header.started_ms)));

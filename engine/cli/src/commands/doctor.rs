@@ -5,10 +5,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use runbook_driver::SystemClock;
 use runbook_model::Host;
 use runbook_model::outcome::ObstacleKind;
-use runbook_ports::Store as _;
 use runbook_ports::transport::{Completion, Invocation, OutputSink, Program, Session, Stream};
+use runbook_ports::{Clock, Store as _};
 use runbook_report::Palette;
 use runbook_report::style::Tone;
 use runbook_report::text::escape_line;
@@ -247,7 +248,8 @@ fn ssh_check(project: &Project) -> Check {
 
 /// Connects to each host, asks it for its facts, and whether `sudo` works where it is needed.
 pub(crate) async fn hosts(project: &Project, hosts: Vec<Host>) -> Result<Vec<Check>, Failure> {
-    let transports = Arc::new(wiring::transports(project)?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let transports = Arc::new(wiring::transports(project, &clock));
     let turn = Arc::new(Semaphore::new(AT_ONCE));
     let mut tasks = JoinSet::new();
     for (place, host) in hosts.into_iter().enumerate() {

@@ -280,7 +280,7 @@ impl<'p> Desk<'p> {
         let root = project.root.clone();
         let runbooks = root.as_ref().map(|root| root.join("runbooks"));
         let secrets = runbook.into_iter().chain(runbooks).chain(root).collect();
-        let parts = wiring::parts(project, key)?;
+        let parts = wiring::parts(project, key);
         Ok(Self { project, output, ending, store, parts, operator: person::operator(), secrets })
     }
 

@@ -1,0 +1,314 @@
+//! The real program on this machine: each command as a person calls it, and what its exit code promises.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+struct Said {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Said {
+    #[track_caller]
+    fn code(self, code: i32) -> Self {
+        assert!(self.code == Some(code), "exit {:?}, not {code}\n{}\n{}", self.code, self.stdout, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{}\n{}", self.stdout, self.stderr))
+    }
+}
+
+struct Place(TempDir);
+
+impl Place {
+    fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn project() -> Self {
+        let place = Self::empty();
+        place.run(&["init"]).code(0);
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runbook"));
+        command
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env_remove("RUNBOOK_PROJECT")
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        let output = self.command(arguments).output().unwrap();
+        Said {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// The greeting's folder belongs to this test alone.
+    fn folder(&self) -> String {
+        format!("folder={}", self.path("greeting").display())
+    }
+
+    /// Writes a runbook whose change says when it has begun and then waits for the file `go`; starts it, and returns
+    /// once it has begun on the host.
+    fn start_waiting(&self) -> Child {
+        let folder = self.0.path().display();
+        let text = format!(
+            "schema: runbook/v1\nname: waiting\ntargets: {{select: here}}\nexecute:\n  - id: work\n    run: |\n      \
+             touch {folder}/changed\n      echo begun > {folder}/begun\n      while [ ! -e {folder}/go ]; do sleep 0.05; \
+             done\n    changes: [{folder}/changed]\n    undo: {{run: rm -f {folder}/changed}}\n"
+        );
+        self.write("runbooks/waiting.yaml", &text);
+        assert!(Command::new("mkfifo").arg(self.path("begun")).status().unwrap().success());
+        let child = self.start("runbooks/waiting.yaml", "work");
+        assert_eq!(std::fs::read_to_string(self.path("begun")).unwrap(), "begun\n");
+        child
+    }
+
+    /// Starts `apply` and returns once the start of `step` is on record.
+    fn start(&self, runbook: &str, step: &str) -> Child {
+        let mut child = self
+            .command(&["apply", runbook, "--json-lines"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(out.read_line(&mut line).unwrap() > 0, "{step} never began");
+            let event = &serde_json::from_str::<Value>(&line).unwrap()["event"];
+            if event["type"] == "attempt_started" && event["attempt"]["step"] == step {
+                // Nobody reads on: the program must not care.
+                return child;
+            }
+        }
+    }
+}
+
+fn step<'a>(run: &'a Value, id: &str) -> &'a Value {
+    run["hosts"][0]["steps"].as_array().unwrap().iter().find(|step| step["id"] == id).unwrap()
+}
+
+#[test]
+fn a_new_project_works_at_once_and_its_change_is_on_record() {
+    let place = Place::project();
+    assert!(place.run(&["init"]).code(2).stderr.contains("RB0607"));
+    place.run(&["validate", "runbooks/hello.yaml", "inventory.yaml"]).code(0);
+    let hello = ["apply", "runbooks/hello.yaml", "-p", &place.folder(), "--ticket", "CHG-7", "--json"];
+    let run = place.run(&hello).code(0).json();
+    assert_eq!(run["schema"], "run/v1");
+    assert_eq!((&run["outcome"], &run["exit_code"]), (&"succeeded".into(), &0.into()));
+    assert_eq!(run["ticket"], "CHG-7");
+    assert_eq!(std::fs::read_to_string(place.path("greeting/greeting")).unwrap(), "hello\n");
+    let shown = place.run(&["show", "last", "--json"]).code(0).json();
+    assert_eq!(shown, run, "apply and show tell the same");
+    let greet = step(&run, "greet");
+    assert_eq!(greet["changes"][0]["path"], format!("{}/greeting", place.path("greeting").display()));
+    assert_eq!(greet["changes"][0]["before"], Value::Null);
+    assert_eq!(greet["command_sha256"].as_str().unwrap().len(), 64);
+    let runs = place.run(&["runs", "--json"]).code(0).json();
+    assert_eq!(runs["runs"][0]["run_id"], run["run_id"]);
+    let logs = place.run(&["logs", "last", "--step", "the-greeting-says-hello", "--raw"]).code(0);
+    assert_eq!(logs.stdout, "hello\n");
+    assert!(place.run(&["explain", "last"]).code(0).stdout.contains("Ran because the prechecks had passed"));
+}
+
+#[test]
+fn a_change_that_does_not_prove_good_is_taken_back_and_exits_5() {
+    let place = Place::project();
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+    let said = place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder(), "-p", "text=goodbye"]).code(5);
+    assert!(said.stderr.contains("ROLLED BACK"), "{}", said.stderr);
+    assert_eq!(std::fs::read_to_string(place.path("greeting/greeting")).unwrap(), "hello\n");
+    assert_eq!(said.stdout, "", "standard output is data alone");
+}
+
+#[test]
+fn a_finished_run_is_taken_back() {
+    let place = Place::project();
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+    let taken = place.run(&["rollback", "last", "--json"]).code(5).json();
+    assert_eq!(taken["outcome"], "rolled_back");
+    assert!(!place.path("greeting/greeting").exists());
+    let runs = place.run(&["runs", "--json"]).json();
+    assert_eq!(taken["takes_back"], runs["runs"][0]["run_id"]);
+}
+
+#[test]
+fn a_saved_plan_runs_as_it_was_saved_whatever_became_of_the_runbook() {
+    let place = Place::project();
+    place.run(&["plan", "runbooks/hello.yaml", "-p", &place.folder(), "--out", "plan.json"]).code(0);
+    place.write("runbooks/hello.yaml", "schema: runbook/v1\nname: other\n");
+    let run = place.run(&["apply", "plan.json", "--json"]).code(0).json();
+    assert_eq!(run["runbook"], "hello");
+    let bytes = std::fs::read(place.path("plan.json")).unwrap();
+    assert_eq!(run["plan_digest"], runbook_model::Sha256::of(bytes.trim_ascii_end()).to_string());
+    assert!(place.run(&["apply", "plan.json", "-p", "text=x"]).code(2).stderr.contains("frozen"));
+    let text = String::from_utf8(bytes).unwrap();
+    place.write("plan.json", &text.replace("\"failure_budget\":0", "\"failure_budgit\":0"));
+    place.run(&["apply", "plan.json"]).code(2);
+}
+
+#[test]
+fn without_a_project_a_runbook_runs_on_this_machine() {
+    let place = Place::empty();
+    place.write("hello.yaml", include_str!("../src/template/hello.yaml"));
+    place.run(&["apply", "hello.yaml", "-p", &place.folder()]).code(0);
+    assert!(place.path("state/runbook/runbook.db").exists());
+    assert!(place.run(&["runs"]).code(0).stdout.contains("succeeded"));
+    place.run(&["--project", ".", "runs"]).code(2);
+}
+
+#[test]
+fn an_inventory_that_shrank_is_an_error_and_not_a_smaller_run() {
+    let place = Place::project();
+    let two = "schema: inventory/v1\nhosts:\n  here: {transport: local}\n  there: {transport: local}\n";
+    place.write("inventory.yaml", two);
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+    place.write("inventory.yaml", "schema: inventory/v1\nhosts:\n  here: {transport: local}\n");
+    let said = place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(2);
+    assert!(said.stderr.contains("RB0615") && said.stderr.contains("gone: there"), "{}", said.stderr);
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder(), "--allow-shrink"]).code(0);
+}
+
+#[test]
+fn cancel_from_another_process_takes_the_change_back() {
+    let place = Place::project();
+    let mut running = place.start_waiting();
+    let runs = place.run(&["runs", "--json"]).json();
+    assert_eq!(runs["runs"][0]["state"], "running");
+    place.run(&["apply", "runbooks/waiting.yaml"]).code(3);
+    place.run(&["cancel", "last"]).code(8);
+    assert_eq!(running.wait().unwrap().code(), Some(8));
+    assert!(!place.path("changed").exists());
+    place.run(&["cancel", "last"]).code(2);
+}
+
+#[test]
+fn ctrl_c_cancels_and_takes_the_change_back() {
+    let place = Place::project();
+    let mut running = place.start_waiting();
+    let pid = rustix::process::Pid::from_raw(running.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(8));
+    assert!(!place.path("changed").exists());
+}
+
+#[test]
+fn a_killed_controller_is_resumed_and_the_change_happens_once() {
+    let place = Place::project();
+    let mut running = place.start_waiting();
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(place.run(&["runs", "--json"]).json()["runs"][0]["state"], "interrupted");
+    place.run(&["evidence", "verify", "last"]).code(12);
+    place.write("go", "");
+    let run = place.run(&["resume", "last", "--json"]).code(0).json();
+    assert_eq!((&run["outcome"], &run["resumed"]), (&"succeeded".into(), &1.into()));
+    let attempts = run["hosts"][0]["steps"].as_array().unwrap().iter().filter(|step| step["id"] == "work");
+    assert_eq!(attempts.count(), 1);
+    assert!(place.run(&["resume", "last"]).code(2).stderr.contains("has ended"));
+}
+
+#[test]
+fn evidence_has_its_own_exit_codes() {
+    let place = Place::project();
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+    let verdict = place.run(&["evidence", "verify", "last", "--json"]).code(11).json();
+    assert_eq!((&verdict["code"], &verdict["problems"]), (&11.into(), &Value::Array(vec![])));
+    std::fs::copy(place.path(".runbook/keys/ledger.pub"), place.path("pinned.pub")).unwrap();
+    place.run(&["evidence", "verify", "last", "--pin", "pinned.pub"]).code(10);
+    let other = Place::project();
+    let foreign = other.path(".runbook/keys/ledger.pub");
+    place.run(&["evidence", "verify", "last", "--pin", foreign.to_str().unwrap()]).code(22);
+    // An older database put back: the size beside the key is larger.
+    place.write(".runbook/keys/ledger.head", &format!("100000 {}\n", "0".repeat(64)));
+    place.run(&["evidence", "verify", "last"]).code(21);
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(3);
+    for later in ["export", "report"] {
+        assert!(place.run(&["evidence", later, "last"]).code(2).stderr.contains("not in this version"));
+    }
+}
+
+#[test]
+fn an_output_that_was_exchanged_is_seen() {
+    let place = Place::project();
+    let big = "schema: runbook/v1\nname: big\ntargets: {select: here}\nirreversible: it only prints\nexecute:\n  - id: \
+               print\n    run: od -An -v -tx1 -N 300000 /dev/urandom\n";
+    place.write("runbooks/big.yaml", big);
+    let run = place.run(&["apply", "runbooks/big.yaml", "--json"]).code(0).json();
+    let digest = step(&run, "print")["stdout"]["sha256"].as_str().unwrap();
+    let blob = place.path(&format!(".runbook/blobs/sha256/{}/{digest}", &digest[..2]));
+    assert!(blob.exists());
+    std::fs::write(&blob, b"something else").unwrap();
+    let verdict = place.run(&["evidence", "verify", "last", "--json"]).code(20).json();
+    assert!(verdict["problems"][0].as_str().unwrap().contains("here/print"), "{verdict}");
+}
+
+#[test]
+fn mistakes_say_what_is_meant_and_touch_nothing() {
+    let place = Place::project();
+    place.run(&["frobnicate"]).code(2);
+    place.run(&["apply", "missing.yaml"]).code(2);
+    place.run(&["apply", "runbooks/hello.yaml", "-p", "text"]).code(2);
+    assert!(place.run(&["actions", "show", "disk-fre"]).code(2).stderr.contains("did you mean `disk-free`?"));
+    assert!(place.run(&["show", "nothing"]).code(2).stderr.contains("no run"));
+    place.write("runbook.toml", "[limits]\nparalel = 5\n");
+    assert!(place.run(&["runs"]).code(2).stderr.contains("did you mean `parallel`?"));
+}
+
+#[test]
+fn every_command_says_how_it_is_used_and_has_a_manual_page() {
+    let place = Place::empty();
+    insta::assert_snapshot!(place.run(&["--help"]).code(0).stdout);
+    for command in ["apply", "plan", "show", "evidence verify", "snapshots release"] {
+        let mut arguments: Vec<&str> = command.split(' ').collect();
+        arguments.push("--help");
+        assert!(place.run(&arguments).code(0).stdout.contains("Usage: runbook"), "{command}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(place.run(&["completions", shell]).code(0).stdout.contains("runbook"));
+    }
+    place.run(&["man", "--out", "man"]).code(0);
+    assert!(place.path("man/runbook-apply.1").exists());
+    for kind in ["runbook", "inventory", "action", "run", "runs"] {
+        assert!(place.run(&["schema", kind]).code(0).json()["$schema"].is_string(), "{kind}");
+    }
+}
+
+#[test]
+fn doctor_says_what_is_good_and_how_the_rest_is_mended() {
+    let place = Place::project();
+    let checks = place.run(&["doctor", "--json"]).code(0).json();
+    assert_eq!(checks["good"], true);
+    std::fs::remove_file(place.path(".runbook/keys/ledger.pub")).unwrap();
+    let said = place.run(&["doctor"]).code(3);
+    assert!(said.stdout.contains("WRONG") && said.stdout.contains("mend: put the key back"), "{}", said.stdout);
+}
