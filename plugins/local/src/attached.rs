@@ -62,12 +62,8 @@ impl LocalSession {
         let guard = Group { leader: Pid::from_raw(group.cast_signed()) };
         self.lifeline.hold(group).await;
         let start = started_at(group);
-        let mut output = Output {
-            filter: Filter::new(&marker),
-            holding: step.announces.then(Vec::new),
-            no_cwd: false,
-            sink,
-        };
+        let mut output =
+            Output { filter: Filter::new(&marker), holding: step.announces.then(Vec::new), no_cwd: false, sink };
         let mut feed = std::pin::pin!(async move {
             // A program that reads none of its input is no error.
             let mut stdin = stdin;

@@ -19,6 +19,7 @@ use runbook_model::id::AttemptId;
 use runbook_model::outcome::{Obstacle, ObstacleKind};
 use runbook_ports::clock::Clock;
 use runbook_ports::posix::BOOT;
+use runbook_ports::posix::script::ClaimKey;
 use runbook_ports::posix::session::{Channel, PosixSession, Wire};
 use runbook_ports::transport::{
     Capabilities, Completion, Invocation, Offsets, OutputSink, Probe, Session, Transferred, Transport, UploadTarget,
@@ -108,6 +109,16 @@ impl Shell {
         command
     }
 
+    /// The folder for claims, when it is below the account's home.
+    fn claims(&self) -> Option<PathBuf> {
+        let home = match &self.home {
+            Some(home) => home.to_path_buf(),
+            None => PathBuf::from(std::env::var_os("HOME").filter(|home| !home.is_empty())?),
+        };
+        let claims = home.join(".local/state/runbook");
+        claims.is_dir().then_some(claims)
+    }
+
     fn local(&self, message: String) -> Obstacle {
         Obstacle { kind: ObstacleKind::Local, message: format!("{}: {message}", self.place) }
     }
@@ -171,6 +182,19 @@ fn account() -> String {
     name.unwrap_or(uid)
 }
 
+/// Removes what a claimed attempt left.
+fn clear_files(claims: &Path, attempt: &AttemptId) -> bool {
+    let ClaimKey { run, key } = ClaimKey::of(attempt);
+    let folder = claims.join(run);
+    if !folder.join(&key).is_file() {
+        return false;
+    }
+    [".out", ".err", ".exit", ".f", ".stop", ""].iter().all(|end| {
+        let removed = std::fs::remove_file(folder.join(format!("{key}{end}")));
+        removed.is_ok() || removed.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    })
+}
+
 struct LocalSession {
     shell: Shell,
     posix: PosixSession<LocalWire>,
@@ -217,7 +241,14 @@ impl Session for LocalSession {
     }
 
     async fn clear(&self, attempt: &AttemptId) -> Result<(), Obstacle> {
-        self.posix.clear(attempt).await
+        // As the script of the protocol does, without a process for it. Where that is not plainly possible, the script.
+        match self.shell.claims() {
+            Some(claims) if clear_files(&claims, attempt) => {
+                self.posix.tidy_at_the_end(&ClaimKey::of(attempt));
+                Ok(())
+            }
+            _ => self.posix.clear(attempt).await,
+        }
     }
 
     async fn upload(

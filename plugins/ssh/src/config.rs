@@ -154,7 +154,8 @@ mod tests {
     }
 
     fn text(host: &Host) -> String {
-        let write = write(host, Duration::from_secs(10), Duration::from_secs(15), &[Path::new("/home/a b/.ssh/config")]);
+        let write =
+            write(host, Duration::from_secs(10), Duration::from_secs(15), &[Path::new("/home/a b/.ssh/config")]);
         write.expect("a config").0
     }
 

@@ -160,8 +160,14 @@ mod tests {
             ("ssh: connect to host 10.0.1.11 port 22: Connection timed out\r\n", ObstacleKind::Unreachable),
             ("Connection timed out during banner exchange\r\n", ObstacleKind::Unreachable),
             ("kex_exchange_identification: Connection closed by remote host\r\n", ObstacleKind::Unreachable),
-            ("No ED25519 host key is known for fs01 and you have requested strict checking.\r\nHost key verification failed.\r\n", ObstacleKind::HostKey),
-            ("@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\nHost key verification failed.\r\n", ObstacleKind::HostKey),
+            (
+                "No ED25519 host key is known for fs01 and you have requested strict checking.\r\nHost key verification failed.\r\n",
+                ObstacleKind::HostKey,
+            ),
+            (
+                "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r\nHost key verification failed.\r\n",
+                ObstacleKind::HostKey,
+            ),
             ("root@10.0.1.11: Permission denied (publickey).\r\n", ObstacleKind::Login),
             ("Received disconnect from 10.0.1.11 port 22:2: Too many authentication failures\r\n", ObstacleKind::Login),
             (jumped, ObstacleKind::Login),

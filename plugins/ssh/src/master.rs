@@ -56,7 +56,8 @@ impl Master {
 
         let mut command = Command::new(&settings.program);
         command.arg("-F").arg(&file).arg("-S").arg(&socket).args(["-M", "-N", "-f", "-T", "-o"]);
-        command.arg(format!("ControlPersist={IDLE_S}")).args(["-o", "LogLevel=DEBUG1", "--"]).arg(&alias);
+        // `-v`: its debug lines are the proof of who answered, and without it a jump host's reasons are thrown away.
+        command.arg(format!("ControlPersist={IDLE_S}")).args(["-v", "--"]).arg(&alias);
         command.env("LC_ALL", "C").env("SSH_ASKPASS_REQUIRE", "never").env_remove("SSH_ASKPASS").env_remove("LANGUAGE");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().map_err(|error| {

@@ -103,7 +103,8 @@ impl Wire for SshWire {
         };
         let abandoned = Arc::new(AtomicBool::new(false));
         let mut closing = Closing { child: Some(child), slot: Some(slot), abandoned: Arc::clone(&abandoned) };
-        let (stdin, stdout, stderr) = closing.streams().ok_or_else(|| self.obstacle("a channel came without streams"))?;
+        let (stdin, stdout, stderr) =
+            closing.streams().ok_or_else(|| self.obstacle("a channel came without streams"))?;
         Ok(Channel {
             stdin: Box::new(ClosingWriter(Some(stdin))),
             stdout: Box::new(stdout),

@@ -115,6 +115,13 @@ impl<W: Wire> PosixSession<W> {
         &self.wire
     }
 
+    /// Has [`Session::close`] remove the folder of this claim's run, if it is empty by then.
+    pub fn tidy_at_the_end(&self, claim: &ClaimKey) {
+        if let Ok(mut runs) = self.runs.lock() {
+            runs.insert(claim.run.clone());
+        }
+    }
+
     /// Ends the process group of something that runs attached and is led by process `group`, which began at `start` (as
     /// `/proc/PID/stat` says, or `-`). `Ok(true)`: it was there and is gone; `Ok(false)`: nothing was left of it.
     ///
@@ -277,7 +284,9 @@ impl<W: Wire> PosixSession<W> {
             pump.abandon();
             self.ask(line, marker).await
         };
-        if pump.is_open() && ended.is_none() && matches!(&answer, Ok(answer) if answer.frame == "g" || answer.frame == "k")
+        if pump.is_open()
+            && ended.is_none()
+            && matches!(&answer, Ok(answer) if answer.frame == "g" || answer.frame == "k")
         {
             // All writers but daemons are gone; take what is left of the output.
             if let End::Frame(frame) = pump.drain(Duration::from_secs(2)).await {
@@ -294,9 +303,7 @@ impl<W: Wire> PosixSession<W> {
                 ("k", _) => Completion::Killed,
                 (_, text) => Completion::Unknown(format!("{}: it was to be stopped: {text}", self.place())),
             },
-            Err(silence) => {
-                Completion::Unknown(format!("it was to be stopped, but {}", silence.obstacle().message))
-            }
+            Err(silence) => Completion::Unknown(format!("it was to be stopped, but {}", silence.obstacle().message)),
         }
     }
 
@@ -596,9 +603,7 @@ impl<W: Wire> Session for PosixSession<W> {
     async fn clear(&self, attempt: &AttemptId) -> Result<(), Obstacle> {
         let marker = Marker::of(attempt);
         let claim = ClaimKey::of(attempt);
-        if let Ok(mut runs) = self.runs.lock() {
-            runs.insert(claim.run.clone());
-        }
+        self.tidy_at_the_end(&claim);
         let answer = self.ask(script::clear(&marker, &claim), &marker).await.map_err(Silence::obstacle)?;
         match answer.frame.strip_prefix("f ") {
             Some(text) => Err(self.host_obstacle(text)),
@@ -1027,7 +1032,8 @@ mod tests {
 
     #[test]
     fn facts_are_read_from_what_hosts_print() {
-        let text = "Linux\n6.1.0-18-amd64\nx86_64\nboot 1b2c\nos ID=debian\nos VERSION_ID=\"12\"\nnow 1795339800 250000000\n";
+        let text =
+            "Linux\n6.1.0-18-amd64\nx86_64\nboot 1b2c\nos ID=debian\nos VERSION_ID=\"12\"\nnow 1795339800 250000000\n";
         let facts = read_facts(text, 1_795_339_800_000, 1_795_339_800_100);
         assert_eq!((facts.os.as_str(), facts.os_version.as_str()), ("debian", "12"));
         assert_eq!((facts.kernel.as_str(), facts.arch.as_str()), ("6.1.0-18-amd64", "x86_64"));

@@ -146,7 +146,9 @@ pub(super) async fn download<W: Wire>(
                 Ok((sha256, bytes)) => Transferred::Done { sha256, bytes },
                 Err(why) => Transferred::Failed(format!("{place}: {from} was not fetched: {why}")),
             },
-            (None, None) => Transferred::Failed(format!("{place}: {from} was not fetched: the host answered `{frame}`")),
+            (None, None) => {
+                Transferred::Failed(format!("{place}: {from} was not fetched: the host answered `{frame}`"))
+            }
         },
         _ => broken(session, account, &noise).await,
     }
