@@ -222,6 +222,42 @@ fn ctrl_c_cancels_and_takes_the_change_back() {
 }
 
 #[test]
+fn the_third_ctrl_c_leaves_the_run_and_a_resume_takes_it_back() {
+    let place = Place::project();
+    let folder = place.0.path().display().to_string();
+    let text = format!(
+        "schema: runbook/v1\nname: stubborn\ntargets: {{select: here}}\nexecute:\n  - id: work\n    run: |\n      touch \
+         {folder}/changed\n      echo begun > {folder}/begun\n      while true; do sleep 0.05; done\n    changes: \
+         [{folder}/changed]\n    undo:\n      run: |\n        echo undoing > {folder}/begun\n        while [ ! -e {folder}/go \
+         ]; do sleep 0.05; done\n        rm -f {folder}/changed\n"
+    );
+    place.write("runbooks/stubborn.yaml", &text);
+    assert!(Command::new("mkfifo").arg(place.path("begun")).status().unwrap().success());
+    let mut running = place
+        .command(&["apply", "runbooks/stubborn.yaml"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = rustix::process::Pid::from_raw(running.id().cast_signed()).unwrap();
+    let interrupt = || rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let mut said = BufReader::new(running.stderr.take().unwrap()).lines();
+    let mut until = |text: &str| assert!(said.any(|line| line.unwrap().contains(text)), "never said `{text}`");
+    assert_eq!(std::fs::read_to_string(place.path("begun")).unwrap(), "begun\n");
+    interrupt();
+    assert_eq!(std::fs::read_to_string(place.path("begun")).unwrap(), "undoing\n");
+    interrupt();
+    until("leave it half done");
+    interrupt();
+    until("you left the run");
+    running.wait().unwrap();
+    assert!(place.path("changed").exists());
+    place.write("go", "");
+    place.run(&["resume", "last"]).code(8);
+    assert!(!place.path("changed").exists());
+}
+
+#[test]
 fn a_killed_controller_is_resumed_and_the_change_happens_once() {
     let place = Place::project();
     let mut running = place.start_waiting();

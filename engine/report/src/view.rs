@@ -397,8 +397,10 @@ impl HostView {
 
     /// Whether anything that may change the host has begun there.
     pub fn may_have_changed(&self, plan: &Plan) -> bool {
+        // An attempt that is proved not to have begun changed nothing.
+        let may = |attempt: &AttemptView| attempt.outcome != Some(AttemptOutcome::NotStarted);
         self.steps.iter().any(|(id, step)| {
-            !step.attempts.is_empty()
+            step.attempts.iter().any(may)
                 && plan.step(id).is_some_and(|step| !step.read_only && step.phase == Phase::Execute)
         })
     }

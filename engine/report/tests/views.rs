@@ -209,3 +209,18 @@ fn changes_are_shown_with_what_differs() {
     assert!(text.contains("changed /etc/a (content, mode 0644 to 0600)"), "{text}");
     assert!(text.contains("made /etc/new (file, 0644 root:root)"), "{text}");
 }
+
+/// `runbook schema run` and `runbook schema runs` print these; they are kept for editors and readers of the book.
+#[test]
+fn the_schemas_in_the_book_are_current() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schemas");
+    for (name, schema) in [("run", json::schema_of_run()), ("runs", json::schema_of_runs())] {
+        let path = folder.join(format!("{name}.schema.json"));
+        let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(kept == text, "{} is not current; write it with UPDATE_SCHEMAS=1", path.display());
+    }
+}
