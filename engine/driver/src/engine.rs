@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::journal::{Group, Journal, Stamped, index};
 use crate::memory::Memory;
-use crate::prepare::Desk;
+use crate::prepare::{Desk, clipped};
 use crate::secrets::Vault;
 use crate::sessions::Sessions;
 use crate::work::{End, Work};
@@ -277,7 +277,7 @@ impl Engine {
         let result = async {
             let mut told = self.told(&loaded).await?;
             let now_ms = self.clock.now_ms();
-            let input = Input::Resolved { host: host.clone(), step: step.clone(), succeeded, why, by };
+            let input = Input::Resolved { host: host.clone(), step: step.clone(), succeeded, why: clipped(why), by };
             let events = told.run.input(now_ms, input);
             if events.is_empty() {
                 return Err(DriverError::NothingToResolve { run: run.clone(), host, step });

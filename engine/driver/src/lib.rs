@@ -14,6 +14,7 @@ mod control;
 mod engine;
 mod error;
 mod journal;
+mod look;
 pub mod measure;
 mod memory;
 pub mod output;

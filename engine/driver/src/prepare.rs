@@ -214,14 +214,37 @@ impl Desk {
     }
 }
 
-/// A message short enough for a record.
+/// A message short enough for a record, whatever a host has put into it.
 pub(crate) fn clipped(text: String) -> String {
-    if text.len() <= MESSAGE_BYTES_MAX {
-        return text;
+    clipped_to(text, MESSAGE_BYTES_MAX)
+}
+
+/// The same with a limit of its own, which counts bytes as JSON writes them.
+pub(crate) fn clipped_to(text: String, bytes_max: usize) -> String {
+    let mut bytes = 0;
+    for (at, c) in text.char_indices() {
+        bytes += match c {
+            '"' | '\\' => 2,
+            c if c.is_control() => 6,
+            c => c.len_utf8(),
+        };
+        if bytes > bytes_max {
+            return format!("{}…", &text[..at]);
+        }
     }
-    let mut end = MESSAGE_BYTES_MAX;
-    while !text.is_char_boundary(end) {
-        end -= 1;
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_says_never_makes_a_record_too_long() {
+        for text in ["x".repeat(100_000), "\u{1}".repeat(100_000), "ä\"".repeat(50_000)] {
+            let json = serde_json::to_string(&clipped(text)).unwrap();
+            assert!(json.len() <= MESSAGE_BYTES_MAX + 8, "{}", json.len());
+        }
+        assert_eq!(clipped("short".into()), "short");
     }
-    format!("{}…", &text[..end])
 }
