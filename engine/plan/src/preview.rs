@@ -1,7 +1,7 @@
 //! What a plan will do, for people and tools: the host × step matrix, the exact commands, and what cannot be known
 //! before the run. Views of it: text ([`Preview::text`]) and JSON ([`Preview::json`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use runbook_model::Sha256;
 use runbook_model::evaluate::{Evaluate, Rendered, RenderedAction};
@@ -177,9 +177,12 @@ impl<'p> PreviewStep<'p> {
     fn of(step: &'p Step, cells: render::Cells) -> Self {
         let mut commands: Vec<PreviewCommand> = Vec::new();
         let mut numbers = Vec::new();
+        let mut by_command: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for variant in &cells.variants {
-            let number = commands.iter().position(|command| command.rendered == variant.rendered);
+            let alike = by_command.entry(variant.rendered.command_text()).or_default();
+            let number = alike.iter().copied().find(|number| commands[*number].rendered == variant.rendered);
             numbers.push(number.unwrap_or_else(|| {
+                alike.push(commands.len());
                 commands.push(PreviewCommand { rendered: variant.rendered.clone(), hosts: Vec::new() });
                 commands.len() - 1
             }));

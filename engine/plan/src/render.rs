@@ -81,6 +81,8 @@ pub(crate) fn cells(
     // By the set of host names that a rendering used: which values gave which result. There is more than one set
     // only when a text uses other names on other hosts.
     let mut known: Vec<(BTreeSet<String>, ByValue)> = Vec::new();
+    // Numbers of the variants with this command: only these are compared.
+    let mut by_command: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let mut cells = Cells::default();
     let mut failures: Vec<Failure> = Vec::new();
     for seen in hosts {
@@ -93,8 +95,10 @@ pub(crate) fn cells(
                     Ok(variant) => {
                         let used = variant.rendered.variables.iter().filter(|name| is_of_host(name));
                         names.extend(used.cloned());
-                        let number = cells.variants.iter().position(|other| *other == variant);
+                        let alike = by_command.entry(variant.rendered.command_text()).or_default();
+                        let number = alike.iter().copied().find(|number| cells.variants[*number] == variant);
                         Ok(number.unwrap_or_else(|| {
+                            alike.push(cells.variants.len());
                             cells.variants.push(variant);
                             cells.variants.len() - 1
                         }))

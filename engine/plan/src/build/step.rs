@@ -90,9 +90,12 @@ impl Builder<'_> {
         let cwd = written.cwd.as_ref().map(&mut own);
         let cwd = cwd.or_else(|| file.and_then(|file| file.cwd.as_ref()).map(plain));
         let cwd = cwd.or_else(|| defaults.cwd.as_ref().map(&mut own));
-        let takes_env = !matches!(
+        let takes_env = matches!(
             written.action,
-            written::Action::Wait { .. } | written::Action::Confirm { .. } | written::Action::Reboot { .. }
+            written::Action::Run(_)
+                | written::Action::Script { .. }
+                | written::Action::Uses { .. }
+                | written::Action::WaitUntil { .. }
         );
         let mut env: BTreeMap<String, Template> = BTreeMap::new();
         if takes_env {
@@ -135,7 +138,10 @@ impl Builder<'_> {
             (None, None) => None,
         };
         let retry = written.retry.as_ref().or_else(|| file.and_then(|file| file.retry.as_ref()));
-        let retry = retry.or(defaults.retry.as_ref()).map_or_else(Retry::none, written::Retry::resolved);
+        // Nobody is asked twice because a default says so.
+        let repeats = !matches!(written.action, written::Action::Wait { .. } | written::Action::Confirm { .. });
+        let retry =
+            retry.or(defaults.retry.as_ref().filter(|_| repeats)).map_or_else(Retry::none, written::Retry::resolved);
         let timeout_ms = written.timeout_ms.or_else(|| file.and_then(|file| file.timeout_ms));
         let timeout_ms = timeout_ms.unwrap_or_else(|| {
             let needed = invariants::actions(&work).filter_map(lasts_ms).max().map_or(0, |ms| ms + MARGIN_MS);

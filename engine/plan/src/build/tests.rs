@@ -327,6 +327,7 @@ fn a_step_comes_before_its_action_before_the_defaults_before_the_language() {
     assert_eq!(get(&plan, "clean").timeout_ms, 1_000);
     // A pause is not cut off by the limit on an attempt.
     assert_eq!(get(&plan, "pause").timeout_ms, 21 * 60_000);
+    assert_eq!((get(&plan, "pause").retry.attempts, get(&plan, "pause").env.len()), (1, 0));
     assert_eq!(get(&plan, "cfg.undo-2").account.as_ref().unwrap().0, "root");
     assert_eq!(get(&plan, "cfg.undo-1").account.as_ref().unwrap().0, "maint");
 }
