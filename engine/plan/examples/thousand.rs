@@ -70,9 +70,9 @@ fn measure(name: &str, command: &str) {
         files: &Nothing,
         evaluate: &evaluator,
     };
-    let plan = runbook_plan::build(request).expect("the plan is right");
+    let (plan, renderings) = runbook_plan::build_rendered(request).expect("the plan is right");
     let built = Instant::now();
-    let preview = Preview::of(&plan, &evaluator).unwrap_or_else(|errors| panic!("{}", errors[0]));
+    let preview = Preview::with(&plan, renderings);
     let rendered = Instant::now();
     let text = preview.text(80).len();
     let shown = Instant::now();
@@ -83,7 +83,7 @@ fn measure(name: &str, command: &str) {
     assert_eq!(loaded.digest(), plan.digest());
     let end = Instant::now();
     println!(
-        "{name}: read the files {:?}, build {:?}, render {:?}, text ({text} B) {:?}, JSON ({json} B) {:?}, save and load ({} B) {:?}",
+        "{name}: read the files {:?}, build {:?}, preview {:?}, text ({text} B) {:?}, JSON ({json} B) {:?}, save and load ({} B) {:?}",
         parsed - begin,
         built - parsed,
         rendered - built,

@@ -14,6 +14,7 @@ use runbook_model::Sha256;
 use runbook_model::id::StepId;
 use runbook_model::plan::{FileRef, Phase, Plan, RollbackRule, RunbookRef, SCHEMA, Step, Template, Watch};
 
+use crate::render::Renderings;
 use crate::request::PlanRequest;
 use crate::{invariants, render};
 
@@ -36,6 +37,15 @@ pub const STEPS_MAX: usize = 5_000;
 /// # Errors
 /// All that is wrong, in order of place. Nothing was touched.
 pub fn build(request: PlanRequest<'_>) -> Result<Plan, Vec<Diagnostic>> {
+    build_rendered(request).map(|(plan, _)| plan)
+}
+
+/// As [`build`], with the texts that were rendered on the way, for [`crate::Preview::with`]: who shows the plan does not
+/// render it again.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_rendered(request: PlanRequest<'_>) -> Result<(Plan, Renderings), Vec<Diagnostic>> {
     let mut problems = Vec::new();
     let targets = targets::select(&request).unwrap_or_else(|found| {
         problems.extend(found);
@@ -168,21 +178,26 @@ impl Builder<'_> {
         }
     }
 
-    fn finish(mut self, steps: Vec<Step>) -> Result<Plan, Vec<Diagnostic>> {
+    fn finish(mut self, steps: Vec<Step>) -> Result<(Plan, Renderings), Vec<Diagnostic>> {
         if any_error(&self.problems) {
             return Err(sorted(self.problems));
         }
         let plan = Plan { steps, files: std::mem::take(&mut self.files), ..self.frame.clone() };
         invariants::assert_sound(&plan);
-        self.render_all(&plan);
-        if self.problems.is_empty() { Ok(plan) } else { Err(sorted(self.problems)) }
+        let renderings = self.render_all(&plan);
+        if self.problems.is_empty() { Ok((plan, renderings)) } else { Err(sorted(self.problems)) }
     }
 
-    fn render_all(&mut self, plan: &Plan) {
+    fn render_all(&mut self, plan: &Plan) -> Renderings {
+        let mut all = Vec::new();
         let mut said = BTreeSet::new();
         for (place, step) in plan.steps.iter().enumerate() {
             let failures = match render::cells(plan, step, &self.hosts, self.request.evaluate) {
-                Ok(cells) => results::missing(plan, place, &cells),
+                Ok(cells) => {
+                    let missing = results::missing(plan, place, &cells);
+                    all.push(cells);
+                    missing
+                }
                 Err(failures) => failures,
             };
             let span = self.spans.get(&step.id).unwrap_or(&self.request.runbook.targets.span).clone();
@@ -191,16 +206,18 @@ impl Builder<'_> {
                 self.report_failure(&span, failure);
             }
         }
-        let (Some(watch), Some(written), Some(host)) =
-            (&plan.watch, &self.request.runbook.watch, plan.hosts.values().next())
-        else {
-            return;
-        };
-        for (root, written) in watch.roots.iter().zip(&written.roots) {
-            if let Err(error) = self.request.evaluate.text(&render::scope(plan, host), root) {
-                self.report(Diagnostic::error(Code::Unrenderable, &written.span, error.to_string()));
+        let watch = plan.watch.iter().zip(&self.request.runbook.watch);
+        let host = plan.hosts.values().next();
+        let mut problems = Vec::new();
+        for ((watch, written), host) in watch.zip(host) {
+            for (root, written) in watch.roots.iter().zip(&written.roots) {
+                if let Err(error) = self.request.evaluate.text(&render::scope(plan, host), root) {
+                    problems.push(Diagnostic::error(Code::Unrenderable, &written.span, error.to_string()));
+                }
             }
         }
+        self.problems.append(&mut problems);
+        Renderings(all)
     }
 
     fn report_failure(&mut self, span: &Span, failure: render::Failure) {

@@ -18,10 +18,11 @@ mod sample;
 pub mod saved;
 
 pub use batches::batches;
-pub use build::{STEPS_MAX, build};
+pub use build::{STEPS_MAX, build, build_rendered};
 pub use diff::diff;
 pub use graph::{dot, mermaid};
 pub use invariants::violations;
 pub use preview::Preview;
+pub use render::Renderings;
 pub use request::{ActionSource, Files, Local, LocalFile, PlanRequest};
 pub use saved::{load, save};

@@ -9,7 +9,7 @@ use runbook_model::id::{HostName, StepId};
 use runbook_model::plan::{Action, Phase, Plan, Role, Step};
 
 use crate::invariants::actions;
-use crate::render::{self, Due, Failure};
+use crate::render::{self, Due, Failure, Renderings};
 
 mod json;
 #[cfg(test)]
@@ -126,31 +126,38 @@ impl<'p> Preview<'p> {
     /// All texts that cannot be rendered.
     pub fn of(plan: &'p Plan, evaluate: &dyn Evaluate) -> Result<Self, Vec<Error>> {
         let seen = render::seen(plan);
-        let mut steps = Vec::new();
+        let mut all = Vec::new();
         let mut errors = Vec::new();
         for step in &plan.steps {
             match render::cells(plan, step, &seen, evaluate) {
-                Ok(cells) => steps.push(PreviewStep::of(step, cells)),
+                Ok(cells) => all.push(cells),
                 Err(failures) => errors.extend(failures.into_iter().map(Error::from)),
             }
         }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
+        if errors.is_empty() { Ok(Self::with(plan, Renderings(all))) } else { Err(errors) }
+    }
+
+    /// The preview of a plan that was rendered when it was built.
+    ///
+    /// # Panics
+    /// When `renderings` are those of another plan.
+    pub fn with(plan: &'p Plan, renderings: Renderings) -> Self {
+        assert_eq!(plan.steps.len(), renderings.0.len(), "a plan is shown with its own renderings");
+        let steps = plan.steps.iter().zip(renderings.0).map(|(step, cells)| PreviewStep::of(step, cells)).collect();
         let batches = plan.batches.iter().enumerate();
         let hosts = batches
             .flat_map(|(batch, names)| {
                 names.iter().map(move |name| PreviewHost { name: name.clone(), batch: batch + 1 })
             })
             .collect();
-        Ok(Self {
+        Self {
             plan,
             digest: plan.digest(),
             hosts,
             steps,
             watch_roots: plan.watch.iter().flat_map(|watch| &watch.roots).map(|root| root.0.clone()).collect(),
             warnings: plan.steps.iter().flat_map(warnings).collect(),
-        })
+        }
     }
 
     /// The plan's digest.

@@ -40,6 +40,10 @@ pub(crate) struct Cells {
     pub(crate) of_host: Vec<usize>,
 }
 
+/// Every step of one plan on its hosts, in plan order.
+#[derive(Debug, Clone)]
+pub struct Renderings(pub(crate) Vec<Cells>);
+
 /// A step that cannot be rendered on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {

@@ -14,6 +14,8 @@ fn the_languages_own_example_is_planned_and_shown() {
     insta::assert_snapshot!(preview.text(80));
     assert_eq!(runbook_plan::load(&runbook_plan::save(&plan)), Ok(plan.clone()));
     assert_eq!(preview.json()["plan_digest"], plan.digest().to_string());
+    let (same, renderings) = project.build_rendered();
+    assert_eq!(Preview::with(&same, renderings).json(), preview.json());
 }
 
 fn project(steps: &str) -> Project {

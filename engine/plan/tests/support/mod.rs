@@ -60,8 +60,8 @@ impl Project {
         self
     }
 
-    pub(crate) fn build(&self) -> Result<Plan, Vec<Diagnostic>> {
-        runbook_plan::build(PlanRequest {
+    fn request(&self) -> PlanRequest<'_> {
+        PlanRequest {
             runbook: &self.runbook,
             inventory: &self.inventory,
             parameters: &self.parameters,
@@ -69,7 +69,15 @@ impl Project {
             actions: self,
             files: self,
             evaluate: &self.evaluator,
-        })
+        }
+    }
+
+    pub(crate) fn build(&self) -> Result<Plan, Vec<Diagnostic>> {
+        runbook_plan::build(self.request())
+    }
+
+    pub(crate) fn build_rendered(&self) -> (Plan, runbook_plan::Renderings) {
+        runbook_plan::build_rendered(self.request()).unwrap_or_else(|problems| panic!("{}", shown(&problems)))
     }
 
     pub(crate) fn plan(&self) -> Plan {
