@@ -329,7 +329,8 @@ pub async fn bash_vectors_and_scripts_run(subject: &dyn Subject) {
 pub async fn the_steps_shell_is_its_own(subject: &dyn Subject) {
     let session = subject.session().await;
     for claim in ways("own") {
-        let text = "sh -c 'exit 0' & wait; [ \"$$\" = \"$(sh -c 'echo $PPID')\" ] && set -u && echo ${n-unset} ${s-unset}";
+        let text =
+            "sh -c 'exit 0' & wait; [ \"$$\" = \"$(sh -c 'echo $PPID')\" ] && set -u && echo ${n-unset} ${s-unset}";
         let (completion, kept) = run(&*session, claim.as_ref(), &sh(text)).await;
         assert_eq!(String::from_utf8_lossy(&kept.stdout), "unset unset\n");
         assert_eq!(completion, code(0));
@@ -445,8 +446,7 @@ pub async fn a_claimed_attempt_outlives_its_session(subject: &dyn Subject) {
     let mut kept = Kept::default();
     let from = Offsets { stdout: 2, stderr: 4 };
     let stop = CancellationToken::new();
-    let (completion, ()) =
-        tokio::join!(session.follow(&claim, from, &mut kept, &stop, GRACE), write_all(&go, "x\n"));
+    let (completion, ()) = tokio::join!(session.follow(&claim, from, &mut kept, &stop, GRACE), write_all(&go, "x\n"));
     assert_eq!((completion, kept), (code(9), Kept { stdout: b"etwo".to_vec(), stderr: b"zwei".to_vec() }));
     assert_eq!(session.probe(&claim).await, Probe::Exited);
     let mut kept = Kept::default();
@@ -468,8 +468,7 @@ pub async fn output_is_followed_while_it_is_written(subject: &dyn Subject) {
             write_all(&go, "x\n").await;
             assert_eq!(receive.recv().await.as_deref(), Some(b"second\n".as_slice()));
         };
-        let (completion, ()) =
-            tokio::join!(session.run(claim.as_ref(), &invocation, &mut live, &stop, GRACE), seen);
+        let (completion, ()) = tokio::join!(session.run(claim.as_ref(), &invocation, &mut live, &stop, GRACE), seen);
         assert_eq!(completion, code(0));
     }
 }
@@ -501,18 +500,18 @@ pub async fn stopped_is_gone_children_included(subject: &dyn Subject) {
         for (m, trap) in ["", "trap '' TERM;"].into_iter().enumerate() {
             let begun = subject.scratch().join(format!("begun{n}{m}"));
             fifo(&begun);
-            let invocation =
-                sh(&format!("{trap} echo said; sleep 1000 & sleep 1001 & echo $$ $! >{}; wait; sleep 1002", begun.display()));
+            let invocation = sh(&format!(
+                "{trap} echo said; sleep 1000 & sleep 1001 & echo $$ $! >{}; wait; sleep 1002",
+                begun.display()
+            ));
             let claim = claim.as_ref().map(|c| AttemptId { attempt: m as u32 + 1, ..c.clone() });
             let (mut kept, stop) = (Kept::default(), CancellationToken::new());
-            let (completion, pids) = tokio::join!(
-                session.run(claim.as_ref(), &invocation, &mut kept, &stop, GRACE),
-                async {
+            let (completion, pids) =
+                tokio::join!(session.run(claim.as_ref(), &invocation, &mut kept, &stop, GRACE), async {
                     let pids = read_all(&begun).await;
                     stop.cancel();
                     pids
-                }
-            );
+                });
             assert_eq!(completion, Completion::Killed, "claimed: {}, {trap}", claim.is_some());
             assert_eq!(kept.stdout, b"said\n", "claimed: {}, {trap}", claim.is_some());
             for pid in pids.split_whitespace() {
@@ -657,10 +656,8 @@ pub async fn many_at_once_all_end(subject: &dyn Subject) {
         let session = session.clone();
         all.spawn(async move {
             let claim = (n % 2 == 0).then(|| attempt("many"));
-            run(&*session, claim.as_ref(), &sh(&format!("echo {n}; exit {n}"))).await == (
-                code(n),
-                Kept { stdout: format!("{n}\n").into_bytes(), stderr: vec![] },
-            )
+            run(&*session, claim.as_ref(), &sh(&format!("echo {n}; exit {n}"))).await
+                == (code(n), Kept { stdout: format!("{n}\n").into_bytes(), stderr: vec![] })
         });
     }
     assert!(all.join_all().await.into_iter().all(|right| right));
