@@ -169,6 +169,8 @@ fn add_encodings(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
             // A piece of fewer than four characters says too little to be told from chance.
             if last >= first + 4 {
                 forms.insert(text[first..last].to_vec());
+                // Where nothing comes after the value, the last character holds nothing but the rest of it.
+                forms.insert(text[first..].to_vec());
             }
         }
     }
@@ -252,6 +254,7 @@ mod tests {
         for shown in [
             secret.to_owned(),
             b64(secret.into()),
+            b64(format!("{secret}!")),
             b64(format!("u:{secret}")),
             b64(format!("x{secret}yz")),
             "s3cr%2Ft%20%22P%C3%A4%24%24%5Cw".into(),
@@ -266,6 +269,12 @@ mod tests {
         }
         let wide: Vec<u8> = secret.encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(masked(&mask, &[&wide]), (b"***".to_vec(), 1));
+    }
+
+    #[test]
+    fn no_character_of_an_encoded_secret_is_left_at_its_end() {
+        let (out, _) = masked(&mask(&["swordfish1"]), &[b"c3dvcmRmaXNoMQ==\n"]);
+        assert_eq!(out, b"***==\n");
     }
 
     #[test]
