@@ -42,6 +42,11 @@ impl Output {
         }
     }
 
+    /// Whether standard output is a terminal.
+    pub(crate) fn terminal(self) -> bool {
+        self.columns.is_some()
+    }
+
     /// Columns for text on standard output: the terminal's, else 100.
     pub(crate) fn columns(self) -> usize {
         self.columns.unwrap_or(100).clamp(40, 200)

@@ -20,6 +20,10 @@ use crate::project::Project;
 
 /// Records read at once.
 const PAGE: usize = 1_000;
+/// Failed hosts whose last words are read for the summary.
+const FAILURES_READ: usize = 20;
+/// A longer output is left to `logs`.
+const FAILURE_BYTES_MAX: u64 = 1 << 20;
 /// The largest list of changes that is read.
 const CHANGES_BYTES_MAX: u64 = 64 << 20;
 
@@ -160,6 +164,12 @@ pub(crate) async fn attachments(
             && let Ok(list) = serde_json::from_slice(&bytes)
         {
             attachments.changes.insert(digest, list);
+        }
+    }
+    let failed = view.hosts.values().filter_map(runbook_report::summary::failed_output).take(FAILURES_READ);
+    for digest in failed.collect::<std::collections::BTreeSet<_>>() {
+        if let Ok(bytes) = store.get(&digest, FAILURE_BYTES_MAX).await {
+            attachments.said.insert(digest, bytes);
         }
     }
     Ok(attachments)

@@ -20,6 +20,8 @@ use crate::view::{AttemptView, HostView, RunState, RunView};
 pub struct Attachments {
     /// What the changes blobs hold, by their digest. One that is not here is shown as not readable.
     pub changes: BTreeMap<Sha256, Vec<Change>>,
+    /// The ends of outputs of attempts that failed (see [`crate::summary::failed_output`]), by their blob's digest.
+    pub said: BTreeMap<Sha256, Vec<u8>>,
     /// The ledger's head that covers the run.
     pub ledger: Option<LedgerHead>,
 }

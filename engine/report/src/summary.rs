@@ -10,11 +10,14 @@ use crate::json::{Attachments, attempt_reason, cell_reason};
 use crate::list::short;
 use crate::matrix::rows;
 use crate::style::{Palette, Tone, host_tone, words};
-use crate::text::{count, elapsed, escape_line, fit, list, wrap};
+use crate::text::{count, cut, elapsed, escape_line, fit, list, wrap};
 use crate::view::{HostView, RunState, RunView};
 
 /// Hosts of one kind that are told about one by one.
 const HOSTS_TOLD: usize = 10;
+
+/// Lines of what a failed attempt printed that are shown.
+const LINES_SAID: usize = 3;
 
 /// What the caller knows and the record does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,7 +40,7 @@ pub fn lines(
 ) -> Vec<String> {
     let mut page = Page { lines: Vec::new(), columns: columns.clamp(40, 120), palette };
     verdict(&mut page, view, circumstances);
-    hosts(&mut page, view);
+    hosts(&mut page, view, attachments);
     what_was_done(&mut page, view, attachments);
     page.section("Next", &next_steps(view, circumstances));
     evidence(&mut page, view, attachments, circumstances);
@@ -155,7 +158,7 @@ fn kept(view: &RunView) -> Vec<&str> {
 type Kind<'a> = (String, Tone, Vec<(&'a HostName, &'a HostView)>);
 
 /// Each kind of outcome with its hosts, worst first; those that need attention with their reason.
-fn hosts(page: &mut Page, view: &RunView) {
+fn hosts(page: &mut Page, view: &RunView, attachments: &Attachments) {
     let mut kinds: BTreeMap<u8, Kind<'_>> = BTreeMap::new();
     for (name, host) in &view.hosts {
         let (rank, word, tone) = match host.outcome {
@@ -192,8 +195,20 @@ fn hosts(page: &mut Page, view: &RunView) {
             for line in text {
                 page.lines.push(format!("{}{line}", " ".repeat(indent)));
             }
+            let said = failed_output(host).and_then(|blob| attachments.said.get(&blob));
+            for line in said.map(|bytes| last_lines(bytes)).unwrap_or_default() {
+                let line = cut(&format!("| {line}"), room);
+                page.lines.push(format!("{}{}", " ".repeat(indent), page.palette.paint(Tone::Dim, &line)));
+            }
         }
     }
+}
+
+/// The last lines with something in them, escaped.
+fn last_lines(bytes: &[u8]) -> Vec<String> {
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let mut lines: Vec<String> = lines.map(|line| escape_line(line.trim_ascii_end())).collect();
+    lines.split_off(lines.len().saturating_sub(LINES_SAID))
 }
 
 fn rank(outcome: HostOutcome) -> u8 {
@@ -364,6 +379,10 @@ fn next_steps(view: &RunView, circumstances: Circumstances<'_>) -> Vec<String> {
     if view.outcome == Some(HostOutcome::Cancelled) {
         out.push("apply again when it suits".into());
     }
+    let back = matches!(view.outcome, Some(HostOutcome::RolledBack | HostOutcome::Cancelled));
+    if back && !crate::json::snapshots(view).is_empty() {
+        out.push(format!("`runbook snapshots release {run}` removes its snapshots"));
+    }
     if view.outcome == Some(HostOutcome::Succeeded) {
         let check_only = view.header.as_ref().is_some_and(|header| header.check_only);
         if check_only {
@@ -394,7 +413,7 @@ fn evidence(page: &mut Page, view: &RunView, attachments: &Attachments, circumst
     page.section("Evidence", &sentences);
 }
 
-/// The last lines that the host's failed attempt printed are worth showing beside the summary: which blob, if any.
+/// The last lines that a host's failed attempt printed are worth showing in the summary: which blob has them, if any.
 pub fn failed_output(host: &HostView) -> Option<runbook_model::Sha256> {
     let bad = |outcome| matches!(outcome, Some(AttemptOutcome::Failed | AttemptOutcome::TimedOut));
     host.steps

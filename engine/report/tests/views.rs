@@ -54,8 +54,13 @@ fn summary_of_a_good_run() {
 }
 
 #[test]
-fn summary_of_a_halted_run() {
-    insta::assert_snapshot!(summary(&halted().view()));
+fn summary_of_a_halted_run_tells_what_the_step_said() {
+    let mut attachments = Attachments::default();
+    let said = b"Reading state...\n\nE: You don't have enough free space\nE: \x1b[31mno space\n";
+    attachments.said.insert(Sha256::of(b"no space\n"), said.to_vec());
+    let circumstances = Circumstances { evidence: ".runbook", ..Circumstances::default() };
+    let text = summary::lines(&halted().view(), &attachments, circumstances, 80, Palette::Plain).join("\n");
+    insta::assert_snapshot!(text);
 }
 
 #[test]

@@ -92,7 +92,9 @@ async fn release(project: &Project, arguments: &SnapshotsRelease, output: Output
     let store = record::open_recorded(project).await?;
     let mut runs = Vec::new();
     for name in &arguments.runs {
-        runs.push(record::find(&store, name).await?.header.run);
+        // A run that took another one back has none of its own; the other one's are meant.
+        let header = record::find(&store, name).await?.header;
+        runs.push(header.takes_back.unwrap_or(header.run));
     }
     store.close().await;
     let named = (!runs.is_empty()).then_some(runs.as_slice());

@@ -311,7 +311,9 @@ impl<'p> Desk<'p> {
     }
 
     pub(crate) fn stage(&self, plan: &Plan, run: &RunId) -> Result<Stage, Failure> {
-        let mode = if self.output.live { Mode::Terminal } else { Mode::Plain };
+        // Records on the same terminal would tear the frame apart.
+        let torn = self.ending.json_lines && self.output.terminal();
+        let mode = if self.output.live && !torn { Mode::Terminal } else { Mode::Plain };
         let palette = self.output.error_palette;
         let plan = Arc::new(plan.clone());
         let clock = Arc::clone(&self.parts.clock);
