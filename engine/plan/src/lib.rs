@@ -1,6 +1,6 @@
 //! A runbook, an inventory and parameters become one immutable plan.
 //!
-//! [`build`] makes it, [`Preview`] shows it, [`save`] and [`load`] keep it in a file, [`diff`] compares two. Pure: what
+//! [`build`] makes it, [`Preview`] shows it, [`save`] and [`load`] keep it in a file, [`diff()`] compares two. Pure: what
 //! lies on a disk (packaged actions, files that steps send) comes through traits of the caller.
 
 mod batches;

@@ -85,6 +85,8 @@ pub(crate) fn cells(
     // By the set of host names that a rendering used: which values gave which result. There is more than one set
     // only when a text uses other names on other hosts.
     let mut known: Vec<(BTreeSet<String>, ByValue)> = Vec::new();
+    // Whether `when` holds, by the values that it asks for.
+    let mut dues: BTreeMap<String, Due> = BTreeMap::new();
     // Numbers of the variants with this command: only these are compared.
     let mut by_command: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let mut cells = Cells::default();
@@ -95,7 +97,14 @@ pub(crate) fn cells(
             Some(result) => result,
             None => {
                 let mut names = conditions.clone();
-                let result = match variant(plan, step, seen.host, evaluate) {
+                let scope = scope(plan, seen.host);
+                let key = projection(seen, &conditions);
+                let due = match dues.get(&key) {
+                    Some(due) => Ok(due.clone()),
+                    None => due(&scope, step, evaluate).inspect(|due| drop(dues.insert(key, due.clone()))),
+                };
+                let variant = due.and_then(|due| Ok(Variant { rendered: evaluate.render(&scope, step)?, due }));
+                let result = match variant {
                     Ok(variant) => {
                         let used = variant.rendered.variables.iter().filter(|name| is_of_host(name));
                         names.extend(used.cloned());
@@ -147,17 +156,13 @@ pub(crate) fn scope<'a>(plan: &'a Plan, host: &'a Host) -> Scope<'a> {
     Scope { plan, host, facts: None, run: None, steps: &(), snapshot: None }
 }
 
-fn variant(plan: &Plan, step: &Step, host: &Host, evaluate: &dyn Evaluate) -> Result<Variant, EvaluateError> {
-    let scope = scope(plan, host);
-    let due = match &step.when {
-        None => Due::Yes,
-        Some(when) => match evaluate.when(&scope, step)? {
-            When::Run if names_of_the_run(&when.0) => Due::Open(format!("`{}` is known only in the run", when.0)),
-            When::Run => Due::Yes,
-            When::Skip(reason) => Due::No(reason),
-        },
-    };
-    Ok(Variant { rendered: evaluate.render(&scope, step)?, due })
+fn due(scope: &Scope<'_>, step: &Step, evaluate: &dyn Evaluate) -> Result<Due, EvaluateError> {
+    let Some(when) = &step.when else { return Ok(Due::Yes) };
+    Ok(match evaluate.when(scope, step)? {
+        When::Run if names_of_the_run(&when.0) => Due::Open(format!("`{}` is known only in the run", when.0)),
+        When::Run => Due::Yes,
+        When::Skip(reason) => Due::No(reason),
+    })
 }
 
 /// Whether an expression asks for something that only the run brings: facts of hosts, results of steps, the run itself.
