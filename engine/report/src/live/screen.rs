@@ -19,6 +19,15 @@ use crate::style::{Palette, Tone, host_tone, words};
 use crate::text::{clock, count, cut, escape_line, fit, list, width};
 use crate::view::{HostView, RunState, RunView};
 
+/// So many hosts have a line each, whatever their state.
+const HOSTS_LISTED: usize = 12;
+
+/// The rank of a host that waits for its turn; those below it are worth a line.
+const WAITING: u8 = 7;
+
+/// Hosts with their names.
+type Listed<'a> = Vec<(&'a HostName, &'a HostView)>;
+
 /// The model.
 #[derive(Debug, Clone)]
 pub struct Screen {
@@ -75,7 +84,7 @@ impl Screen {
         let mut out = vec![self.heading(columns, now_ms)];
         let foot = self.foot(columns, now_ms);
         let room = height.saturating_sub(1 + foot.len());
-        let hosts = self.chosen();
+        let (hosts, counted) = self.chosen();
         let name_columns = hosts.iter().map(|(name, _)| width(name.as_str())).max().unwrap_or(4).clamp(4, 20);
         let mut shown = 0;
         let mut used = 0;
@@ -85,7 +94,7 @@ impl Screen {
                 lines.push(line);
             }
             // The last line that fits is kept for the count of what is not shown.
-            let rest = hosts.len() - shown - 1;
+            let rest = hosts.len() - shown - 1 + counted.len();
             if used + lines.len() + usize::from(rest > 0) > room {
                 break;
             }
@@ -93,8 +102,9 @@ impl Screen {
             shown += 1;
             out.extend(lines);
         }
-        if shown < hosts.len() && used < room {
-            out.push(self.counts(&hosts[shown..], columns));
+        let rest: Vec<_> = hosts[shown..].iter().chain(&counted).copied().collect();
+        if !rest.is_empty() && used < room {
+            out.push(self.counts(&rest, columns));
         }
         out.extend(foot);
         out.truncate(height);
@@ -126,13 +136,16 @@ impl Screen {
         self.palette.paint(Tone::Strong, &format!("{left}  {time}"))
     }
 
-    /// Hosts worth a line, the most important first; all of them when they are few.
-    fn chosen(&self) -> Vec<(&HostName, &HostView)> {
-        let mut hosts: Vec<_> = self.view.hosts.iter().collect();
-        if hosts.len() > 12 {
-            hosts.sort_by_key(|(_, host)| (attention(host), host.phase_ms.or(host.started_ms).unwrap_or(u64::MAX)));
+    /// Hosts worth a line, and hosts that are only counted. All are worth one when they are few; else those that need
+    /// attention first, then those that are worked on, the longest first.
+    fn chosen(&self) -> (Listed<'_>, Listed<'_>) {
+        let hosts = self.view.hosts.iter();
+        if self.view.hosts.len() <= HOSTS_LISTED {
+            return (hosts.collect(), Vec::new());
         }
-        hosts
+        let (mut listed, counted): (Listed<'_>, Listed<'_>) = hosts.partition(|(_, host)| attention(host) < WAITING);
+        listed.sort_by_key(|(_, host)| (attention(host), host.phase_ms.or(host.started_ms).unwrap_or(u64::MAX)));
+        (listed, counted)
     }
 
     fn host_line(&self, name: &HostName, host: &HostView, names: usize, columns: usize, now_ms: u64) -> String {
@@ -273,6 +286,6 @@ fn attention(host: &HostView) -> u8 {
         None if host.phase == Some(runbook_model::Phase::Rollback) => 3,
         None if host.phase.is_some() => 4,
         None if host.started_ms.is_some() => 6,
-        None => 7,
+        None => WAITING,
     }
 }
