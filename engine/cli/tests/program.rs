@@ -30,7 +30,9 @@ struct Place(TempDir);
 
 impl Place {
     fn empty() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let place = Self(tempfile::tempdir().unwrap());
+        std::fs::create_dir(place.path("home")).unwrap();
+        place
     }
 
     fn project() -> Self {
@@ -50,6 +52,7 @@ impl Place {
             .current_dir(self.0.path())
             .env_remove("RUNBOOK_PROJECT")
             .env("XDG_STATE_HOME", self.path("state"))
+            .env("HOME", self.path("home"))
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         command
@@ -98,17 +101,18 @@ impl Place {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert!(out.read_line(&mut line).unwrap() > 0, "{step} never began");
-            let event = &serde_json::from_str::<Value>(&line).unwrap()["event"];
-            if event["type"] == "attempt_started" && event["attempt"]["step"] == step {
-                // Nobody reads on: the program must not care.
-                return child;
-            }
+        let out = BufReader::new(child.stdout.take().unwrap());
+        // Nobody reads on afterwards: the program must not care.
+        let begun = out.lines().map_while(Result::ok).any(|line| {
+            let record: Value = serde_json::from_str(&line).unwrap_or_default();
+            let event = &record["event"];
+            event["type"] == "attempt_started" && event["attempt"]["step"] == step
+        });
+        if !begun {
+            let _ = child.wait();
+            panic!("{step} never began");
         }
+        child
     }
 }
 
@@ -271,6 +275,28 @@ fn a_killed_controller_is_resumed_and_the_change_happens_once() {
     let attempts = run["hosts"][0]["steps"].as_array().unwrap().iter().filter(|step| step["id"] == "work");
     assert_eq!(attempts.count(), 1);
     assert!(place.run(&["resume", "last"]).code(2).stderr.contains("has ended"));
+}
+
+#[test]
+fn an_outcome_that_nobody_knows_is_settled_by_a_person_on_the_record() {
+    let place = Place::project();
+    // The step takes the process that would have kept its exit status with it.
+    let text = "schema: runbook/v1\nname: lost\ntargets: {select: here}\nexecute:\n  - id: work\n    run: kill -9 $PPID $$\n    \
+                irreversible: nothing takes it back\n  - id: after\n    run: 'true'\n    undo: {run: 'true'}\n";
+    place.write("runbooks/lost.yaml", text);
+    let said = place.run(&["apply", "runbooks/lost.yaml", "--json"]).code(7);
+    assert!(said.stderr.contains("runbook resolve"), "{}", said.stderr);
+    assert_eq!(step(&said.json(), "after")["outcome"], "not_started");
+    place.run(&["evidence", "verify", "last"]).code(12);
+    place.run(&["resolve", "last", "here", "wrok", "--as", "succeeded", "--why", "x"]).code(2);
+    place
+        .run(&["resolve", "last", "here", "work", "--as", "succeeded", "--why", "it is in the log of the host"])
+        .code(0);
+    let run = place.run(&["resume", "last", "--json"]).code(0).json();
+    let work = step(&run, "work");
+    assert_eq!((&work["outcome"], &work["observed"]), (&"succeeded".into(), &"unknown".into()));
+    assert!(work["reason"].as_str().unwrap().contains("it is in the log of the host"), "{work}");
+    assert_eq!(step(&run, "after")["outcome"], "succeeded");
 }
 
 #[test]

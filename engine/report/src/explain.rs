@@ -178,8 +178,11 @@ fn run_sentences(view: &RunView) -> Vec<String> {
                 }
             }
             let worst = classes.get(&outcome.exit_code()).map(|names| list(names, 5)).unwrap_or_default();
-            let because =
-                if worst.is_empty() { String::new() } else { format!(", because the worst host decides ({worst})") };
+            let because = if worst.is_empty() || view.hosts.len() == 1 || outcome == HostOutcome::Succeeded {
+                String::new()
+            } else {
+                format!(", because the worst host decides ({worst})")
+            };
             out.push(format!("It ended {}, exit code {}{because}.", words(outcome.name()), outcome.exit_code()));
         }
         (RunState::Suspended, Some(outcome)) => {
@@ -273,7 +276,10 @@ fn step_sentence(view: &RunView, host: &HostView, row: &Row<'_>) -> String {
             let said = if resolved.succeeded { "succeeded" } else { "failed" };
             text.push_str(&format!(" {} settled it as {said}: {}.", person(&resolved.by), resolved.why));
         }
-        if cell.outcome != cell.attempts.last().and_then(|attempt| attempt.outcome) && !cell.reason.is_empty() {
+        if cell.resolved.is_none()
+            && cell.outcome != cell.attempts.last().and_then(|attempt| attempt.outcome)
+            && !cell.reason.is_empty()
+        {
             text.push_str(&format!(
                 " It counts as {}: {}.",
                 cell.outcome.map_or("open".into(), |o| words(o.name())),
@@ -320,10 +326,15 @@ fn why_it_ran(view: &RunView, host: &HostView, row: &Row<'_>) -> String {
         (Role::Undeclared, _) => "the watched roots are compared at the end of verify".to_owned(),
         (Role::Plain, Phase::Prechecks) => "every host is looked at before anything is changed".to_owned(),
         (Role::Plain, Phase::Snapshot) => "all prechecks had passed".to_owned(),
-        (Role::Plain, Phase::Execute) => match view.plan.phase(Phase::Snapshot).next() {
-            Some(_) => "the prechecks had passed and the way back was proved".to_owned(),
-            None => "the prechecks had passed".to_owned(),
-        },
+        (Role::Plain, Phase::Execute) => {
+            let has = |phase| view.plan.phase(phase).next().is_some();
+            match (has(Phase::Prechecks), has(Phase::Snapshot)) {
+                (true, true) => "the prechecks had passed and the way back was proved".to_owned(),
+                (true, false) => "the prechecks had passed".to_owned(),
+                (false, true) => "the way back was proved".to_owned(),
+                (false, false) => "the host was reached, and the runbook has no prechecks".to_owned(),
+            }
+        }
         (Role::Plain, Phase::Verify) => "execute had ended well and must be proved good".to_owned(),
         (Role::Plain, Phase::Rollback) => "the host is taken back, and the runbook gives this step for it".to_owned(),
         (Role::Plain, Phase::Finally) => "snapshot or execute had begun on the host".to_owned(),
