@@ -10,7 +10,7 @@ use runbook_testkit::lab::LabHost;
 use crate::program::Running;
 
 // Nothing in these tests takes as long on a machine that works at all.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE_SECONDS: u32 = 120;
 
 /// A gate on a host.
 pub struct Gate<'a> {
@@ -40,7 +40,7 @@ impl<'a> Gate<'a> {
     ///
     /// # Panics
     /// When none comes, with what the program said meanwhile.
-    pub fn wait_for(&self, running: Running) -> Running {
+    pub fn wait_for(&self, mut running: Running) -> Running {
         let (say, hear) = mpsc::channel();
         let path = self.host.path(&format!("/srv/gates/{}.arrived", self.name));
         std::thread::spawn(move || {
@@ -49,10 +49,15 @@ impl<'a> Gate<'a> {
             // Nobody listens any more when the test has given up.
             let _ = say.send(came.is_ok() && text.starts_with("came"));
         });
-        match hear.recv_timeout(PATIENCE) {
-            Ok(true) => running,
-            other => panic!("no step came to the gate {}: {other:?}; {:?}", self.name, running.crash()),
+        for _ in 0..PATIENCE_SECONDS {
+            match hear.recv_timeout(Duration::from_secs(1)) {
+                Ok(true) => return running,
+                Ok(false) => break,
+                Err(_) if running.has_ended() => break,
+                Err(_) => {}
+            }
         }
+        panic!("no step came to the gate {}: {:?}", self.name, running.stop());
     }
 
     /// Lets one step through.

@@ -210,6 +210,24 @@ impl Running {
         }
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Panics
+    /// When nobody can tell.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it can be asked").is_some()
+    }
+
+    /// Ends it if it has not ended already, and gives what it said.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn stop(mut self) -> Said {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        self.wait()
+    }
+
     /// Kills it, as a crash does.
     ///
     /// # Panics

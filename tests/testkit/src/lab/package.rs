@@ -135,7 +135,8 @@ reload)
     start-stop-daemon --stop --signal HUP --quiet --pidfile $pid --exec /usr/sbin/nginx
     ;;
 status)
-    if start-stop-daemon --status --pidfile $pid --exec /usr/sbin/nginx; then
+    # By name: only root may see which file another's process runs.
+    if start-stop-daemon --status --pidfile $pid --name nginx; then
         echo "fileshare is running"
     else
         echo "fileshare is not running"
