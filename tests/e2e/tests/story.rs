@@ -276,7 +276,7 @@ fn a_host_that_vanishes_in_the_middle_is_unknown_until_it_is_back() {
     running.wait().expect_code(7);
     assert_eq!(project.outcomes(), "unknown fs01=unknown");
     lab.host_mut("fs01").power_on().unwrap();
-    project.run(&["resume", "last", "--yes"]).expect_code(5);
+    project.run(&["resume", "last"]).expect_code(5);
     assert_eq!(state(lab.host("fs01")), before);
 }
 
@@ -313,7 +313,7 @@ fn a_controller_killed_in_execute_goes_on_where_it_was() {
     // The plan is frozen: what is in the file now does not matter.
     project.write("runbooks/patch.yaml", "nonsense");
     gate.open();
-    project.run(&["resume", "last", "--yes"]).expect_code(0);
+    project.run(&["resume", "last"]).expect_code(0);
     assert_eq!(gate.arrivals(), 1, "it ran once");
     assert_eq!(host.sh("fileshare-version"), "1.1-1\n");
     assert_eq!(project.outcomes(), "succeeded fs01=succeeded");
@@ -336,7 +336,7 @@ fn a_controller_killed_in_rollback_ends_it_when_it_is_resumed() {
     let running = gate.wait_for(project.start(&["apply", "runbooks/patch.yaml", "--yes"]));
     running.crash();
     gate.open();
-    project.run(&["resume", "last", "--yes"]).expect_code(5);
+    project.run(&["resume", "last"]).expect_code(5);
     assert_eq!(gate.arrivals(), 1, "it ran once");
     assert_eq!(state(host), before);
     assert_eq!(project.outcomes(), "rolled_back fs01=rolled_back");
