@@ -238,7 +238,11 @@ fn step_sentence(view: &RunView, host: &HostView, row: &Row<'_>) -> String {
         }
         Some(AttemptOutcome::NotStarted) if attempts == 0 => {
             let why = cell_reason(row).unwrap_or_else(|| "the record gives no reason".into());
-            return format!("Did not begin: {why}.");
+            let phase = format!("{} did not begin: ", row.step.phase);
+            return match why.strip_prefix(&phase) {
+                Some(why) => format!("Did not begin, as its phase did not: {why}."),
+                None => format!("Did not begin: {why}."),
+            };
         }
         None if attempts == 0 => return "Has not begun.".into(),
         _ => format!("Ran because {}.", why_it_ran(view, host, row)),

@@ -368,7 +368,8 @@ fn next_steps(view: &RunView, circumstances: Circumstances<'_>) -> Vec<String> {
     if let Some((name, _)) = with(HostOutcome::RolledBack).next().filter(|_| takes_back(view).is_none()) {
         out.push(format!("the cause is in `runbook logs {run} --host {name}`; mend it and apply again"));
     }
-    if let Some((name, host)) = with(HostOutcome::Blocked).next() {
+    // Hosts that were never started are blocked by what stopped the run, and that is told already.
+    if let Some((name, host)) = with(HostOutcome::Blocked).find(|(_, host)| host.started_ms.is_some()) {
         let connection = host.obstacle.as_ref().is_some_and(|obstacle| obstacle.kind != ObstacleKind::Local);
         out.push(if connection {
             format!("`runbook doctor --limit {name}` says how to mend the connection; then apply again")
