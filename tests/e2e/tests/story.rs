@@ -266,8 +266,10 @@ fn a_host_that_vanishes_in_the_middle_is_unknown_until_it_is_back() {
     let before = state(lab.host("fs01"));
     lab.host("fs01").sh("sync");
     let project = Project::with_lab(&lab);
-    project
-        .write("runbooks/patch.yaml", &gated("middle").replace("    name: Stand", "    timeout: 20s\n    name: Stand"));
+    let text = gated("middle")
+        .replace("    name: Stand", "    timeout: 20s\n    name: Stand")
+        .replace("rollback:\n", "rollback:\n  budget: 20s\n");
+    project.write("runbooks/patch.yaml", &text);
     let running = {
         let gate = Gate::new(lab.host("fs01"), "middle");
         gate.wait_for(project.start(&["apply", "runbooks/patch.yaml", "--yes"]))
