@@ -192,3 +192,36 @@ fn nothing_outlives_a_lab() {
     let links = String::from_utf8(links.stdout).unwrap();
     assert!(!links.contains(&format!(" rbl{slot}f:")) && !links.contains(&format!(" rbl{slot}-")), "{links}");
 }
+
+#[test]
+fn a_killed_test_leaves_no_host_running_and_its_rest_is_removed() {
+    if !lab::require() {
+        return;
+    }
+    if std::env::var_os("LAB_TO_BE_KILLED").is_some() {
+        let lab = Lab::with_hosts(&["fs01"]).unwrap();
+        std::fs::write(std::env::var_os("LAB_TO_BE_KILLED").unwrap(), lab.folder().to_str().unwrap()).unwrap();
+        // Tells the other one that it stands, and dies as a crash does.
+        std::process::Command::new("kill").args(["-KILL", &std::process::id().to_string()]).status().unwrap();
+    }
+    let note = tempfile::NamedTempFile::new().unwrap();
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_killed_test_leaves_no_host_running_and_its_rest_is_removed"])
+        .env("LAB_TO_BE_KILLED", note.path())
+        .status()
+        .unwrap();
+    assert!(!status.success());
+    let folder = std::fs::read_to_string(note.path()).unwrap();
+    assert!(!folder.is_empty(), "its lab stood");
+    let processes = std::fs::read_to_string(format!("{folder}/fs01.processes")).unwrap_or_default();
+    // Any new lab removes what is left.
+    drop(Lab::with_hosts(&["fs01"]).unwrap());
+    for line in processes.lines() {
+        let pid = line.split(' ').next().unwrap();
+        // It was told to end; that takes a moment.
+        std::process::Command::new("timeout").args(["10", "tail", "--pid", pid, "-f", "/dev/null"]).status().unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z ") || !stat.contains("(sh)"), "still runs: {stat}");
+    }
+    assert!(!processes.is_empty() || !std::path::Path::new(&folder).exists());
+}
