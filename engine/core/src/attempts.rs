@@ -274,8 +274,14 @@ impl Run {
     fn accept_ended(&mut self, host: HostNo, step: StepNo, attempt: AttemptId, report: Box<AttemptReport>) {
         let Judgement { outcome, class, reason } = judge(&report.ended);
         let last_line = report.last_line.clone();
+        let lost = matches!(self.hosts[host].cells[step].stage, CellStage::Lost { .. });
         self.emit(Event::AttemptEnded { attempt: attempt.clone(), outcome, report });
-        if let Some((at_ms, why)) = self.next_try(host, step, outcome, class) {
+        let next = if lost && outcome == AttemptOutcome::NotStarted {
+            self.try_after_loss(host, step)
+        } else {
+            self.next_try(host, step, outcome, class)
+        };
+        if let Some((at_ms, why)) = next {
             let attempt = AttemptId { attempt: attempt.attempt + 1, ..attempt };
             self.emit(Event::RetryScheduled { attempt, at_ms, reason: format!("{reason}; {why}") });
             return;
@@ -301,6 +307,14 @@ impl Run {
             }
             (false, _) => self.end_step(cell, outcome, reason),
         }
+    }
+
+    /// The controller or the link died between the intent and its effect, and the host says that nothing began: that is no
+    /// failure of the step, so it is begun once more, whatever its `retry` says.
+    fn try_after_loss(&self, host: HostNo, step: StepNo) -> Option<(u64, &'static str)> {
+        let cell = &self.hosts[host].cells[step];
+        let again = cell.attempts - cell.earlier < self.layout.step(step).retry.attempts.max(UNKNOWN_ATTEMPTS_MAX);
+        (again && !self.stopping(host)).then_some((self.now_ms, "it had not begun when it was lost sight of"))
     }
 
     /// When the cell is attempted again, if it is, and why.

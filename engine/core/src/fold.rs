@@ -13,7 +13,10 @@ use crate::{Run, Status};
 impl Run {
     pub(crate) fn fold(&mut self, event: &Event) {
         match event {
-            Event::RunOpened(_) | Event::RollbackAsked { .. } | Event::SnapshotReleased { .. } => {}
+            Event::RunOpened(_) | Event::RollbackAsked { .. } => {}
+            Event::SnapshotReleased { cell, .. } => self.on_cell(cell, |run, host, step| {
+                run.hosts[host].released.insert(step);
+            }),
             Event::RunStarted => self.started = true,
             Event::RunResumed { .. } => self.fold_resumed(),
             Event::CancelAsked { .. } => {

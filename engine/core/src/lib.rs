@@ -212,6 +212,30 @@ impl Run {
         self.hosts[host].snapshots.get(&step).map(String::as_str)
     }
 
+    /// Snapshots that taking the run back needs, and that were released after it: of hosts that it changed.
+    pub fn released_snapshots(&self) -> Vec<Cell> {
+        let restored = |take: &StepNo| {
+            let restores = self.layout.phase(runbook_model::Phase::Rollback).iter();
+            restores.copied().any(|step| {
+                let restore = matches!(self.layout.step(step).role, runbook_model::plan::Role::Restore { .. });
+                restore && self.layout.about[step] == Some(*take)
+            })
+        };
+        let of_host = |(host, state): (HostNo, &HostState)| {
+            let gone: Vec<Cell> = match self.changed(host) && state.rollback != Some(true) {
+                true => state
+                    .released
+                    .iter()
+                    .filter(|take| restored(take))
+                    .map(|&take| self.layout.cell(host, take))
+                    .collect(),
+                false => Vec::new(),
+            };
+            gone
+        };
+        self.hosts.iter().enumerate().flat_map(of_host).collect()
+    }
+
     /// The manifest that was measured.
     pub fn measured(&self, host: &HostName, subject: &Subject) -> Option<Sha256> {
         *self.hosts[self.layout.host_no(host)?].measured.get(subject)?

@@ -105,6 +105,8 @@ pub(crate) struct HostState {
     pub(crate) facts: Option<Facts>,
     /// References that `take` printed.
     pub(crate) snapshots: BTreeMap<StepNo, String>,
+    /// Snapshots that were removed after the run.
+    pub(crate) released: std::collections::BTreeSet<StepNo>,
     /// Manifests measured; `None` when it could not be done.
     pub(crate) measured: BTreeMap<Subject, Option<Sha256>>,
     /// Where a `once` step was really done, when elsewhere.
@@ -142,6 +144,7 @@ impl HostState {
             cells: vec![CellState::NEW; steps],
             facts: None,
             snapshots: BTreeMap::new(),
+            released: std::collections::BTreeSet::new(),
             measured: BTreeMap::new(),
             done_on: BTreeMap::new(),
             reasons: BTreeMap::new(),

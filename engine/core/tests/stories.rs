@@ -327,6 +327,19 @@ fn lost_attempt_is_asked_after_and_goes_on_with_what_the_host_says() {
 }
 
 #[test]
+fn attempt_that_was_lost_before_it_began_is_begun_again() {
+    let mut story = Story::new(plan(&[&["a"]], json!({}), change()));
+    story.input(Input::Begin);
+    story
+        .go_until(|command| matches!(command, Command::StartAttempt { attempt } if attempt.step.as_str() == "install"));
+    story.input(Input::Resume { by: Person::default() });
+    let mut story = story.ends("a/install", [Ended::NotStarted { obstacle: unreachable() }]);
+    story.go();
+    assert_eq!(story.attempts()[1..3], ["a/install", "a/install"]);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
+}
+
+#[test]
 fn halted_host_is_left_as_it_is_and_tried_again_by_a_resume() {
     let mut steps = change();
     steps[2] = step("execute", "restart", json!({"needs": ["install"], "on_failure": "halt"}));

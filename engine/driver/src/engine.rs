@@ -222,7 +222,7 @@ impl Engine {
     /// Takes a finished run back, by a new run.
     ///
     /// # Errors
-    /// `NotEnded` while it still runs.
+    /// `NotEnded` while it still runs; `WayBackGone` when a snapshot that it needs was released.
     pub async fn roll_back(
         &self,
         finished: &RunId,
@@ -236,6 +236,12 @@ impl Engine {
             let told = self.told(&loaded).await?;
             if told.run.status() == Status::Running {
                 return Err(DriverError::NotEnded(finished.clone()));
+            }
+            let gone = told.run.released_snapshots();
+            if !gone.is_empty() {
+                let gone =
+                    gone.iter().map(|cell| format!("snapshot {} on {} was released", cell.step, cell.host)).collect();
+                return Err(DriverError::WayBackGone { run: finished.clone(), gone });
             }
             Ok(told)
         };

@@ -57,6 +57,14 @@ pub enum DriverError {
     /// It still runs, or waits to be resumed.
     #[error("run {0} has not ended: resume it first")]
     NotEnded(RunId),
+    /// Its way back is gone.
+    #[error("run {run} cannot be taken back: {}", .gone.join(", "))]
+    WayBackGone {
+        /// The run.
+        run: RunId,
+        /// Which snapshots were released, as `snapshot DATA on HOST was released`.
+        gone: Vec<String>,
+    },
     /// That cell has no unknown outcome.
     #[error("step {step} on {host} in run {run} has no outcome that waits to be settled")]
     NothingToResolve {
@@ -116,6 +124,7 @@ impl DriverError {
             DriverError::UnknownTransport { .. } => "RB0310",
             DriverError::StandsStill { .. } => "RB0311",
             DriverError::NotReleased { .. } => "RB0312",
+            DriverError::WayBackGone { .. } => "RB0313",
         }
     }
 
@@ -129,6 +138,7 @@ impl DriverError {
             | DriverError::UnknownRun(_)
             | DriverError::Ended { .. }
             | DriverError::NotEnded(_)
+            | DriverError::WayBackGone { .. }
             | DriverError::NothingToResolve { .. }
             | DriverError::UnknownTransport { .. } => 2,
             DriverError::Unreadable { .. } | DriverError::StandsStill { .. } => 1,
@@ -152,6 +162,7 @@ impl DriverError {
                 format!("see `runbook show {run}`; `runbook rollback {run}` takes it back")
             }
             DriverError::NotEnded(run) => format!("`runbook resume {run}`"),
+            DriverError::WayBackGone { .. } => "make a runbook that takes the change back by other means".into(),
             DriverError::NothingToResolve { run, .. } => format!("`runbook show {run}` lists the outcomes"),
             DriverError::Unreadable { .. } => "`runbook evidence verify` says whether the record was changed".into(),
             DriverError::UnknownTransport { .. } => "correct `transport` in the inventory".into(),
@@ -195,6 +206,7 @@ mod tests {
             DriverError::UnknownTransport { host: "fs01".into(), transport: "x".into() },
             DriverError::StandsStill { run: run(), state: String::new() },
             DriverError::NotReleased { failed: Vec::new() },
+            DriverError::WayBackGone { run: run(), gone: Vec::new() },
         ];
         let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
         let mut codes = std::collections::BTreeSet::new();

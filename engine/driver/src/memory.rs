@@ -74,8 +74,7 @@ impl Memory {
                 self.intents.insert(cell.clone(), intent.command_sha256);
             }
             Event::AttemptStarted { attempt, intent, .. } => {
-                let boot_id =
-                    self.boot_ids.get(&attempt.host).filter(|_| self.reboots.contains(&attempt.step)).cloned();
+                let boot_id = self.boot_ids.get(&attempt.host).filter(|id| !id.is_empty()).cloned();
                 self.under_way.insert(attempt.clone(), UnderWay { started_ms: time_ms, boot_id });
                 self.intents.insert(attempt.cell(), intent.command_sha256);
             }

@@ -44,7 +44,7 @@ pub(crate) struct Job {
     pub(crate) started_ms: u64,
     /// For `Compare`.
     pub(crate) compare: Option<Compare>,
-    /// For `Reboot`: the boot id before it.
+    /// The boot id under which the attempt was begun, when the host tells one.
     pub(crate) boot_id: Option<String>,
 }
 

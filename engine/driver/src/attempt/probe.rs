@@ -8,6 +8,7 @@ use runbook_ports::transport::{Completion, Offsets, Probe};
 
 use super::program::{completed, invocation, kept, within};
 use super::{Done, GRACE, Job, time_left};
+use crate::sessions::Lease;
 use crate::world::{Parked, Raw, World};
 
 /// The pause between two tries to reach the host, doubled up to the second value.
@@ -38,6 +39,11 @@ pub(super) async fn program(world: &Arc<World>, job: &Job, deadline_ms: u64) -> 
         match world.sessions.get_within(&job.host, left.min(OPEN_LIMIT)).await {
             Err(obstacle) => last = obstacle.message,
             Ok(lease) => match tokio::time::timeout(left.max(OPEN_LIMIT), lease.probe(&job.attempt)).await {
+                Ok(Probe::NeverStarted) if !same_boot(job, &lease).await => {
+                    let reason = "the host has no record of it, and has been rebooted since: what it had written last \
+                                  may be lost";
+                    return Done::of(Raw::Unknown(reason.into()), kept(world, capture).await);
+                }
                 Ok(Probe::NeverStarted) => {
                     let message = "the connection broke before it began, and it never will begin".into();
                     return Done::silent(Raw::NotStarted(Obstacle { kind: ObstacleKind::Session, message }));
@@ -70,5 +76,15 @@ pub(super) async fn program(world: &Arc<World>, job: &Job, deadline_ms: u64) -> 
         }
         tokio::time::sleep(Duration::from_millis(pause_ms).min(left)).await;
         pause_ms = (pause_ms * 2).min(PAUSE_MS.1);
+    }
+}
+
+/// Whether the host is still in the boot in which the attempt was begun: a host that went down may have lost the claim
+/// that it had made. When the host does not tell boots apart, its word is taken.
+async fn same_boot(job: &Job, lease: &Lease) -> bool {
+    match (&job.boot_id, lease.facts().await) {
+        (None, _) => true,
+        (Some(before), Ok(facts)) => facts.boot_id == *before,
+        (Some(_), Err(_)) => false,
     }
 }
