@@ -1,10 +1,11 @@
 //! How an attempt is carried out on a POSIX host: the text that is sent to `sh`, how its answers are read, and a
 //! [`Session`](crate::Session) over any [`Wire`](session::Wire) that reaches such a shell.
 //!
-//! The protocol in one paragraph. The only thing on a command line is [`BOOT`], a constant: a shell that reads one line
-//! from its standard input and evaluates it. That line carries everything else: the step's text, the environment,
-//! secrets, standard input, paths. Line ends inside of it are written as `$n` (which [`BOOT`] sets), so one line is
-//! enough, and a line that arrives cut off is never evaluated. The host answers between the bytes of the outputs with
+//! The protocol in one paragraph. Only constants are on command lines: [`BOOT`], a shell that reads one line from its
+//! standard input and evaluates it, and for steps the programs in [`waiting`], which read such a line too. That line
+//! carries everything else: the step's text, the environment, secrets, standard input, paths. Line ends inside of it are
+//! written as `$n` (which the programs set), so one line is enough, and a line that arrives cut off is never evaluated.
+//! The host answers between the bytes of the outputs with
 //! [`frame`]s, lines that begin with a marker that no output can contain by accident.
 //!
 //! What is needed on the host: POSIX `sh`, `cat`, `mkdir`, `rm`, `kill`, `sleep`, `tail`, `wc`; `sudo` for `as`; one of
@@ -15,6 +16,7 @@ pub mod program;
 pub mod script;
 pub mod session;
 mod transfer;
+pub mod waiting;
 
 /// The constant program of every shell that we start: reads one line and evaluates it. A line without its end (the
 /// connection broke while it was sent) is not evaluated.

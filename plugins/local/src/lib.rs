@@ -1,16 +1,18 @@
 //! Steps on this machine.
 //!
 //! They go through the same protocol as steps on other POSIX hosts ([`runbook_ports::posix`]), so they behave the same:
-//! same claims, same records, same exits. Only what runs attached is shorter: the step's shell is our own child, nothing
-//! stands between.
+//! same claims, same records, same exits. Two things are shorter. What runs attached: the step's shell is our own child,
+//! nothing stands between. What is claimed: its keeper is there before the step is, so a step costs the time of one
+//! process, its own shell.
 
 mod attached;
 mod lifeline;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,11 +22,12 @@ use runbook_model::outcome::{Obstacle, ObstacleKind};
 use runbook_ports::clock::Clock;
 use runbook_ports::posix::BOOT;
 use runbook_ports::posix::script::ClaimKey;
-use runbook_ports::posix::session::{Channel, PosixSession, Wire};
+use runbook_ports::posix::session::{Channel, Opening, PosixSession, Wire};
+use runbook_ports::posix::waiting::CLAIMED_PROGRAM;
 use runbook_ports::transport::{
     Capabilities, Completion, Invocation, Offsets, OutputSink, Probe, Session, Transferred, Transport, UploadTarget,
 };
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use lifeline::Lifeline;
@@ -66,7 +69,10 @@ impl Transport for Local {
         let shell = Shell::new(host, &self.settings);
         Ok(Box::new(LocalSession {
             lifeline: Lifeline::new(shell.clone()),
-            posix: PosixSession::new(LocalWire { shell: shell.clone() }, Arc::clone(&self.clock)),
+            posix: PosixSession::new(
+                LocalWire { shell: shell.clone(), keeper: Arc::default() },
+                Arc::clone(&self.clock),
+            ),
             shell,
         }))
     }
@@ -109,6 +115,11 @@ impl Shell {
         command
     }
 
+    /// A keeper that waits for its request.
+    fn keeper(&self) -> io::Result<Child> {
+        self.command(&["sh", "-c", CLAIMED_PROGRAM.as_str()]).spawn()
+    }
+
     /// The folder for claims, when it is below the account's home.
     fn claims(&self) -> Option<PathBuf> {
         let home = match &self.home {
@@ -126,16 +137,43 @@ impl Shell {
 
 struct LocalWire {
     shell: Shell,
+    /// A keeper that waits for its request, so that the next step need not wait for a keeper. It ends with us, or with
+    /// the session: its standard input does.
+    keeper: Arc<Mutex<Option<Child>>>,
+}
+
+impl LocalWire {
+    /// The keeper that waits, or a new one; in the background, the next one is started.
+    fn keeper(&self) -> io::Result<Child> {
+        let waiting = self.keeper.lock().ok().and_then(|mut keeper| keeper.take());
+        let alive = waiting.and_then(|mut keeper| matches!(keeper.try_wait(), Ok(None)).then_some(keeper));
+        let keeper = match alive {
+            Some(keeper) => keeper,
+            None => self.shell.keeper()?,
+        };
+        let (shell, place) = (self.shell.clone(), Arc::downgrade(&self.keeper));
+        tokio::spawn(async move {
+            let Some(place) = place.upgrade() else { return };
+            if place.lock().is_ok_and(|waiting| waiting.is_none())
+                && let Ok(next) = shell.keeper()
+                && let Ok(mut waiting) = place.lock()
+            {
+                *waiting = Some(next);
+            }
+        });
+        Ok(keeper)
+    }
 }
 
 #[async_trait]
 impl Wire for LocalWire {
-    async fn open(&self) -> Result<Channel, Obstacle> {
-        let mut child = self
-            .shell
-            .command(&["sh", "-c", BOOT])
-            .spawn()
-            .map_err(|error| self.shell.local(format!("no shell can be started: {error}")))?;
+    async fn open(&self, opening: Opening) -> Result<Channel, Obstacle> {
+        let started = match opening {
+            Opening::Claimed => self.keeper(),
+            // What runs attached here is our own child and no keeper's.
+            Opening::Boot | Opening::Attached => self.shell.command(&["sh", "-c", BOOT]).spawn(),
+        };
+        let mut child = started.map_err(|error| self.shell.local(format!("no shell can be started: {error}")))?;
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Err(self.shell.local("a shell was started without pipes".into()));
@@ -167,7 +205,11 @@ impl Wire for LocalWire {
         self.shell.place.to_string()
     }
 
-    async fn close(&self) {}
+    async fn close(&self) {
+        if let Ok(mut keeper) = self.keeper.lock() {
+            *keeper = None;
+        }
+    }
 }
 
 /// The name of the account that we run as; its number when it has no name here.

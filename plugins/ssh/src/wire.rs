@@ -12,7 +12,8 @@ use openssh::{Child, ChildStderr, ChildStdin, ChildStdout, Session, Stdio};
 use runbook_model::host::PeerIdentity;
 use runbook_model::outcome::{Obstacle, ObstacleKind};
 use runbook_ports::posix::COMMAND;
-use runbook_ports::posix::session::{Channel, Wire};
+use runbook_ports::posix::session::{Channel, Opening, Wire};
+use runbook_ports::posix::waiting::{ATTACHED_COMMAND, CLAIMED_COMMAND};
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -61,11 +62,16 @@ fn refused(error: &openssh::Error) -> bool {
 
 #[async_trait]
 impl Wire for SshWire {
-    async fn open(&self) -> Result<Channel, Obstacle> {
+    async fn open(&self, opening: Opening) -> Result<Channel, Obstacle> {
+        let program = match opening {
+            Opening::Boot => COMMAND,
+            Opening::Attached => ATTACHED_COMMAND.as_str(),
+            Opening::Claimed => CLAIMED_COMMAND.as_str(),
+        };
         let mut slot = self.slot().await?;
         let mut tries = 0;
         let child = loop {
-            let mut command = Arc::clone(&self.master.session).arc_raw_command(COMMAND);
+            let mut command = Arc::clone(&self.master.session).arc_raw_command(program);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             match command.spawn().await {
                 Ok(child) => break child,

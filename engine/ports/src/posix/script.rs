@@ -19,53 +19,9 @@ use runbook_model::Sha256;
 use runbook_model::id::AttemptId;
 
 use super::frame::Marker;
+use super::waiting::{BASE, BOOT_ID, FRAMES, RUN_FOLDER};
 use super::{BOOT, push_assignment, push_word};
 use crate::transport::UploadTarget;
-
-/// Sets `b`, the account's folder for claims.
-const BASE: &str = r#"
-b=
-if [ -d "${HOME:-}" ] && [ -w "${HOME:-}" ] && [ "$HOME" != / ]; then b=$HOME/.local/state/runbook
-else b=/var/tmp/.runbook-$(id -u); fi
-"#;
-
-/// Makes the run's folder; a failure is told and ends the script.
-const RUN_FOLDER: &str = r#"
-if [ ! -d "$b/$r" ]; then
-  e=$( (umask 077; mkdir -p -- "$b/$r") 2>&1) || [ -d "$b/$r" ] || { fr "f $e"; exit 0; }
-fi
-if [ -h "$b" ] || [ ! -O "$b" ]; then fr "f $b belongs to somebody else"; exit 0; fi
-"#;
-
-/// `fr TEXT` says a frame on standard output; `fe TEXT` on standard error (kept as 4). The frame `s` on both says that
-/// what comes before it is not ours (a login shell's greeting).
-const FRAMES: &str = r#"
-printf '\036%s s\n' "$m"
-printf '\036%s s\n' "$m" >&2
-fr() { printf '\036%s %s\n' "$m" "$1"; }
-fe() { printf '\036%s %s\n' "$m" "$1" >&4; }
-"#;
-
-/// Sets `g` (our process group, 0 when we do not lead it), `st` (when we started) and `bt` (the boot).
-const SELF: &str = r#"
-g=0 st=- bt=-
-if [ -r /proc/self/stat ]; then
-  read -r q </proc/self/stat
-  set -- $q
-  st=${22}
-  [ "$5" = "$$" ] && g=$$
-else
-  q=$(ps -o pgid= -p "$$")
-  [ "${q:-0}" -eq "$$" ] && g=$$
-fi
-"#;
-
-/// Sets `nb`, the boot that the host is in now.
-const BOOT_ID: &str = r#"
-nb=-
-if [ -r /proc/sys/kernel/random/boot_id ]; then read -r nb </proc/sys/kernel/random/boot_id
-else q=$(sysctl -n kern.boottime 2>/dev/null) && [ -n "$q" ] && { q=${q#*sec = }; nb=${q%%,*}; }; fi
-"#;
 
 /// `al`: is the keeper `p`, started at `st`, alive? `gone`: is nothing left of group `g`? (Zombies count as gone, where
 /// `ps` tells.)
@@ -96,98 +52,6 @@ gone() {
   case $q in *"o such process"*) return 0 ;; esac
   return 1
 }
-"#;
-
-/// An attached run: says who it is (`w`), kills its group when standard input ends, and says how the program ended (`x`)
-/// on both outputs.
-const ATTACHED: &str = r#"
-trap : TERM HUP INT PIPE
-exec 3<&0 4>&2 2>/dev/null
-fe "w $g $st"
-d=
-if [ "$g" != 0 ]; then
-  ( exec >/dev/null 4>&-
-    IFS= read -r q <&3
-    trap : TERM
-    kill -s TERM -- "-$g"
-    sleep "$t"
-    kill -s KILL -- "-$g" ) &
-  d=$!
-fi
-"#;
-
-/// Starts the step's own shell with its lines (`S`) and standard input (`I`, when `i` is 1) as account `u`.
-const START_ATTACHED: &str = r#"
-if [ "$i" = 1 ]; then
-  if [ -n "$u" ]; then { printf '%s\n' "$S"; printf %b "$I"; } | sudo -n -H -u "$u" -- sh -c "$B" 2>&4 3<&- 4>&-
-  else { printf '%s\n' "$S"; printf %b "$I"; } | sh -c "$B" 2>&4 3<&- 4>&-; fi
-elif [ -n "$u" ]; then sudo -n -H -u "$u" -- sh -c "$B" 2>&4 3<&- 4>&- <<E
-$S
-E
-else sh -c "$B" 2>&4 3<&- 4>&- <<E
-$S
-E
-fi
-c=$?
-[ -n "$d" ] && kill -s KILL "$d"
-fr "x $c"
-fe "x $c"
-exit 0
-"#;
-
-/// A claimed run. The shell that the connection started only waits for the end of its standard input (so that giving up
-/// the channel frees it); its child, the keeper, claims, starts, waits, records.
-const CLAIMED: &str = r#"
-trap : TERM HUP INT PIPE
-exec 3<&0 4>&2 2>/dev/null
-( exec 3<&-
-trap : TERM HUP INT PIPE
-if [ -r /proc/self/stat ]; then
-  read -r q </proc/self/stat
-  set -- $q
-  p=$1 st=${22}
-else p=$(exec sh -c 'echo "$PPID"'); fi
-k=$b/$r/$K
-set -C
-c=0
-{ c=1; printf 'v1 %s %s %s %s %s\n' "$p" "$g" "$st" "$nb" "${u:--}" && c=2; } >"$k"
-set +C
-if [ "$c" = 0 ]; then
-  if [ -e "$k" ]; then fr t; exit 0; fi
-  e=$(touch -- "$k.x" 2>&1)
-  rm -f -- "$k.x"
-  fr "f ${e:-the claim cannot be written}"
-  exit 0
-fi
-if [ "$c" = 1 ] || ! printf '%-24s\n' running >"$k.exit" || ! printf '' >"$k.out" || ! printf '' >"$k.err"; then
-  rm -f -- "$k" "$k.exit" "$k.out" "$k.err"
-  fr 'f No space left on device (the claim could not be written)'
-  exit 0
-fi
-fe "w $g $st"
-if [ "$i" = 1 ]; then
-  if [ -n "$u" ]; then { printf '%s\n' "$S"; printf %b "$I"; } | sudo -n -H -u "$u" -- sh -c "$B" >>"$k.out" 2>>"$k.err" 4>&-
-  else { printf '%s\n' "$S"; printf %b "$I"; } | sh -c "$B" >>"$k.out" 2>>"$k.err" 4>&-; fi
-elif [ -n "$u" ]; then sudo -n -H -u "$u" -- sh -c "$B" >>"$k.out" 2>>"$k.err" 4>&- <<E
-$S
-E
-else sh -c "$B" >>"$k.out" 2>>"$k.err" 4>&- <<E
-$S
-E
-fi
-c=$?
-q="exit $c ."
-[ -e "$k.stop" ] && q="killed $c ."
-printf '%-24s\n' "$q" 1<>"$k.exit"
-[ -e "$k.f" ] && exit 0
-[ -s "$k.out" ] && cat "$k.out"
-[ -s "$k.err" ] && cat "$k.err" >&4
-fr "x $c"
-fe "x $c"
-exit 0
-) </dev/null &
-IFS= read -r q <&3
-exit 0
 "#;
 
 /// Reads a claim: `v` is empty without one.
@@ -412,6 +276,10 @@ impl Script {
     /// The line, with its end.
     pub fn line(self) -> Vec<u8> {
         let mut line = self.line;
+        if self.body.is_empty() {
+            line.push(b'\n');
+            return line;
+        }
         line.extend_from_slice(b"eval ");
         // The host's shell reads this byte by byte, a system call each: what is there for our eyes alone is left out.
         let lines: Vec<&str> = self.body.lines().map(str::trim_start).filter(|line| !line.is_empty()).collect();
@@ -431,10 +299,11 @@ pub struct Start<'a> {
     pub account: Option<&'a str>,
 }
 
-fn start(script: Script, start: &Start<'_>) -> Script {
+/// The request of a run to a shell of [`waiting`](super::waiting).
+fn start(marker: &Marker, start: &Start<'_>) -> Script {
     let lines = start.lines.strip_suffix(b"\n").unwrap_or(start.lines);
-    let script = script
-        .with("B", BOOT.as_bytes())
+    let script = Script::default()
+        .with("m", marker.as_str().as_bytes())
         .with("u", start.account.unwrap_or_default().as_bytes())
         .with("i", if start.stdin.is_some() { b"1" } else { b"0" })
         .with("S", lines);
@@ -444,16 +313,14 @@ fn start(script: Script, start: &Start<'_>) -> Script {
     }
 }
 
-/// An attached run; when standard input ends, its group gets TERM and `grace_s` later KILL.
+/// Asks for an attached run; when standard input ends, its group gets TERM and `grace_s` later KILL.
 pub fn attached(marker: &Marker, how: &Start<'_>, grace_s: u64) -> Vec<u8> {
-    let script = Script::new(marker).with("t", grace_s.to_string().as_bytes());
-    start(script, how).then(SELF).then(ATTACHED).then(START_ATTACHED).line()
+    start(marker, how).with("t", grace_s.to_string().as_bytes()).line()
 }
 
-/// A claimed run.
+/// Asks for a claimed run.
 pub fn claimed(marker: &Marker, claim: &ClaimKey, how: &Start<'_>) -> Vec<u8> {
-    let script = start(Script::new(marker), how).claim(claim);
-    script.then(RUN_FOLDER).then(SELF).then(BOOT_ID).then(CLAIMED).line()
+    start(marker, how).with("r", claim.run.as_bytes()).with("K", claim.key.as_bytes()).line()
 }
 
 /// Follows a claimed attempt from these bytes of its outputs on.

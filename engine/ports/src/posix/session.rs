@@ -35,14 +35,25 @@ const HELD_BYTES_MAX: usize = 64 * 1024;
 /// How much is read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Starts a shell on the host that runs [`BOOT`](super::BOOT).
+/// What a shell is started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// [`BOOT`](super::BOOT), which takes any line.
+    Boot,
+    /// The program that runs a step attached ([`ATTACHED_COMMAND`](super::waiting::ATTACHED_COMMAND)).
+    Attached,
+    /// The program that runs a step claimed ([`CLAIMED_COMMAND`](super::waiting::CLAIMED_COMMAND)).
+    Claimed,
+}
+
+/// Starts shells on the host.
 #[async_trait]
 pub trait Wire: Send + Sync {
-    /// Opens a channel, waiting while the host allows no more of them at once.
+    /// Opens a channel to a shell with this program, waiting while the host allows no more of them at once.
     ///
     /// # Errors
     /// An obstacle: nothing was started.
-    async fn open(&self) -> Result<Channel, Obstacle>;
+    async fn open(&self, opening: Opening) -> Result<Channel, Obstacle>;
 
     /// Whether another channel can be had now without waiting.
     fn spare(&self) -> bool;
@@ -152,7 +163,7 @@ impl<W: Wire> PosixSession<W> {
 
     /// Sends a script and takes its answer.
     pub(super) async fn ask(&self, line: Vec<u8>, marker: &Marker) -> Result<Answer, Silence> {
-        let channel = self.wire.open().await.map_err(Silence::NotStarted)?;
+        let channel = self.wire.open(Opening::Boot).await.map_err(Silence::NotStarted)?;
         let mut stdout = Gather::default();
         let mut pump = Pump::new(channel, marker, Zeroizing::new(line), &mut stdout, false);
         pump.answers_only = true;
@@ -197,7 +208,7 @@ impl<W: Wire> PosixSession<W> {
             Err(obstacle) => return Completion::NotStarted(obstacle),
         };
         let channel = tokio::select! {
-            channel = self.wire.open() => channel,
+            channel = self.wire.open(Opening::Attached) => channel,
             () = stop.cancelled() => return Completion::Killed,
         };
         let channel = match channel {
@@ -322,7 +333,7 @@ impl<W: Wire> PosixSession<W> {
             Err(obstacle) => return Completion::NotStarted(obstacle),
         };
         let channel = tokio::select! {
-            channel = self.wire.open() => channel,
+            channel = self.wire.open(Opening::Claimed) => channel,
             () = stop.cancelled() => return Completion::Killed,
         };
         let channel = match channel {
@@ -377,7 +388,7 @@ impl<W: Wire> PosixSession<W> {
         let (mut stopped, mut listening) = (false, true);
         // Once live, once for the rest, once after a stop; twice that is more than is ever needed.
         for _ in 0..6 {
-            let channel = match self.wire.open().await {
+            let channel = match self.wire.open(Opening::Boot).await {
                 Ok(channel) => channel,
                 Err(obstacle) => return Completion::Lost(obstacle.message),
             };
