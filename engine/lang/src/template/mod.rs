@@ -126,16 +126,16 @@ pub struct CompiledTemplate {
 }
 
 impl CompiledTemplate {
-    /// Reads a template. In a command, a value that stands inside the author's own quotes (or a comment, or a
-    /// here-document) is an error here, whatever the value.
+    /// Reads a template. In a command, a value that stands where quoting cannot protect it (a comment, a here-document,
+    /// arithmetic, in PowerShell and cmd also the author's own quotes) is an error here, whatever the value.
     ///
     /// # Errors
     /// All problems of the text.
     pub fn new(source: &str, place: Place) -> Result<Self, Vec<Problem>> {
-        let nodes = if source.contains("{{") { parse::parse(source)? } else { vec![Node::Text(source.to_owned())] };
+        let mut nodes = if source.contains("{{") { parse::parse(source)? } else { vec![Node::Text(source.to_owned())] };
         let mut problems = Vec::new();
         if let Place::Run(shell) = place {
-            check_quoting(&nodes, &mut Lexers::new(shell), shell, &mut problems);
+            check_quoting(&mut nodes, &mut Lexers::new(shell), shell, &mut problems);
         }
         if !problems.is_empty() {
             problems.dedup();
@@ -210,8 +210,8 @@ pub(crate) fn secret_problem(place: Place, verbatim: bool, asked: bool, name: &s
     }
 }
 
-/// Follows the text through the shell's quoting.
-fn check_quoting(nodes: &[Node], lexers: &mut Lexers, shell: ShellKind, problems: &mut Vec<Problem>) {
+/// Follows the text through the shell's quoting, and notes the quotes around each value.
+fn check_quoting(nodes: &mut [Node], lexers: &mut Lexers, shell: ShellKind, problems: &mut Vec<Problem>) {
     let mut last_value: Option<(Position, String)> = None;
     for node in nodes {
         match node {
@@ -226,8 +226,14 @@ fn check_quoting(nodes: &[Node], lexers: &mut Lexers, shell: ShellKind, problems
             Node::Value(value) if value.verbatim => lexers.verbatim(),
             Node::Value(value) => {
                 let name = format!("{{{{{}}}}}", value.path.text());
-                if let Err(why) = lexers.value() {
-                    problems.push(misplaced(value.position, &name, why, shell));
+                match lexers.value() {
+                    // A second round through an `each` may come from another place than the first.
+                    Ok(quotes) if value.followed && value.quotes != quotes => {
+                        let why = "stands inside quotes or not, depending on a block before it";
+                        problems.push(misplaced(value.position, &name, why, shell));
+                    }
+                    Ok(quotes) => (value.quotes, value.followed) = (quotes, true),
+                    Err(why) => problems.push(misplaced(value.position, &name, why, shell)),
                 }
                 last_value = Some((value.position, name));
             }
@@ -258,7 +264,7 @@ fn check_quoting(nodes: &[Node], lexers: &mut Lexers, shell: ShellKind, problems
 fn misplaced(position: Position, name: &str, why: &str, shell: ShellKind) -> Problem {
     let problem = Problem::error(position, format!("{name} {why}"));
     let variable = if shell == ShellKind::Powershell { "$env:X" } else { "\"$X\"" };
-    if why.contains("single quotes") || why.contains("double quotes") {
+    if shell == ShellKind::Powershell && why.contains(" quotes") {
         problem.help(format!("write it without the quotes: {name} is already quoted"))
     } else if shell == ShellKind::Cmd {
         problem.help("let it stand as a word of its own, or use shell: powershell")

@@ -7,6 +7,7 @@
 use handlebars::template::{BlockParam, HelperTemplate, Parameter, TemplateElement, TemplateMapping};
 use serde_json::Value;
 
+use super::lexer::Quotes;
 use super::path::{self, EachNames, Path};
 use super::{Position, Problem};
 
@@ -37,6 +38,10 @@ pub(crate) struct Interpolation {
     pub(crate) verbatim: bool,
     /// White space on both sides, and not where a command begins: the readable form of quoting will do.
     pub(crate) alone: bool,
+    /// The author's own quotes around it, once the text was followed through its shell.
+    pub(crate) quotes: Quotes,
+    /// It was followed.
+    pub(crate) followed: bool,
     pub(crate) position: Position,
 }
 
@@ -270,7 +275,14 @@ impl Pass {
             );
         }
         match path::parse(name, &self.blocks) {
-            Ok(path) => nodes.push(Node::Value(Interpolation { path, verbatim, alone: false, position })),
+            Ok(path) => nodes.push(Node::Value(Interpolation {
+                path,
+                verbatim,
+                alone: false,
+                quotes: Quotes::None,
+                followed: false,
+                position,
+            })),
             Err(message) => self.problem(position, message),
         }
     }

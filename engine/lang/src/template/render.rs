@@ -8,6 +8,7 @@ use runbook_model::evaluate::{Piece, SecretText};
 use runbook_model::shell::ShellKind;
 use serde_json::Value;
 
+use super::lexer::Quotes;
 use super::parse::{Condition, Helper, Interpolation, Node};
 use super::path::{Base, Path};
 use super::{CompiledTemplate, Place, Position, secret_problem};
@@ -263,10 +264,17 @@ impl<'v> Renderer<'v> {
         let refused = |error: runbook_model::shell::Unquotable| (value.position, format!("{name}: {error}"));
         let Value::Array(items) = found else {
             let text = scalar(found).ok_or_else(|| (value.position, no_text(found, name)))?;
-            let word = if value.alone { shell.quote(&text) } else { shell.quote_part(&text) };
-            self.buffer.push_str(&word.map_err(refused)?);
+            let reopen = reopen(value.quotes);
+            let bare = value.alone && value.quotes == Quotes::None;
+            let word = if bare { shell.quote(&text) } else { shell.quote_part(&text) };
+            let word = word.map_err(refused)?;
+            self.buffer.extend([reopen, &word, reopen]);
             return Ok(());
         };
+        if value.quotes != Quotes::None {
+            let message = format!("{name} is a list and becomes several words: it cannot stand inside quotes");
+            return Err((value.position, message));
+        }
         let begins = match self.buffer.chars().next_back() {
             None => true,
             Some(c) => {
@@ -321,6 +329,7 @@ impl<'v> Renderer<'v> {
                 format!("{name} joins a secret with other text, which only sh and bash can take as one word"),
             ));
         }
+        self.buffer.push_str(reopen(value.quotes));
         for piece in text.0 {
             let word = match piece {
                 Piece::Text(text) => shell.quote_part(&text),
@@ -332,7 +341,17 @@ impl<'v> Renderer<'v> {
             };
             self.buffer.push_str(&word.map_err(refused)?);
         }
+        self.buffer.push_str(reopen(value.quotes));
         Ok(())
+    }
+}
+
+/// What closes the author's own quotes before a value, and opens them again after it.
+fn reopen(quotes: Quotes) -> &'static str {
+    match quotes {
+        Quotes::None => "",
+        Quotes::Single => "'",
+        Quotes::Double => "\"",
     }
 }
 

@@ -20,6 +20,18 @@ const STATES_MAX: usize = 64;
 /// Why a value may not stand here: a sentence without its subject, such as `stands inside double quotes`.
 pub(super) type Refusal = &'static str;
 
+/// The author's own quotes around a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Quotes {
+    /// None: a quoted value is a word, or a part of one.
+    #[default]
+    None,
+    /// `'…'`.
+    Single,
+    /// `"…"`.
+    Double,
+}
+
 /// One shell's lexer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Lexer {
@@ -37,11 +49,11 @@ impl Lexer {
         }
     }
 
-    fn value(&mut self) -> Result<(), Refusal> {
+    fn value(&mut self) -> Result<Quotes, Refusal> {
         match self {
             Lexer::Posix(lexer) => lexer.value(),
-            Lexer::Powershell(lexer) => lexer.value(),
-            Lexer::Cmd(lexer) => lexer.value(),
+            Lexer::Powershell(lexer) => lexer.value().map(|()| Quotes::None),
+            Lexer::Cmd(lexer) => lexer.value().map(|()| Quotes::None),
         }
     }
 
@@ -95,15 +107,19 @@ impl Lexers {
         Ok(())
     }
 
-    /// A quoted value.
-    pub(super) fn value(&mut self) -> Result<(), Refusal> {
+    /// A value. Says in which of the author's quotes it stands.
+    pub(super) fn value(&mut self) -> Result<Quotes, Refusal> {
         if self.overflow {
             return Err("stands after more combinations of blocks than can be followed");
         }
+        let mut all = None;
         for state in &mut self.states {
-            state.value()?;
+            let quotes = state.value()?;
+            if *all.get_or_insert(quotes) != quotes {
+                return Err("stands inside quotes or not, depending on a block before it");
+            }
         }
-        Ok(())
+        Ok(all.unwrap_or_default())
     }
 
     /// A value that is not quoted.

@@ -3,7 +3,7 @@
 //! `sh` may be dash, bash, busybox or ksh; where they read a text differently, the lexer says that it is lost, and
 //! refuses every value after that point.
 
-use super::Refusal;
+use super::{Quotes, Refusal};
 
 /// What is open, innermost last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +81,10 @@ pub(super) struct Posix {
     /// Here-documents whose bodies have not begun.
     pending: Vec<Heredoc>,
     delimiter: Option<Delimiter>,
+    /// The author's quotes were opened right before this point.
+    fresh: bool,
+    /// A value filled the author's quotes so far, and they must close right after it.
+    whole: Option<Refusal>,
     /// Inside `[[ … ]]`; says whether a value stands in it.
     test: Option<bool>,
     /// Too clever to follow from here on.
@@ -102,6 +106,8 @@ impl Posix {
             previous: String::new(),
             pending: Vec::new(),
             delimiter: None,
+            fresh: false,
+            whole: None,
             test: None,
             lost: None,
             complaint: None,
@@ -114,6 +120,13 @@ impl Posix {
 
     pub(super) fn feed(&mut self, c: char) {
         if self.lost.is_some() {
+            return;
+        }
+        self.fresh = false;
+        if let Some(why) = self.whole.take()
+            && !matches!((self.open.last(), c), (Some(Frame::Single(_)), '\'') | (Some(Frame::Double), '"'))
+        {
+            self.complaint = Some(why);
             return;
         }
         if self.delimiter.is_some() && self.read_delimiter(c) {
@@ -173,6 +186,7 @@ impl Posix {
     }
 
     fn push(&mut self, frame: Frame) {
+        self.fresh = matches!(frame, Frame::Single(false) | Frame::Double);
         self.open.push(frame);
         self.last = Last::Word;
         self.taint();
@@ -478,7 +492,10 @@ impl Posix {
         self.replace(Frame::Body { end, line: String::new() });
     }
 
-    pub(super) fn value(&mut self) -> Result<(), Refusal> {
+    /// In the author's own plain quotes a value is fine too: the quotes are closed before it and opened again after it.
+    /// Not so where the quoted text is likely to be a program (single quotes, and what follows `-c` or `eval`): that
+    /// program would read the value as its own syntax, so there the value must be all there is between the quotes.
+    pub(super) fn value(&mut self) -> Result<Quotes, Refusal> {
         if let Some(lost) = self.lost {
             return Err(lost);
         }
@@ -488,16 +505,26 @@ impl Posix {
         if self.escape {
             return Err("stands after a backslash, which takes the meaning from its opening quote");
         }
-        match self.open.last() {
-            None | Some(Frame::Command(_)) => {}
-            Some(Frame::Single(_) | Frame::AnsiC) => return Err("stands inside single quotes"),
-            Some(Frame::Double) => return Err("stands inside double quotes"),
+        let quotes = match self.open.last() {
+            None | Some(Frame::Command(_)) => Quotes::None,
+            Some(Frame::Single(false)) => {
+                self.must_be_whole("stands inside single quotes, among text that another program may read as its own")?;
+                Quotes::Single
+            }
+            Some(Frame::Double) => {
+                let previous = self.previous.as_str();
+                if previous == "eval" || (previous.starts_with('-') && previous.ends_with('c')) {
+                    self.must_be_whole("stands inside a text that a shell reads once more")?;
+                }
+                Quotes::Double
+            }
+            Some(Frame::Single(true) | Frame::AnsiC) => return Err("stands inside $'…'"),
             Some(Frame::Backquote { .. }) => return Err("stands inside backquotes; use $(…)"),
             Some(Frame::Brace(_)) => return Err("stands inside ${…}"),
             Some(Frame::Arithmetic { .. }) => return Err("stands inside ((…)), which evaluates it"),
             Some(Frame::Comment) => return Err("stands inside a comment, which a line end in the value would end"),
             Some(Frame::Body { .. }) => return Err("stands inside a here-document, where quotes are text"),
-        }
+        };
         match self.last {
             Last::Dollar => return Err("stands after $, which changes the meaning of its opening quote"),
             Last::Bracket => return Err("stands after [ in a word, which may evaluate it"),
@@ -511,6 +538,16 @@ impl Posix {
         }
         self.last = Last::Word;
         self.taint();
+        Ok(quotes)
+    }
+
+    /// Inside these quotes there may be nothing but this one value.
+    fn must_be_whole(&mut self, why: Refusal) -> Result<(), Refusal> {
+        if !self.fresh || self.whole.is_some() {
+            return Err(why);
+        }
+        self.fresh = false;
+        self.whole = Some(why);
         Ok(())
     }
 

@@ -194,6 +194,7 @@ fn commands_quote_values_for_their_shell() {
 fn secrets_become_words_or_pieces_and_never_text() {
     assert_eq!(run("x {{secret.db}}", ShellKind::Sh).unwrap(), "x \"${RUNBOOK_SECRET_db}\"");
     assert_eq!(run("x -p{{secret.db}}", ShellKind::Bash).unwrap(), "x -p\"${RUNBOOK_SECRET_db}\"");
+    assert_eq!(run("x \"a {{secret.db}}\"", ShellKind::Sh).unwrap(), "x \"a \"\"${RUNBOOK_SECRET_db}\"\"\"");
     assert_eq!(run("x {{joined}}", ShellKind::Sh).unwrap(), "x 'user:'\"${RUNBOOK_SECRET_db}\"");
     assert_eq!(run("x {{secret.db}}", ShellKind::Powershell).unwrap(), "x ${env:RUNBOOK_SECRET_db}");
     assert_eq!(
@@ -205,7 +206,7 @@ fn secrets_become_words_or_pieces_and_never_text() {
         ("x {{secret.db}}", ShellKind::Cmd),
         ("x {{joined}}", ShellKind::Powershell),
         ("x {{{secret.db}}}", ShellKind::Sh),
-        ("x \"{{secret.db}}\"", ShellKind::Sh),
+        ("x 'a {{secret.db}}'", ShellKind::Sh),
         ("{{#if secret.db}}x{{/if}}", ShellKind::Sh),
         ("{{#each secret.db}}x{{/each}}", ShellKind::Sh),
     ] {
@@ -239,9 +240,13 @@ fn what_is_not_known_yet_is_shown_and_listed() {
 #[test]
 fn values_inside_the_authors_own_quoting_are_refused() {
     for source in [
-        "echo \"{{param.x}}\"",
-        "echo '{{param.x}}'",
-        "echo \"a $(b) {{param.x}}\"",
+        "awk '{print {{param.x}}}'",
+        "sh -c 'echo {{param.x}}'",
+        "sh -c \"echo {{param.x}}\"",
+        "bash -lc \"{{param.x}} b\"",
+        "eval \"{{param.x}}{{param.x}}\"",
+        "echo '{{param.x}}{{param.x}}'",
+        "echo $'{{param.x}}'",
         "echo `echo {{param.x}}`",
         "# {{param.x}}",
         "x # {{param.x}}",
@@ -269,10 +274,16 @@ fn values_inside_the_authors_own_quoting_are_refused() {
             assert_eq!(problems[0].severity, Severity::Error);
         }
     }
-    let problems = CompiledTemplate::new("echo \"{{param.x}}\"", Place::Run(ShellKind::Sh)).unwrap_err();
+    let problems = CompiledTemplate::new("echo \"{{param.x}}\"", Place::Run(ShellKind::Powershell)).unwrap_err();
     assert_eq!(
         problems[0].to_string(),
         "{{param.x}} stands inside double quotes (write it without the quotes: {{param.x}} is already quoted)"
+    );
+    let problems = CompiledTemplate::new("sh -c 'echo {{param.x}}'", Place::Run(ShellKind::Sh)).unwrap_err();
+    assert_eq!(
+        problems[0].to_string(),
+        "{{param.x}} stands inside single quotes, among text that another program may read as its own (pass it through \
+         `env: {X: \"{{param.x}}\"}` and write \"$X\")"
     );
 }
 
@@ -295,6 +306,8 @@ fn values_outside_quotes_are_accepted() {
         "grep x <<<{{param.x}} && echo \"a\\\"b\" {{param.x}}",
         "{{#if param.y}}'a'{{else}}\"b\"{{/if}} {{param.x}}",
         "{{#each param.l}}echo '{' {{this}}\n{{/each}}echo {{param.x}}",
+        "echo \"{{param.x}}\" '{{param.x}}' \"a $(b) {{param.x}}\"",
+        "sh -c \"{{param.x}}\" && echo -n \"a {{param.x}} b{{param.x}}\"",
         "curl -H 'A: b' -o {{param.x}} https://x/{{param.x}}",
     ] {
         let source = source.replace("' {{'", "'\\{{'");

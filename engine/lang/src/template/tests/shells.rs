@@ -138,6 +138,11 @@ fn every_value_is_exactly_one_argument_wherever_it_may_stand() {
         ("f() { printf '%s\\0' \"$1\"; }; f {{v}}", false),
         ("(printf '%s\\0' {{v}})", false),
         ("printf '%s\\0' \\\n {{v}}", false),
+        (r#"printf '%s\0' "<{{v}}>""#, true),
+        (r#"printf '%s\0' "{{v}}" "#, false),
+        (r"printf '%s\0' '{{v}}'", false),
+        (r#"printf '%s\0' "$(printf '%s>' "<{{v}}")""#, true),
+        (r#"x="{{v}}"; printf '%s\0' "${x}""#, false),
     ];
     let folder = tempfile::tempdir().expect("a folder");
     let values = values(400);
