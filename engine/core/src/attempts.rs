@@ -29,7 +29,8 @@ impl Run {
             }
             Input::Resume { by } => self.accept_resume(by),
             Input::CancelAsked { by } => {
-                if !self.cancel && self.status == Status::Running {
+                // A suspended run may be cancelled: the resume that follows takes its halted hosts back.
+                if !self.cancel && !matches!(self.status, Status::Ended(_)) {
                     self.emit(Event::CancelAsked { by });
                 }
             }

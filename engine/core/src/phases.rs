@@ -108,9 +108,10 @@ impl Run {
         } else if self.share_once_outcome(host, phase) {
             return;
         }
+        let stopping = self.stopping(host);
         let open = |step: &StepNo| {
             let cell = &self.hosts[host].cells[*step];
-            cell.busy() || (cell.outcome().is_none() && !self.stopping(host))
+            cell.busy() || (cell.outcome().is_none() && !stopping)
         };
         if self.layout.phase(phase).iter().any(open) || !self.measures_due(host, phase).is_empty() {
             return;
@@ -323,12 +324,13 @@ impl Run {
                         && !self.hosts[host].expired
                 }
                 Stage::Phase(phase) => {
+                    // Its own needs first: what concerns the whole phase looks at every cell of it.
                     self.layout.step(step).phase == phase
                         && !matches!(self.layout.step(step).role, Role::Release { .. })
-                        && !self.stopping(host)
-                        && self.measures_due(host, phase).is_empty()
                         && self.needs_met(host, step, phase)
                         && self.other_leader(host, step).is_none()
+                        && !self.stopping(host)
+                        && self.measures_due(host, phase).is_empty()
                 }
                 Stage::Releasing => {
                     let turn = self.layout.releases.iter().find(|&&release| self.release_open(host, release));

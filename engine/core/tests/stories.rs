@@ -353,6 +353,19 @@ fn halted_host_is_left_as_it_is_and_tried_again_by_a_resume() {
 }
 
 #[test]
+fn halted_host_of_a_suspended_run_is_taken_back_by_a_cancel() {
+    let mut steps = change();
+    steps[2] = step("execute", "restart", json!({"needs": ["install"], "on_failure": "halt"}));
+    let mut story = Story::new(plan(&[&["a"]], json!({}), steps)).ends("a/restart", [failed()]).begin();
+    let before = story.attempts().len();
+    story.input(Input::CancelAsked { by: Person::default() });
+    story.input(Input::Resume { by: Person::default() });
+    story.go();
+    assert_eq!(story.attempts()[before..], ["a/restart.undo", "a/install.undo", "a/space.again", "a/tidy"]);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Cancelled));
+}
+
+#[test]
 fn failure_after_an_irreversible_step_halts() {
     let mut steps = change();
     steps[1] = step("execute", "install", json!({"irreversible": "the format changes"}));

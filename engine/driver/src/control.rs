@@ -35,6 +35,15 @@ impl Control {
         self.send(Message::Detach);
     }
 
+    /// Who asked to cancel before the run was taken up, if anybody.
+    pub(crate) fn cancel_asked(&self) -> Option<Person> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.waiting.iter().find_map(|message| match message {
+            Message::Cancel(by) => Some(by.clone()),
+            _ => None,
+        })
+    }
+
     pub(crate) fn attach(&self, to: UnboundedSender<Message>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         for message in inner.waiting.drain(..) {

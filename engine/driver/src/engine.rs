@@ -206,8 +206,13 @@ impl Engine {
         }
         let begun = told.begun;
         let asked = told.header.takes_back.is_some().then(|| told.header.operator.clone());
+        let cancel = control.cancel_asked();
         let mut work = self.work(told, fence, control).await?;
         work.opening(None);
+        // First of all, so that nothing is begun again only to be ended.
+        if let Some(by) = cancel {
+            work.tell(Input::CancelAsked { by });
+        }
         match (begun, asked) {
             (true, _) => work.tell(Input::Resume { by }),
             (false, None) => work.tell(Input::Begin),

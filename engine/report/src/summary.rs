@@ -332,6 +332,15 @@ fn touched(view: &RunView, host: &HostView) -> bool {
             && host.phases.contains_key(&Phase::Rollback))
 }
 
+/// The plan can take a host back that it changed.
+fn has_way_back(view: &RunView) -> bool {
+    let plan = &view.plan;
+    let back = |role: &Role| matches!(role, Role::Undo { .. } | Role::Restore { .. });
+    plan.irreversible.is_none()
+        && plan.steps.iter().all(|step| step.irreversible.is_none())
+        && plan.steps.iter().any(|step| back(&step.role))
+}
+
 fn next_steps(view: &RunView, circumstances: Circumstances<'_>) -> Vec<String> {
     let run = view.run().map(|run| short(run.as_str()).to_owned()).unwrap_or_default();
     if circumstances.unrecorded.is_some() {
@@ -359,10 +368,15 @@ fn next_steps(view: &RunView, circumstances: Circumstances<'_>) -> Vec<String> {
         ));
     }
     if with(HostOutcome::Failed).next().is_some() {
-        out.push(if view.state == RunState::Suspended {
-            format!("`runbook resume {run}` tries the halted hosts again, `runbook cancel {run}` takes them back")
-        } else {
-            format!("look at the failed hosts; `runbook rollback {run}` takes them back while snapshots live")
+        out.push(match (view.state == RunState::Suspended, has_way_back(view)) {
+            (true, true) => {
+                format!("`runbook resume {run}` tries the halted hosts again, `runbook cancel {run}` takes them back")
+            }
+            (true, false) => format!("look at the halted hosts; `runbook resume {run}` tries them again"),
+            (false, true) => {
+                format!("look at the failed hosts; `runbook rollback {run}` takes them back while snapshots live")
+            }
+            (false, false) => "look at the failed hosts: the plan has no way back".into(),
         });
     }
     if let Some((name, _)) = with(HostOutcome::RolledBack).next().filter(|_| takes_back(view).is_none()) {

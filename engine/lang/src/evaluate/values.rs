@@ -112,7 +112,8 @@ impl<'s> ScopeValues<'s> {
 
     fn secret(&self, name: &str) -> Result<Found<'static>, String> {
         if !self.scope.plan.secrets.contains_key(name) {
-            return Err(format!("the secret {name} is not declared"));
+            let what = if self.scope.plan.parameters.contains_key(name) { "has no value" } else { "is not declared" };
+            return Err(format!("the secret {name} {what}"));
         }
         Ok(Found::Secret(SecretText(vec![Piece::Secret(name.to_owned())])))
     }
