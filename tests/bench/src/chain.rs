@@ -56,7 +56,7 @@ fn project(folder: &Path, phase: &str, steps: usize) -> Result<()> {
     let mut text = format!(
         "schema: runbook/v1\nname: chain\nirreversible: it changes nothing\ntargets: {{select: here}}\n{phase}:\n"
     );
-    text.push_str(&"  - run: 'true'\n".repeat(steps));
+    text.push_str(&"  - run: 'true'\n".repeat(if phase == "execute" { steps } else { steps - 1 }));
     if phase != "execute" {
         text.push_str("execute:\n  - run: 'true'\n");
     }
