@@ -156,7 +156,7 @@ impl LocalSession {
 }
 
 /// When a process started, as its `stat` says; `-` where there is none.
-fn started_at(pid: u32) -> String {
+pub(crate) fn started_at(pid: u32) -> String {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name in parentheses may hold anything; the fields after it are numbered from 3.
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);

@@ -30,6 +30,7 @@ use runbook_ports::transport::{
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
+use attached::started_at;
 use lifeline::Lifeline;
 
 /// Invocations at once on this machine, before further ones wait.
@@ -83,6 +84,8 @@ impl Transport for Local {
 struct Shell {
     place: Arc<str>,
     home: Option<Arc<Path>>,
+    /// The boot that this machine is in, as Linux names it.
+    boot: Option<Arc<str>>,
     /// We have a terminal, so a shell needs a session of its own, lest it reads from it.
     on_terminal: bool,
 }
@@ -92,7 +95,9 @@ impl Shell {
         // Only a process with a controlling terminal can open this.
         let on_terminal = std::fs::File::open("/dev/tty").is_ok();
         let home = settings.home.as_deref().map(Arc::from);
-        Self { place: format!("{} (this machine)", host.name).into(), home, on_terminal }
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        let boot = boot.map(|boot| boot.trim().into()).filter(|boot: &Arc<str>| !boot.is_empty());
+        Self { place: format!("{} (this machine)", host.name).into(), home, boot, on_terminal }
     }
 
     /// `words` in a process group of its own (and in a session of its own, if we have a terminal), with pipes.
@@ -115,9 +120,18 @@ impl Shell {
         command
     }
 
-    /// A keeper that waits for its request.
+    /// A keeper that waits for the rest of its request: it is told of itself at once.
     fn keeper(&self) -> io::Result<Child> {
-        self.command(&["sh", "-c", CLAIMED_PROGRAM.as_str()]).spawn()
+        let keeper = self.command(&["sh", "-c", CLAIMED_PROGRAM.as_str()]).spawn()?;
+        let mut told = format!("st={};", started_at(keeper.id().unwrap_or_default()));
+        if let Some(boot) = &self.boot {
+            told.push_str(&format!("nb={boot};"));
+        }
+        match &keeper.stdin {
+            // An empty pipe has room for this.
+            Some(stdin) if matches!(rustix::io::write(stdin, told.as_bytes()), Ok(n) if n == told.len()) => Ok(keeper),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 
     /// The folder for claims, when it is below the account's home.

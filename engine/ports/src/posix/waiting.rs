@@ -37,9 +37,9 @@ fr() { printf "\036%s %s\n" "$m" "$1"; }
 fe() { printf "\036%s %s\n" "$m" "$1" >&4; }
 "#;
 
-/// Sets `g` (our process group, 0 when we do not lead it), `st` (when we started) and `bt` (the boot).
+/// Sets `g` (our process group, 0 when we do not lead it) and `st` (when we started).
 const SELF: &str = r#"
-g=0 st=- bt=-
+g=0 st=-
 if [ -r /proc/self/stat ]; then
   read -r q </proc/self/stat
   set -- $q
@@ -102,11 +102,17 @@ trap : TERM HUP INT PIPE
 exec 3<&0 4>&2 2>/dev/null
 ( exec 3<&-
 trap : TERM HUP INT PIPE
+g=0 st=-
 if [ -r /proc/self/stat ]; then
   read -r q </proc/self/stat
   set -- $q
   p=$1 st=${22}
-else p=$(exec sh -c "echo \$PPID"); fi
+  [ "$5" = "$$" ] && g=$$
+else
+  p=$(exec sh -c "echo \$PPID")
+  q=$(ps -o pgid= -p "$$")
+  [ "${q:-0}" -eq "$$" ] && g=$$
+fi
 "#;
 
 const KEEPER_APART_END: &str = r#"
@@ -115,11 +121,12 @@ IFS= read -r q <&3
 exit 0
 "#;
 
-/// A claimed run, where the shell that was started is the keeper itself.
+/// A claimed run, where the shell that was started is the keeper itself. Its request begins with its start (`st`) and,
+/// where that can be known, the boot (`nb`): what it is spared to find out byte by byte.
 const KEEPER_ITSELF: &str = r#"
 trap : TERM HUP INT PIPE
 exec 4>&2 2>/dev/null </dev/null
-p=$$
+p=$$ g=$$
 "#;
 
 /// The keeper claims, starts, waits, records.
@@ -169,14 +176,13 @@ pub static ATTACHED_COMMAND: LazyLock<String> =
     LazyLock::new(|| command(&[SELF, REQUEST, FRAMES, ATTACHED, START_ATTACHED]));
 
 /// The program that runs a step claimed, as a command for a remote login shell.
-pub static CLAIMED_COMMAND: LazyLock<String> = LazyLock::new(|| {
-    command(&[SELF, BOOT_ID, REQUEST, FRAMES, BASE, RUN_FOLDER, KEEPER_APART, KEEPER, KEEPER_APART_END])
-});
+pub static CLAIMED_COMMAND: LazyLock<String> =
+    LazyLock::new(|| command(&[BOOT_ID, REQUEST, FRAMES, BASE, RUN_FOLDER, KEEPER_APART, KEEPER, KEEPER_APART_END]));
 
 /// The same for `sh -c`, where the shell leads a process group of its own and nothing waits for its end.
 pub static CLAIMED_PROGRAM: LazyLock<String> = LazyLock::new(|| {
-    let lines = lines(&[SELF, BOOT_ID, REQUEST, FRAMES, BASE, RUN_FOLDER, KEEPER_ITSELF, KEEPER]);
-    lines.join("\n")
+    let boot = ["nb=", REQUEST, "if [ -z \"$nb\" ]; then", BOOT_ID, "fi"];
+    lines(&[&boot[..], &[FRAMES, BASE, RUN_FOLDER, KEEPER_ITSELF, KEEPER]].concat()).join("\n")
 });
 
 /// The lines of a program, without what is there for our eyes alone; first those that every one of them needs.
