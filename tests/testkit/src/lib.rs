@@ -6,5 +6,5 @@ pub mod memory_store;
 pub mod store_suite;
 
 pub mod fake_transport;
-pub mod virtual_clock;
 pub mod transport_suite;
+pub mod virtual_clock;
