@@ -130,11 +130,19 @@ p=$$ g=$$
 "#;
 
 /// The keeper claims, starts, waits, records.
+///
+/// Another session of the run may leave, and so remove the empty folder, between its making and the claim: then it is made
+/// again.
 const KEEPER: &str = r#"
 k=$b/$r/$K
 set -C
-c=0
-{ c=1; printf "v1 %s %s %s %s %s\n" "$p" "$g" "$st" "$nb" "${u:--}" && c=2; } >"$k"
+c=0 tr=0
+while :; do
+  { c=1; printf "v1 %s %s %s %s %s\n" "$p" "$g" "$st" "$nb" "${u:--}" && c=2; } >"$k"
+  [ "$c" = 0 ] && [ "$tr" -lt 9 ] && [ ! -d "$b/$r" ] || break
+  tr=$((tr + 1))
+  (umask 077; mkdir -p -- "$b/$r")
+done
 set +C
 if [ "$c" = 0 ]; then
   if [ -e "$k" ]; then fr t; exit 0; fi
