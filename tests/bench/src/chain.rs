@@ -75,7 +75,9 @@ pub(crate) fn bare(mut words: impl Iterator<Item = String>) -> Result<()> {
             .synchronous(SqliteSynchronous::Full)
             .disable_statement_logging();
         let mut database = sqlx::SqliteConnection::connect_with(&options).await?;
-        sqlx::query("CREATE TABLE steps (id INTEGER PRIMARY KEY, outcome TEXT NOT NULL)").execute(&mut database).await?;
+        sqlx::query("CREATE TABLE steps (id INTEGER PRIMARY KEY, outcome TEXT NOT NULL)")
+            .execute(&mut database)
+            .await?;
         for step in 0..steps {
             let status = Command::new("sh").args(["-c", ":"]).stdin(Stdio::null()).status()?;
             sqlx::query("INSERT INTO steps (id, outcome) VALUES (?, ?)")

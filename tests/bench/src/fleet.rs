@@ -129,6 +129,17 @@ impl Fleet {
     }
 }
 
+/// `fleet N`: for looking at what a run does.
+pub(crate) fn stay(mut words: impl Iterator<Item = String>) -> Result<()> {
+    let fleet = Fleet::start(words.next().ok_or("fleet wants a number of hosts")?.parse()?)?;
+    let folder = tempfile::tempdir()?;
+    crate::peers::runbook(folder.path(), &fleet)?;
+    println!("runbook apply --project {0} {0}/steps.yaml --yes", folder.path().display());
+    println!("ssh -F {} {}", fleet.ssh_config().display(), fleet.hosts[0].name);
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    Ok(())
+}
+
 impl Drop for Fleet {
     fn drop(&mut self) {
         for sshd in &mut self.sshds {
@@ -140,6 +151,7 @@ impl Drop for Fleet {
 }
 
 fn generate(key: &Path) -> Result<()> {
-    let status = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f"]).arg(key).status()?;
+    let status =
+        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f"]).arg(key).status()?;
     if status.success() { Ok(()) } else { Err("ssh-keygen failed".into()) }
 }

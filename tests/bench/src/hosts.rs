@@ -28,7 +28,9 @@ pub(crate) fn measure(options: &Options) -> Result<String> {
     for &count in &options.hosts {
         let fleet = Fleet::start(count)?;
         let mut peers = vec![Peer::Runbook, Peer::OpenSsh];
-        for (peer, program) in [(Peer::Asyncssh, "python"), (Peer::Pyinfra, "pyinfra"), (Peer::Ansible, "ansible-playbook")] {
+        for (peer, program) in
+            [(Peer::Asyncssh, "python"), (Peer::Pyinfra, "pyinfra"), (Peer::Ansible, "ansible-playbook")]
+        {
             if peer == Peer::Ansible && !options.ansible {
                 continue;
             }

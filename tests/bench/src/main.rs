@@ -30,6 +30,7 @@ const USAGE: &str = "\
 usage: runbook-bench CASE… [--rounds N] [--hosts N,N] [--steps N] [--program FILE] [--peers FOLDER] [--no-ansible]
                            [--write FILE]
 cases: chain hosts start plan all
+       runbook-bench fleet N    starts N ssh hosts, and a project for them, until its input ends
   --program  the program that is measured; `runbook` beside this one when it is not given
   --peers    what tests/bench/peers.sh has installed; target/bench-peers when it is not given
   --write    keeps the results in this page too (docs/performance.md)";
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         // The bench starts itself for these.
         Some("meter") => meter::serve(words),
         Some("bare-chain") => chain::bare(words),
+        Some("fleet") => fleet::stay(words),
         Some(first) => options(first.to_owned(), words).and_then(|options| run(&options)),
         None => Err(USAGE.into()),
     };

@@ -65,7 +65,8 @@ pub(crate) fn prepare(peer: Peer, folder: &Path, fleet: &Fleet, options: &Option
     })
 }
 
-fn runbook(folder: &Path, fleet: &Fleet) -> Result<()> {
+/// A project with the steps.
+pub(crate) fn runbook(folder: &Path, fleet: &Fleet) -> Result<()> {
     let config = fleet.ssh_config();
     write(
         &folder.join("runbook.toml"),

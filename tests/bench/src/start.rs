@@ -25,8 +25,7 @@ pub(crate) fn help(options: &Options) -> Result<String> {
     }
     let ratios = ours.iter().zip(&smallest).map(|(ours, smallest)| ours / smallest);
     let ratio = spread(ratios).ok_or("no round")?;
-    let (starts, ours, smallest) =
-        (ours.len(), spread(ours).ok_or("no round")?, spread(smallest).ok_or("no round")?);
+    let (starts, ours, smallest) = (ours.len(), spread(ours).ok_or("no round")?, spread(smallest).ok_or("no round")?);
     Ok(format!(
         "## `runbook --help`\n\n{circumstances}\n\n{starts} starts each, in turns. Wanted: under 20 ms.\n\n\
          | | wall ms |\n| --- | --- |\n| **runbook --help** | {ours} |\n| `/bin/true` | {smallest} |\n| ratio | {ratio} |\n"

@@ -1,4 +1,4 @@
-//! What every transport to a POSIX host promises, as tests. [`transport_suite!`](crate::transport_suite) makes one test
+//! What every transport to a POSIX host promises, as tests. [`transport_suite!`](crate::transport_suite!) makes one test
 //! per promise. The host must be this machine (over whatever way), so that a test can look at what happened.
 
 use std::os::unix::fs::PermissionsExt;

@@ -2,7 +2,7 @@
 //! command.
 //!
 //! The syntax is Handlebars', read by its own parser; a pass over what it read keeps the part that this language has
-//! (see [`parse`]). Rendering is done here rather than by Handlebars, because a value's meaning depends on where it
+//! (see `parse`). Rendering is done here rather than by Handlebars, because a value's meaning depends on where it
 //! stands: in a command it is quoted for the step's shell, lists become several words, secrets stay names. The promise
 //! is that **a value can never become syntax**. For sh and bash that is proved against the real shells (property
 //! tests); for PowerShell and cmd, which do not run where the tests do, against models of their documented rules.
