@@ -84,12 +84,14 @@ fn children() -> Result<Vec<Pid>> {
 
 /// User and system time of all children that were waited for.
 fn children_cpu_s() -> Result<f64> {
+    // Before `getconf` below becomes one of them.
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     // After the name, which may hold anything, come the state (field 3) and the rest; cutime is 16, cstime 17.
     let rest = stat.rsplit_once(')').ok_or("/proc/self/stat is odd")?.1;
     let field = |at: usize| -> Result<f64> { Ok(rest.split_whitespace().nth(at - 3).ok_or("too short")?.parse()?) };
     let ticks = field(16)? + field(17)?;
-    Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+    let per_second = Command::new("getconf").arg("CLK_TCK").output()?.stdout;
+    Ok(ticks / String::from_utf8(per_second)?.trim().parse::<f64>()?)
 }
 
 /// How long it takes to start `command` and see it end, its output thrown away.
