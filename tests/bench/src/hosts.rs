@@ -15,56 +15,53 @@ const ROUNDS: usize = 5;
 /// Steps on each host.
 pub(crate) const STEPS: usize = 10;
 
-/// The case.
-pub(crate) fn measure(options: &Options) -> Result<String> {
-    let circumstances = circumstances();
+/// The case, with so many hosts.
+pub(crate) fn measure(options: &Options, count: usize) -> Result<String> {
     let mut text = format!(
-        "## {STEPS} steps on ssh hosts\n\n{circumstances}\n\nEach step prints one line. The hosts are real sshd on loopback \
+        "## {STEPS} steps on {count} ssh hosts\n\n{}\n\nEach step prints one line. The hosts are real sshd on loopback \
          addresses, one each, and share the machine with who is measured (their processor time is not counted). New \
          connections each time, all hosts at once. Everybody uses the key exchange `curve25519-sha256`; runbook gets it \
          by `[ssh] config`. runbook's steps are steps of `execute`, with all records; nobody else keeps any. Wanted: \
-         less wall time than pyinfra, and less than a tenth of Ansible's.\n"
+         less wall time than pyinfra, and less than a tenth of Ansible's.\n",
+        circumstances()
     );
-    for &count in &options.hosts {
-        let fleet = Fleet::start(count)?;
-        let mut peers = vec![Peer::Runbook, Peer::OpenSsh];
-        for (peer, program) in
-            [(Peer::Asyncssh, "python"), (Peer::Pyinfra, "pyinfra"), (Peer::Ansible, "ansible-playbook")]
-        {
-            if peer == Peer::Ansible && !options.ansible {
+    let fleet = Fleet::start(count)?;
+    let mut peers = vec![Peer::Runbook, Peer::OpenSsh];
+    for (peer, program) in [(Peer::Asyncssh, "python"), (Peer::Pyinfra, "pyinfra"), (Peer::Ansible, "ansible-playbook")]
+    {
+        if peer == Peer::Ansible && !options.ansible {
+            continue;
+        }
+        if options.peers.join("bin").join(program).is_file() {
+            peers.push(peer);
+        } else {
+            writeln!(text, "\nNot measured: {} (tests/bench/peers.sh installs it).", peer.name())?;
+        }
+    }
+    let mut rows: Vec<Row> = peers.iter().map(|peer| Row::new(peer.name())).collect();
+    for round in 0..options.rounds.unwrap_or(ROUNDS) {
+        for (row, &peer) in rows.iter_mut().zip(&peers) {
+            // Minutes each on many hosts: once has to do.
+            if peer == Peer::Ansible && round > 0 && count > 20 {
                 continue;
             }
-            if options.peers.join("bin").join(program).is_file() {
-                peers.push(peer);
-            } else {
-                writeln!(text, "\nNot measured: {} (tests/bench/peers.sh installs it).", peer.name())?;
-            }
+            let folder = tempfile::tempdir()?;
+            let command = peers::prepare(peer, folder.path(), &fleet, options)?;
+            let command: Vec<&OsStr> = command.iter().map(|word| word.as_os_str()).collect();
+            let cost = meter::cost(folder.path(), &command)?;
+            check(peer, folder.path(), count)?;
+            eprintln!(
+                "hosts {count}, round {}: {:.2} s wall, {:.2} s CPU: {}",
+                round + 1,
+                cost.wall_s,
+                cost.cpu_s,
+                row.name
+            );
+            row.costs.push(cost);
         }
-        let mut rows: Vec<Row> = peers.iter().map(|peer| Row::new(peer.name())).collect();
-        for round in 0..options.rounds.unwrap_or(ROUNDS) {
-            for (row, &peer) in rows.iter_mut().zip(&peers) {
-                // Minutes each on many hosts: once has to do.
-                if peer == Peer::Ansible && round > 0 && count > 20 {
-                    continue;
-                }
-                let folder = tempfile::tempdir()?;
-                let command = peers::prepare(peer, folder.path(), &fleet, options)?;
-                let command: Vec<&OsStr> = command.iter().map(|word| word.as_os_str()).collect();
-                let cost = meter::cost(folder.path(), &command)?;
-                check(peer, folder.path(), count)?;
-                eprintln!(
-                    "hosts {count}, round {}: {:.2} s wall, {:.2} s CPU: {}",
-                    round + 1,
-                    cost.wall_s,
-                    cost.cpu_s,
-                    row.name
-                );
-                row.costs.push(cost);
-            }
-        }
-        writeln!(text, "\n{count} hosts:\n\n{}", table(&rows, (count * STEPS) as f64, "step"))?;
     }
-    Ok(text.trim_end().to_owned() + "\n")
+    writeln!(text, "\n{}", table(&rows, (count * STEPS) as f64, "step").trim_end())?;
+    Ok(text)
 }
 
 /// Everybody's every step must have been done: a fast failure is no measurement.

@@ -78,19 +78,28 @@ fn run(options: &Options) -> Result<()> {
         .into());
     }
     for case in &options.cases {
-        let section = match case.as_str() {
-            "chain" => chain::measure(options)?,
-            "hosts" => hosts::measure(options)?,
-            "start" => start::help(options)?,
-            "plan" => start::plan(options)?,
+        match case.as_str() {
+            "chain" => tell(options, case, &chain::measure(options)?)?,
+            "hosts" => {
+                for &count in &options.hosts {
+                    tell(options, &format!("{case} {count}"), &hosts::measure(options, count)?)?;
+                }
+            }
+            "start" => tell(options, case, &start::help(options)?)?,
+            "plan" => tell(options, case, &start::plan(options)?)?,
             other => return Err(format!("there is no case `{other}`\n{USAGE}").into()),
-        };
-        println!("{section}");
-        if let Some(page) = &options.write {
-            page::keep(page, case, &section)?;
         }
     }
     Ok(())
+}
+
+/// Prints a case's results, and keeps them.
+fn tell(options: &Options, case: &str, section: &str) -> Result<()> {
+    println!("{section}");
+    match &options.write {
+        Some(page) => page::keep(page, case, section),
+        None => Ok(()),
+    }
 }
 
 fn options(first: String, mut words: impl Iterator<Item = String>) -> Result<Options> {
