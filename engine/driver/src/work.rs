@@ -68,14 +68,31 @@ pub(crate) struct Work {
     clears: JoinSet<()>,
     stops: BTreeMap<AttemptId, Stop>,
     rendered: BTreeMap<Cell, Arc<Rendered>>,
-    /// Attempts whose claim must stay on the host until the host has ended.
-    clear_late: BTreeMap<HostName, Vec<(AttemptId, Arc<Host>)>>,
+    /// Attempts whose claims stay on the host until the host has ended, or until there are many.
+    clear_late: BTreeMap<HostName, Vec<Left>>,
+    /// Those whose claims must stay until the host has ended.
+    clear_last: BTreeMap<HostName, Vec<Left>>,
 }
+
+/// What an attempt left on a host.
+struct Left {
+    attempt: AttemptId,
+    /// Where it ran.
+    place: Arc<Host>,
+    /// Its outputs, which are kept there too.
+    bytes: u64,
+}
+
+/// So many claims of one host are removed at once: each time is a command on the host.
+const LEFT_MAX: usize = 100;
+
+/// Outputs longer than this are removed from the host at once.
+const LEFT_BYTES_MAX: u64 = 64 * 1024;
 
 /// What is done once a group is durable, beside the commands.
 #[derive(Default)]
 struct After {
-    clear: Vec<(AttemptId, Arc<Host>)>,
+    clear: Vec<(HostName, Left)>,
     hosts_ended: Vec<HostName>,
 }
 
@@ -111,6 +128,7 @@ impl Work {
             stops: BTreeMap::new(),
             rendered: BTreeMap::new(),
             clear_late: BTreeMap::new(),
+            clear_last: BTreeMap::new(),
         }
     }
 
@@ -244,14 +262,18 @@ impl Work {
                 self.launch(command);
             }
         }
-        for (attempt, host) in after.clear {
-            self.clear(attempt, host);
+        for (host, left) in after.clear {
+            let large = left.bytes > LEFT_BYTES_MAX;
+            let waiting = self.clear_late.entry(host.clone()).or_default();
+            waiting.push(left);
+            if large || waiting.len() >= LEFT_MAX {
+                self.clear(&host, false);
+            }
         }
         for host in after.hosts_ended {
-            for (attempt, place) in self.clear_late.remove(&host).unwrap_or_default() {
-                self.clear(attempt, place);
-            }
-            self.world.sessions.done_with(&host);
+            let last = self.clear_last.remove(&host).unwrap_or_default();
+            self.clear_late.entry(host.clone()).or_default().extend(last);
+            self.clear(&host, true);
             self.world.known.lock().expect("no panic while held").remove(&host);
         }
         Ok(())
@@ -369,25 +391,45 @@ impl Work {
         if !claimed {
             return;
         }
-        let left = (attempt.clone(), self.world.place(step, &attempt.host));
+        let place = self.world.place(step, &attempt.host);
+        let left = Left { attempt: attempt.clone(), place, bytes: report.stdout.bytes + report.stderr.bytes };
         match report.ended {
-            Ended::Exited { .. } | Ended::Killed { .. } => self.after.clear.push(left),
+            Ended::Exited { .. } | Ended::Killed { .. } => self.after.clear.push((attempt.host.clone(), left)),
             // The claim keeps a start that is still on its way from beginning.
-            Ended::NotStarted { .. } => self.clear_late.entry(attempt.host.clone()).or_default().push(left),
+            Ended::NotStarted { .. } => self.clear_last.entry(attempt.host.clone()).or_default().push(left),
             Ended::Unknown { .. } => {}
         }
     }
 
-    fn clear(&mut self, attempt: AttemptId, host: Arc<Host>) {
+    /// Removes what this host's attempts left, in one go for each place where they ran; then, when the host has `ended`,
+    /// its session is not needed any more.
+    fn clear(&mut self, host: &HostName, ended: bool) {
         while self.clears.try_join_next().is_some() {}
-        let world = Arc::clone(&self.world);
+        let mut by_place: BTreeMap<HostName, (Arc<Host>, Vec<AttemptId>)> = BTreeMap::new();
+        for left in self.clear_late.remove(host).unwrap_or_default() {
+            let name = left.place.name.clone();
+            by_place.entry(name).or_insert_with(|| (left.place, Vec::new())).1.push(left.attempt);
+        }
+        if by_place.is_empty() {
+            if ended {
+                self.world.sessions.done_with(host);
+            }
+            return;
+        }
+        let (world, host) = (Arc::clone(&self.world), host.clone());
         self.clears.spawn(async move {
-            let cleared = match world.sessions.get(&host).await {
-                Ok(lease) => lease.clear(&attempt).await,
-                Err(obstacle) => Err(obstacle),
-            };
-            if let Err(obstacle) = cleared {
-                tracing::warn!(%attempt, reason = obstacle.message, "what the attempt left on the host is still there");
+            for (place, attempts) in by_place.into_values() {
+                let cleared = match world.sessions.get(&place).await {
+                    Ok(lease) => lease.clear_all(&attempts).await,
+                    Err(obstacle) => Err(obstacle),
+                };
+                if let Err(obstacle) = cleared {
+                    let reason = obstacle.message;
+                    tracing::warn!(host = %place.name, reason, "what attempts left on the host is still there");
+                }
+            }
+            if ended {
+                world.sessions.done_with(&host);
             }
         });
     }

@@ -81,6 +81,14 @@ pub trait Session: Send + Sync {
     /// Removes what a claimed attempt left on the host. Called once its outcome is on record. Twice is harmless.
     async fn clear(&self, attempt: &AttemptId) -> Result<(), Obstacle>;
 
+    /// The same for several attempts, in as few steps on the host as it can.
+    async fn clear_all(&self, attempts: &[AttemptId]) -> Result<(), Obstacle> {
+        for attempt in attempts {
+            self.clear(attempt).await?;
+        }
+        Ok(())
+    }
+
     /// Puts the file at `source` on the host: into a temporary file beside `to`, checked there against `sha256`, then
     /// renamed over `to`. Folders on the way are made. `progress` is told of bytes sent so far.
     async fn upload(&self, source: &Path, target: &UploadTarget, progress: &(dyn Fn(u64) + Send + Sync))

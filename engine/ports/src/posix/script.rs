@@ -103,7 +103,10 @@ so=$(($(wc -c <"$k.out") - o))
 se=$(($(wc -c <"$k.err") - f))
 case $e1 in
 exit) q="x $e2 $so $se" ;;
-killed) if gone; then q="k $e2 $so $se"; else q='u it was stopped, and processes of it are left'; fi ;;
+killed)
+  w=0
+  while [ "$w" -lt 100 ] && ! gone; do sleep 0.05 || sleep 1; w=$((w + 1)); done
+  if gone; then q="k $e2 $so $se"; else q='u it was stopped, and processes of it are left'; fi ;;
 *) if [ "$bt" != "$nb" ]; then q='l the host was restarted while it ran'
   elif [ ! -e "$k.exit" ]; then q='l it was claimed, and nothing says that it began'
   elif gone; then q='l it is gone, and nothing on the host says how it ended'
@@ -157,18 +160,23 @@ if [ -n "$K" ]; then
 fi
 if [ "$g" -le 1 ]; then fr 'u the host gave it no process group of its own, so it cannot be ended safely'; exit 0; fi
 if gone; then fr g; exit 0; fi
-if ! al; then fr 'u its keeper is gone, so its process group cannot be told from a stranger'; exit 0; fi
-[ -n "$K" ] && printf '' >"$k.stop"
-send() {
-  kill -s "$1" -- "-$g"
-  [ -n "$u" ] && sudo -n -H -u "$u" -- sh -c 'kill -s "$1" -- "-$2"' sh "$1" "$g" </dev/null >/dev/null
-}
 await() {
   w=0
   while ! gone; do
     [ "$w" -ge "$1" ] && return 1
     if sleep 0.05; then w=$((w + 1)); else sleep 1; w=$((w + 20)); fi
   done
+}
+if ! al; then
+  # An attached run whose channel was given up ends itself, its keeper first: the rest is waited for, never signalled.
+  if [ -z "$K" ] && await 100; then fr k
+  else fr 'u its keeper is gone, so its process group cannot be told from a stranger'; fi
+  exit 0
+fi
+[ -n "$K" ] && printf '' >"$k.stop"
+send() {
+  kill -s "$1" -- "-$g"
+  [ -n "$u" ] && sudo -n -H -u "$u" -- sh -c 'kill -s "$1" -- "-$2"' sh "$1" "$g" </dev/null >/dev/null
 }
 send TERM
 if ! await "$t"; then
@@ -185,8 +193,12 @@ exit 0
 
 /// Removes a claim and what is beside it.
 const CLEAR: &str = r#"
-k=$b/$r/$K
-if e=$(rm -f -- "$k.out" "$k.err" "$k.exit" "$k.f" "$k.stop" "$k" 2>&1); then fr x; else fr "f $e"; fi
+set --
+for q in $K; do
+  k=$b/$r/$q
+  set -- "$@" "$k.out" "$k.err" "$k.exit" "$k.f" "$k.stop" "$k"
+done
+if e=$(rm -f -- "$@" 2>&1); then fr x; else fr "f $e"; fi
 exit 0
 "#;
 
@@ -371,8 +383,12 @@ pub fn stop_attached(marker: &Marker, group: &str, start: &str, account: Option<
         .line()
 }
 
-/// Removes a claim.
-pub fn clear(marker: &Marker, claim: &ClaimKey) -> Vec<u8> {
+/// Removes claims of one run.
+pub fn clear(marker: &Marker, claims: &[ClaimKey]) -> Vec<u8> {
+    let run = claims.first().map(|claim| claim.run.clone()).unwrap_or_default();
+    // A key has no character that a shell would split or expand.
+    let key = claims.iter().map(|claim| claim.key.as_str()).collect::<Vec<_>>().join(" ");
+    let claim = &ClaimKey { run, key };
     Script::new(marker).claim(claim).then(CLEAR).line()
 }
 
@@ -504,7 +520,7 @@ mod tests {
             probe(&marker, &claim),
             stop_claimed(&marker, &claim, 10),
             stop_attached(&marker, "12", "34", None, 10),
-            clear(&marker, &claim),
+            clear(&marker, std::slice::from_ref(&claim)),
             leave(&marker, "r"),
             facts(&marker),
         ] {

@@ -612,14 +612,20 @@ impl<W: Wire> Session for PosixSession<W> {
     }
 
     async fn clear(&self, attempt: &AttemptId) -> Result<(), Obstacle> {
-        let marker = Marker::of(attempt);
-        let claim = ClaimKey::of(attempt);
-        self.tidy_at_the_end(&claim);
-        let answer = self.ask(script::clear(&marker, &claim), &marker).await.map_err(Silence::obstacle)?;
-        match answer.frame.strip_prefix("f ") {
-            Some(text) => Err(self.host_obstacle(text)),
-            None => Ok(()),
+        self.clear_all(std::slice::from_ref(attempt)).await
+    }
+
+    async fn clear_all(&self, attempts: &[AttemptId]) -> Result<(), Obstacle> {
+        for of_run in attempts.chunk_by(|one, next| one.run == next.run) {
+            let marker = Marker::of(&of_run[0]);
+            let claims: Vec<ClaimKey> = of_run.iter().map(ClaimKey::of).collect();
+            self.tidy_at_the_end(&claims[0]);
+            let answer = self.ask(script::clear(&marker, &claims), &marker).await.map_err(Silence::obstacle)?;
+            if let Some(text) = answer.frame.strip_prefix("f ") {
+                return Err(self.host_obstacle(text));
+            }
         }
+        Ok(())
     }
 
     async fn upload(

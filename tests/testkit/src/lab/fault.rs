@@ -45,7 +45,9 @@ impl LabHost {
 
     /// Starts sshd again after [`LabHost::kill_sshd`].
     pub fn start_sshd(&self) {
-        self.sh("rm -f /run/sshd.pid; /usr/sbin/sshd -E /var/log/sshd.log </dev/null >/dev/null 2>&1");
+        // It goes into the background before it listens, and writes its pid after that.
+        self.sh("rm -f /run/sshd.pid; /usr/sbin/sshd -E /var/log/sshd.log </dev/null >/dev/null 2>&1; \
+             timeout 20 sh -c 'until [ -s /run/sshd.pid ]; do sleep 0.02; done'");
     }
 
     fn signal_sshd(&self, signal: &str) {
