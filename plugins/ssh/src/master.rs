@@ -132,27 +132,34 @@ impl Master {
         self.session.check().await.is_ok()
     }
 
-    /// Asks the master to end, and with it every channel. Twice is harmless.
-    pub(crate) fn end(&self) {
-        // The multiplexing protocol, version 4: hello, then terminate (PROTOCOL.mux). Lengths and numbers are big-endian.
-        let mut message = Vec::new();
-        for words in [[8, 1, 4], [8, 0x1000_0005, 1]] {
-            for word in words {
-                message.extend_from_slice(&u32::to_be_bytes(word));
-            }
+    /// Asks the master to end, and with it every channel, and waits a little for that. Twice is harmless.
+    pub(crate) async fn end_in_background(&self) {
+        // Reading from it blocks: many hosts that end together must not hold each other up.
+        if let Ok(held) = self.held.try_clone() {
+            let _gone_already = tokio::task::spawn_blocking(move || end(&held)).await;
         }
-        let mut held = &self.held;
-        // When it cannot be asked, it is gone, or goes by itself after a few seconds without us.
-        if held.write_all(&message).is_ok() && held.set_read_timeout(Some(Duration::from_millis(500))).is_ok() {
-            let mut answer = [0; 256];
-            while matches!(held.read(&mut answer), Ok(n) if n > 0) {}
+    }
+}
+
+/// Asks the master behind `held` to end. Blocks for up to half a second.
+fn end(mut held: &UnixStream) {
+    // The multiplexing protocol, version 4: hello, then terminate (PROTOCOL.mux). Lengths and numbers are big-endian.
+    let mut message = Vec::new();
+    for words in [[8, 1, 4], [8, 0x1000_0005, 1]] {
+        for word in words {
+            message.extend_from_slice(&u32::to_be_bytes(word));
         }
+    }
+    // When it cannot be asked, it is gone, or goes by itself after a few seconds without us.
+    if held.write_all(&message).is_ok() && held.set_read_timeout(Some(Duration::from_millis(500))).is_ok() {
+        let mut answer = [0; 256];
+        while matches!(held.read(&mut answer), Ok(n) if n > 0) {}
     }
 }
 
 impl Drop for Master {
     fn drop(&mut self) {
-        self.end();
+        end(&self.held);
     }
 }
 

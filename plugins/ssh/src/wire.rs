@@ -134,7 +134,7 @@ impl Wire for SshWire {
 
     async fn close(&self) {
         self.slots.close();
-        self.master.end();
+        self.master.end_in_background().await;
     }
 }
 

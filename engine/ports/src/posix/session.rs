@@ -24,8 +24,8 @@ use crate::transport::{
 };
 
 /// How long a claimed attempt is given to end before its outputs are followed over a channel of their own. Short steps
-/// then cost one channel, and long ones are seen live.
-const FOLLOW_AFTER: Duration = Duration::from_millis(50);
+/// then cost one channel, also on a busy host, where a shell takes its time to start; long ones are seen live.
+const FOLLOW_AFTER: Duration = Duration::from_millis(300);
 /// How long the host is given to say that a command began, when it is to be stopped at that moment.
 const KEEPER_WITHIN: Duration = Duration::from_secs(10);
 /// How long a stop waits for a channel of its own before it takes the one of what it stops.
