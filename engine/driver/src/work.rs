@@ -263,10 +263,11 @@ impl Work {
             }
         }
         for (host, left) in after.clear {
-            let large = left.bytes > LEFT_BYTES_MAX;
+            // On this machine it costs no command, and files that lie there cost time.
+            let now = left.bytes > LEFT_BYTES_MAX || left.place.transport == "local";
             let waiting = self.clear_late.entry(host.clone()).or_default();
             waiting.push(left);
-            if large || waiting.len() >= LEFT_MAX {
+            if now || waiting.len() >= LEFT_MAX {
                 self.clear(&host, false);
             }
         }
