@@ -216,7 +216,7 @@ pub(crate) struct Plan {
 pub(crate) enum PlanFormat {
     /// For reading.
     Text,
-    /// The frozen plan itself.
+    /// The same for tools (`plan-preview/v1`); `--out` writes the frozen plan itself.
     Json,
     /// A Mermaid flowchart.
     Mermaid,

@@ -64,13 +64,14 @@ impl Journal {
     ) -> Result<Self, DriverError> {
         let fault = |cause: String| DriverError::Evidence { cause, run: Some(run.clone()) };
         let key = VerifierKey::new(origin, &signer.public_key()).map_err(|error| fault(error.to_string()))?;
+        // The signed head first: another process may append and sign between the two, and a ledger that is shorter than
+        // its last signed head would look cut.
+        let last = store.last_checkpoint().await.map_err(|error| DriverError::from_store(error, Some(&run)))?;
+        let last = last.map(|last| Checkpoint::verify(&last.note, &key)).transpose().map_err(|error| {
+            fault(format!("the last signed head of the ledger is not by this project's key: {error}"))
+        })?;
         let head = store.head().await.map_err(|error| DriverError::from_store(error, Some(&run)))?;
         let sealer = Sealer::new(&head).map_err(|error| fault(error.to_string()))?;
-        let checkpoints = store.checkpoints().await.map_err(|error| DriverError::from_store(error, Some(&run)))?;
-        let last =
-            checkpoints.last().map(|last| Checkpoint::verify(&last.note, &key)).transpose().map_err(|error| {
-                fault(format!("the last signed head of the ledger is not by this project's key: {error}"))
-            })?;
         Ok(Self { store, signer, clock, key, run, fence, run_seq, sealer, last, signed_mono_ms: None })
     }
 
