@@ -2,14 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use runbook_driver::{Engine, Limits, LocalSecrets, SystemClock};
-use runbook_ports::{Clock, Confirmer, Observer, Signer, Transport};
+use runbook_ports::{Clock, Confirmer, Observer, Signer, Store, Transport};
 use runbook_store::SqliteStore;
 
 use crate::keys::LedgerKey;
 use crate::project::Project;
+
+/// What stands between a run and its record: gets the store, gives what the run is to use instead. The product's own
+/// program gives the store back as it is.
+pub type Between = fn(Arc<dyn Store>) -> Arc<dyn Store>;
+
+static BETWEEN: OnceLock<Between> = OnceLock::new();
+
+/// Sets it for all runs of this process.
+pub(crate) fn put_between(between: Between) {
+    // A second caller in one process would be a mistake of its author, and the first one's choice holds.
+    let _ = BETWEEN.set(between);
+}
 
 /// What outlives a single run.
 pub(crate) struct Parts {
@@ -48,8 +60,9 @@ pub(crate) fn engine(
     observer: Arc<dyn Observer>,
     secrets: PathBuf,
 ) -> Engine {
+    let record: Arc<dyn Store> = Arc::new(store.clone());
     Engine {
-        store: Arc::new(store.clone()),
+        store: BETWEEN.get().map_or_else(|| Arc::clone(&record), |between| between(Arc::clone(&record))),
         blobs: Arc::new(store.clone()),
         transports: parts.transports.clone(),
         evaluate: Arc::new(runbook_lang::evaluate::Evaluator::new()),

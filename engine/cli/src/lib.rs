@@ -1,0 +1,114 @@
+//! The program `runbook`: arguments, wiring, exit codes.
+//!
+//! A library only so that tests can make a program of the same parts whose record fails on purpose (`tests/sweep`). The
+//! program itself is [`main`] and nothing else.
+
+mod arguments;
+mod commands;
+mod control;
+mod failure;
+mod head;
+mod init;
+mod keys;
+mod library;
+mod live;
+mod machine;
+mod output;
+mod person;
+mod problems;
+mod project;
+mod record;
+mod settings;
+mod shrink;
+mod signals;
+mod sources;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::arguments::{Arguments, Command};
+use crate::commands::{actions, doctor, evidence, inventory, plan, reference, show, snapshots, validate, work};
+use crate::failure::{Failure, fault};
+use crate::output::Output;
+use crate::project::Project;
+
+pub use crate::wiring::Between;
+
+/// The program: does what its arguments say, and gives the code to exit with.
+pub fn main() -> ExitCode {
+    main_with(|store| store)
+}
+
+/// The program with something of the caller's between each run and its record. Once per process.
+pub fn main_with(between: Between) -> ExitCode {
+    wiring::put_between(between);
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.global.color);
+    say(arguments.global.verbose);
+    let code = run(&arguments, output).unwrap_or_else(|failure| {
+        output::note(failure.text(output.error_palette).trim_end());
+        failure.exit
+    });
+    ExitCode::from(code)
+}
+
+fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
+    // What needs no project must work in a broken one.
+    match &arguments.command {
+        Command::Init(arguments) => return init::run(arguments, output),
+        Command::Schema(arguments) => return reference::schema(arguments),
+        Command::Completions(arguments) => return reference::completions(arguments),
+        Command::Man(arguments) => return reference::man(arguments),
+        _ => {}
+    }
+    let project = Project::find(arguments.global.project.as_deref())?;
+    match &arguments.command {
+        Command::Validate(arguments) => validate::run(&project, arguments, output),
+        Command::Plan(arguments) => plan::run(&project, arguments, output),
+        Command::Inventory(command) => inventory::run(&project, command, output),
+        Command::Actions(command) => actions::run(&project, command, output),
+        _ => with_runtime(arguments, &project, output),
+    }
+}
+
+/// Commands that read or work on runs. Only they pay for a runtime.
+fn with_runtime(arguments: &Arguments, project: &Project, output: Output) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(fault)?;
+    let result = runtime.block_on(async {
+        match &arguments.command {
+            Command::Apply(arguments) => work::apply(project, arguments, output).await,
+            Command::Resume(arguments) => work::resume(project, arguments, output).await,
+            Command::Cancel(arguments) => work::cancel(project, arguments, output).await,
+            Command::Rollback(arguments) => work::rollback(project, arguments, output).await,
+            Command::Resolve(arguments) => work::resolve(project, arguments, output).await,
+            Command::Runs(arguments) => show::runs(project, arguments, output).await,
+            Command::Show(arguments) => show::show(project, arguments, output).await,
+            Command::Logs(arguments) => show::logs(project, arguments, output).await,
+            Command::Explain(arguments) => show::explain(project, arguments, output).await,
+            Command::Evidence(command) => evidence::run(project, command, output).await,
+            Command::Snapshots(arguments) => snapshots::run(project, arguments, output).await,
+            Command::Doctor(arguments) => doctor::run(project, arguments, output).await,
+            _ => Err(fault("a command was not carried out")),
+        }
+    });
+    // A question that nobody answers must not keep the program from ending.
+    runtime.shutdown_background();
+    result
+}
+
+/// What the program itself does, on standard error.
+fn say(verbose: u8) {
+    let filter = match (verbose, std::env::var("RUNBOOK_LOG")) {
+        (_, Ok(filter)) => filter,
+        (0, Err(_)) => return,
+        (1, Err(_)) => "runbook=info".into(),
+        (2, Err(_)) => "runbook=debug".into(),
+        (_, Err(_)) => "trace".into(),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .init();
+}
