@@ -2,7 +2,7 @@
 //! [`Session`](crate::Session) over any [`Wire`](session::Wire) that reaches such a shell.
 //!
 //! The protocol in one paragraph. Only constants are on command lines: [`BOOT`], a shell that reads one line from its
-//! standard input and evaluates it, and for steps the programs in [`waiting`], which read such a line too. That line
+//! standard input and evaluates it, and for steps the programs in [`runner`], which read such a line too. That line
 //! carries everything else: the step's text, the environment, secrets, standard input, paths. Line ends inside of it are
 //! written as `$n` (which the programs set), so one line is enough, and a line that arrives cut off is never evaluated.
 //! The host answers between the bytes of the outputs with
@@ -13,10 +13,12 @@
 
 pub mod frame;
 pub mod program;
+mod pump;
+pub mod runner;
 pub mod script;
 pub mod session;
 mod transfer;
-pub mod waiting;
+pub mod wire;
 
 /// The constant program of every shell that we start: reads one line and evaluates it. A line without its end (the
 /// connection broke while it was sent) is not evaluated.

@@ -21,9 +21,10 @@ use runbook_model::id::AttemptId;
 use runbook_model::outcome::{Obstacle, ObstacleKind};
 use runbook_ports::clock::Clock;
 use runbook_ports::posix::BOOT;
+use runbook_ports::posix::runner::{KEEPER_PROGRAM, RUNNER_PROGRAM};
 use runbook_ports::posix::script::ClaimKey;
-use runbook_ports::posix::session::{Channel, Opening, PosixSession, Wire};
-use runbook_ports::posix::waiting::CLAIMED_PROGRAM;
+use runbook_ports::posix::session::PosixSession;
+use runbook_ports::posix::wire::{Channel, Opening, Wire};
 use runbook_ports::transport::{
     Capabilities, Completion, Invocation, Offsets, OutputSink, Probe, Session, Transferred, Transport, UploadTarget,
 };
@@ -122,7 +123,7 @@ impl Shell {
 
     /// A keeper that waits for the rest of its request: it is told of itself at once.
     fn keeper(&self) -> io::Result<Child> {
-        let keeper = self.command(&["sh", "-c", CLAIMED_PROGRAM.as_str()]).spawn()?;
+        let keeper = self.command(&["sh", "-c", KEEPER_PROGRAM.as_str()]).spawn()?;
         let mut told = format!("st={};", started_at(keeper.id().unwrap_or_default()));
         if let Some(boot) = &self.boot {
             told.push_str(&format!("nb={boot};"));
@@ -183,9 +184,9 @@ impl LocalWire {
 impl Wire for LocalWire {
     async fn open(&self, opening: Opening) -> Result<Channel, Obstacle> {
         let started = match opening {
-            Opening::Claimed => self.keeper(),
-            // What runs attached here is our own child and no keeper's.
-            Opening::Boot | Opening::Attached => self.shell.command(&["sh", "-c", BOOT]).spawn(),
+            Opening::Keeper => self.keeper(),
+            Opening::Runner => self.shell.command(&["sh", "-c", RUNNER_PROGRAM.as_str()]).spawn(),
+            Opening::Boot => self.shell.command(&["sh", "-c", BOOT]).spawn(),
         };
         let mut child = started.map_err(|error| self.shell.local(format!("no shell can be started: {error}")))?;
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
@@ -200,6 +201,10 @@ impl Wire for LocalWire {
             // Dropped, it is reaped in the background and not killed.
             hold: Box::new(child),
         })
+    }
+
+    fn for_claims(&self) -> Opening {
+        Opening::Keeper
     }
 
     fn spare(&self) -> bool {
@@ -245,7 +250,7 @@ fn clear_files(claims: &Path, attempt: &AttemptId) -> bool {
     if !folder.join(&key).is_file() {
         return false;
     }
-    [".out", ".err", ".exit", ".f", ".stop", ""].iter().all(|end| {
+    [".out", ".err", ".stop", ""].iter().all(|end| {
         let removed = std::fs::remove_file(folder.join(format!("{key}{end}")));
         removed.is_ok() || removed.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     })

@@ -12,8 +12,8 @@ use openssh::{Child, ChildStderr, ChildStdin, ChildStdout, Session, Stdio};
 use runbook_model::host::PeerIdentity;
 use runbook_model::outcome::{Obstacle, ObstacleKind};
 use runbook_ports::posix::COMMAND;
-use runbook_ports::posix::session::{Channel, Opening, Wire};
-use runbook_ports::posix::waiting::{ATTACHED_COMMAND, CLAIMED_COMMAND};
+use runbook_ports::posix::runner::RUNNER_COMMAND;
+use runbook_ports::posix::wire::{Channel, Opening, Wire};
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -65,8 +65,7 @@ impl Wire for SshWire {
     async fn open(&self, opening: Opening) -> Result<Channel, Obstacle> {
         let program = match opening {
             Opening::Boot => COMMAND,
-            Opening::Attached => ATTACHED_COMMAND.as_str(),
-            Opening::Claimed => CLAIMED_COMMAND.as_str(),
+            Opening::Runner | Opening::Keeper => RUNNER_COMMAND.as_str(),
         };
         let mut slot = self.slot().await?;
         let mut tries = 0;

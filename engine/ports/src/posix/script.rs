@@ -7,24 +7,23 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `KEY` | the claim: `v1 pid pgid start boot account`, or `void` when a probe made sure that it never begins |
+//! | `KEY` | the claim. First its state: `running`, overwritten in place by `exit N .` or `killed N .` (a full disk cannot prevent that). Then `v1 pid pgid start boot account`: its keeper, its process group, when the keeper started. Both lines are `void` when a probe made sure that it never begins |
 //! | `KEY.out`, `KEY.err` | the outputs, byte for byte |
-//! | `KEY.exit` | `running`, then overwritten in place: `exit N .` or `killed N .` (a full disk cannot prevent that) |
-//! | `KEY.f`, `KEY.stop` | somebody follows; somebody stops |
+//! | `KEY.stop` | somebody stops it |
 //!
-//! A *keeper* is the shell that starts the step's own shell, waits for it, and writes down how it ended. It leads the
-//! process group of the attempt.
+//! A *keeper* (see [`runner`](super::runner)) starts the step's own shell, waits for it, and writes down how it ended. The
+//! process group is the step's own; where the host has no `setsid`, the keeper is in it too.
 
 use runbook_model::Sha256;
 use runbook_model::id::AttemptId;
 
 use super::frame::Marker;
-use super::waiting::{BASE, BOOT_ID, FRAMES, RUN_FOLDER};
+use super::runner::{BASE, BOOT_ID, RUN_FOLDER, frames};
 use super::{BOOT, push_assignment, push_word};
 use crate::transport::UploadTarget;
 
-/// `al`: is the keeper `p`, started at `st`, alive? `gone`: is nothing left of group `g`? (Zombies count as gone, where
-/// `ps` tells.)
+/// `al`: is the keeper `p`, started at `st`, alive? (`pp` is then its parent, where that is known.) `gone`: is nothing left
+/// of group `g`? (Zombies count as gone, where `ps` tells.)
 const ALIVE: &str = r#"
 al() {
   if [ -r /proc/self/stat ]; then
@@ -32,6 +31,7 @@ al() {
     q=
     { read -r q <"/proc/$p/stat"; } 2>/dev/null
     set -- $q
+    pp=${4:-}
     [ "${22:-}" = "$st" ] && [ "$3" != Z ]
   else
     kill -s 0 "$p" 2>/dev/null
@@ -54,13 +54,25 @@ gone() {
 }
 "#;
 
-/// Reads a claim: `v` is empty without one.
+/// Reads a claim: `v` is empty without one. Between its making and its writing passes a moment, which is waited for.
+/// `ex` reads its state again: `e1` is `exit`, `killed` or `running`.
 const READ_CLAIM: &str = r#"
 k=$b/$r/$K
-v= p=0 g=0 st=- bt=- u=
-[ -e "$k" ] && { read -r v p g st bt u <"$k" || [ -n "$v" ] || v=torn; }
+v= p=0 g=0 st=- bt=- u= e1= e2= e3= pp=
+w=0
+while [ -e "$k" ]; do
+  { read -r e1 e2 e3; read -r v p g st bt u; } <"$k"
+  [ -z "$v" ] && [ "$w" -lt 40 ] || break
+  w=$((w + 1))
+  sleep 0.05 || sleep 1
+done
+[ -z "$v" ] && [ -e "$k" ] && v=torn
 [ "$u" = - ] && u=
-ex() { e1= e2= e3=; [ -e "$k.exit" ] && read -r e1 e2 e3 <"$k.exit"; [ "$e3" = . ] || e1=running; }
+ex() {
+  e1= e2= e3=
+  [ -e "$k" ] && read -r e1 e2 e3 <"$k"
+  case $e1$e3 in exit. | killed.) ;; *) e1=running ;; esac
+}
 ex
 "#;
 
@@ -74,12 +86,20 @@ v1) ;;
 *) fr 'l its claim was never completed'; fe l; exit 0 ;;
 esac
 if [ "$f" -gt 0 ]; then f=$((f + z)); elif [ -n "$u" ]; then fe "h $u"; fi
+i= j=
+trap 'kill -s KILL $i $j; exit 0' TERM
 if [ "$e1" = running ] && [ "$bt" = "$nb" ] && al; then
-  printf '' >"$k.f"
-  if tail --pid="$$" -c 0 /dev/null; then
-    tail -c "+$((o + 1))" -s 0.05 --pid="$p" -f "$k.out" &
-    tail -c "+$((f + 1))" -s 0.05 --pid="$p" -f "$k.err" >&4 &
+  if [ "$pp" != "$g" ] && tail --pid="$$" -c 0 /dev/null; then
+    tail -c "+$((o + 1))" -s 0.05 --pid="$g" -f "$k.out" &
+    i=$!
+    tail -c "+$((f + 1))" -s 0.05 --pid="$g" -f "$k.err" >&4 &
+    j=$!
     wait
+    ex
+    while [ "$e1" = running ] && al; do
+      sleep 0.05 || sleep 1
+      ex
+    done
   else
     exec 5<"$k.out" 6<"$k.err"
     dd bs=1 skip="$o" count=0 <&5
@@ -108,7 +128,6 @@ killed)
   while [ "$w" -lt 100 ] && ! gone; do sleep 0.05 || sleep 1; w=$((w + 1)); done
   if gone; then q="k $e2 $so $se"; else q='u it was stopped, and processes of it are left'; fi ;;
 *) if [ "$bt" != "$nb" ]; then q='l the host was restarted while it ran'
-  elif [ ! -e "$k.exit" ]; then q='l it was claimed, and nothing says that it began'
   elif gone; then q='l it is gone, and nothing on the host says how it ended'
   else q='l its keeper is gone, and processes of it are left'; fi ;;
 esac
@@ -122,7 +141,7 @@ const PROBE: &str = r#"
 exec 4>&2 2>/dev/null
 set -C
 c=0
-{ c=1; printf 'void\n' && c=2; } >"$b/$r/$K"
+{ c=1; printf '%-24s\nvoid\n' void && c=2; } >"$b/$r/$K"
 set +C
 case $c in
 2) fr n; exit 0 ;;
@@ -139,7 +158,6 @@ v1)
   elif [ "$e1" = killed ]; then fr x
   elif [ "$bt" != "$nb" ]; then fr 'l the host was restarted while it ran'
   elif al; then fr r
-  elif [ ! -e "$k.exit" ]; then fr 'l it was claimed, and nothing says that it began'
   elif gone; then fr 'l it is gone, and nothing on the host says how it ended'
   else fr 'l its keeper is gone, and processes of it are left'; fi ;;
 *) fr 'l its claim was never completed' ;;
@@ -147,7 +165,7 @@ esac
 exit 0
 "#;
 
-/// Ends a group: TERM, a grace of `t` tenths of a second, KILL, proof. Says `g` (nothing was left before any signal),
+/// Ends a group, which comes a moment after it is told of: TERM, a grace of `t` tenths of a second, KILL, proof. Says `g` (nothing was left before any signal),
 /// `e` (a claimed attempt had ended by itself), `k` (gone), `a` (something is left) or `u` (not ours to kill).
 const STOP: &str = r#"
 exec 4>&2 2>/dev/null
@@ -159,6 +177,15 @@ if [ -n "$K" ]; then
   if [ "$bt" != "$nb" ]; then fr 'l the host was restarted while it ran'; exit 0; fi
 fi
 if [ "$g" -le 1 ]; then fr 'u the host gave it no process group of its own, so it cannot be ended safely'; exit 0; fi
+w=0
+while gone && al && [ "$w" -lt 40 ]; do
+  w=$((w + 1))
+  if [ -n "$K" ]; then
+    ex
+    [ "$e1" = exit ] && { fr e; exit 0; }
+  fi
+  sleep 0.05 || sleep 1
+done
 if gone; then fr g; exit 0; fi
 await() {
   w=0
@@ -185,7 +212,7 @@ if ! await "$t"; then
 fi
 if [ -n "$K" ]; then
   ex
-  [ "$e1" = running ] && printf '%-24s\n' 'killed 137 .' 1<>"$k.exit"
+  [ "$e1" = running ] && printf '%-24s\n' 'killed 137 .' 1<>"$k"
 fi
 fr k
 exit 0
@@ -196,7 +223,7 @@ const CLEAR: &str = r#"
 set --
 for q in $K; do
   k=$b/$r/$q
-  set -- "$@" "$k.out" "$k.err" "$k.exit" "$k.f" "$k.stop" "$k"
+  set -- "$@" "$k.out" "$k.err" "$k.stop" "$k"
 done
 if e=$(rm -f -- "$@" 2>&1); then fr x; else fr "f $e"; fi
 exit 0
@@ -267,7 +294,7 @@ pub struct Script {
 impl Script {
     /// An empty one whose frames have this marker.
     pub fn new(marker: &Marker) -> Self {
-        Self::default().with("m", marker.as_str().as_bytes()).then(FRAMES)
+        Self::default().with("m", marker.as_str().as_bytes()).then(&frames())
     }
 
     /// Sets a variable.
@@ -283,6 +310,14 @@ impl Script {
 
     fn claim(self, claim: &ClaimKey) -> Self {
         self.with("r", claim.run.as_bytes()).with("K", claim.key.as_bytes()).then(BASE)
+    }
+
+    /// The line of assignments, with the name of what is asked for.
+    fn request(self, name: &str) -> Vec<u8> {
+        let mut line = self.line;
+        line.extend_from_slice(name.as_bytes());
+        line.push(b'\n');
+        line
     }
 
     /// The line, with its end.
@@ -311,7 +346,27 @@ pub struct Start<'a> {
     pub account: Option<&'a str>,
 }
 
-/// The request of a run to a shell of [`waiting`](super::waiting).
+/// What a runner does when the connection ends while it serves a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtTheEnd {
+    /// The question is given up.
+    GiveUp,
+    /// It is carried on.
+    GoOn,
+}
+
+/// A script's line as a question to a runner.
+pub fn question(script: &[u8], at_the_end: AtTheEnd) -> Vec<u8> {
+    let mut line: Vec<u8> = match at_the_end {
+        AtTheEnd::GiveUp => b"wait;a=1;(trap : TERM HUP INT PIPE;".to_vec(),
+        AtTheEnd::GoOn => b"wait;a=0;(trap : TERM HUP INT PIPE;".to_vec(),
+    };
+    line.extend_from_slice(script.strip_suffix(b"\n").unwrap_or(script));
+    line.extend_from_slice(b")</dev/null&w=$! s=\n");
+    line
+}
+
+/// The request of a run to a shell of [`runner`](super::runner).
 fn start(marker: &Marker, start: &Start<'_>) -> Script {
     let lines = start.lines.strip_suffix(b"\n").unwrap_or(start.lines);
     let script = Script::default()
@@ -325,14 +380,15 @@ fn start(marker: &Marker, start: &Start<'_>) -> Script {
     }
 }
 
-/// Asks for an attached run; when standard input ends, its group gets TERM and `grace_s` later KILL.
+/// Asks a runner for an attached run; when the connection ends, its group gets TERM and `grace_s` later KILL.
 pub fn attached(marker: &Marker, how: &Start<'_>, grace_s: u64) -> Vec<u8> {
-    start(marker, how).with("t", grace_s.to_string().as_bytes()).line()
+    start(marker, how).with("t", grace_s.to_string().as_bytes()).request("A")
 }
 
-/// Asks for a claimed run.
-pub fn claimed(marker: &Marker, claim: &ClaimKey, how: &Start<'_>) -> Vec<u8> {
-    start(marker, how).with("r", claim.run.as_bytes()).with("K", claim.key.as_bytes()).line()
+/// Asks a runner, or a keeper that waits for its request, for a claimed run.
+pub fn claimed(marker: &Marker, claim: &ClaimKey, how: &Start<'_>, runner: bool) -> Vec<u8> {
+    let script = start(marker, how).with("r", claim.run.as_bytes()).with("K", claim.key.as_bytes());
+    if runner { script.request("C") } else { script.line() }
 }
 
 /// Follows a claimed attempt from these bytes of its outputs on.
@@ -515,7 +571,8 @@ mod tests {
         let how = Start { lines: b"echo 'a\nb'\n", stdin: Some(b"x\n"), account: Some("o'brien") };
         for line in [
             attached(&marker, &how, 5),
-            claimed(&marker, &claim, &how),
+            claimed(&marker, &claim, &how, true),
+            question(&check(&marker), AtTheEnd::GoOn),
             follow(&marker, &claim, 1, 2),
             probe(&marker, &claim),
             stop_claimed(&marker, &claim, 10),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,82 +9,31 @@ use async_trait::async_trait;
 use runbook_model::host::{Facts, PeerIdentity};
 use runbook_model::id::AttemptId;
 use runbook_model::outcome::{Exit, Obstacle, ObstacleKind};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::frame::{Filter, Marker, Piece};
+use super::frame::Marker;
 use super::program::step_lines;
-use super::script::{self, ClaimKey, Start};
+use super::pump::{End, Gather, Pump, Report};
+use super::script::{self, AtTheEnd, ClaimKey, Start, question};
+use super::wire::{Channel, Opening, Wire};
 use super::{escape_for_printf, transfer};
 use crate::clock::Clock;
-use crate::transport::{
-    Completion, Invocation, Offsets, OutputSink, Probe, Session, Stream, Transferred, UploadTarget,
-};
+use crate::transport::{Completion, Invocation, Offsets, OutputSink, Probe, Session, Transferred, UploadTarget};
 
 /// How long a claimed attempt is given to end before its outputs are followed over a channel of their own. Short steps
 /// then cost one channel, also on a busy host, where a shell takes its time to start; long ones are seen live.
 const FOLLOW_AFTER: Duration = Duration::from_millis(300);
-/// How long the host is given to say that a command began, when it is to be stopped at that moment.
-const KEEPER_WITHIN: Duration = Duration::from_secs(10);
-/// How long a stop waits for a channel of its own before it takes the one of what it stops.
+/// How long a channel is waited for before an idle runner is given up for it, and how long a stop waits for one before it
+/// takes the one of what it stops.
 const CROWDED_AFTER: Duration = Duration::from_millis(200);
-/// Output on standard error that is held back until the step's shell said that it began.
-const HELD_BYTES_MAX: usize = 64 * 1024;
-/// How much is read at once.
-const CHUNK_BYTES: usize = 64 * 1024;
-
-/// What a shell is started with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opening {
-    /// [`BOOT`](super::BOOT), which takes any line.
-    Boot,
-    /// The program that runs a step attached ([`ATTACHED_COMMAND`](super::waiting::ATTACHED_COMMAND)).
-    Attached,
-    /// The program that runs a step claimed ([`CLAIMED_COMMAND`](super::waiting::CLAIMED_COMMAND)).
-    Claimed,
-}
-
-/// Starts shells on the host.
-#[async_trait]
-pub trait Wire: Send + Sync {
-    /// Opens a channel to a shell with this program, waiting while the host allows no more of them at once.
-    ///
-    /// # Errors
-    /// An obstacle: nothing was started.
-    async fn open(&self, opening: Opening) -> Result<Channel, Obstacle>;
-
-    /// Whether another channel can be had now without waiting.
-    fn spare(&self) -> bool;
-
-    /// Who answered, and how we got in.
-    fn identity(&self) -> PeerIdentity;
-
-    /// For messages: the host and where it was reached.
-    fn place(&self) -> String;
-
-    /// Ends the connection.
-    async fn close(&self);
-}
-
-/// A shell on the host. Dropping it closes its three streams.
-pub struct Channel {
-    /// Its standard input.
-    pub stdin: Box<dyn AsyncWrite + Send + Unpin>,
-    /// Its standard output.
-    pub stdout: Box<dyn AsyncRead + Send + Unpin>,
-    /// Its standard error.
-    pub stderr: Box<dyn AsyncRead + Send + Unpin>,
-    /// Set when nobody waits for the shell's end any more: the channel is to be closed at once.
-    pub abandoned: Arc<AtomicBool>,
-    /// Whatever must live as long.
-    pub hold: Box<dyn Send + Sync>,
-}
 
 /// A session over a [`Wire`].
 pub struct PosixSession<W> {
     wire: W,
     clock: Arc<dyn Clock>,
+    /// Runners that have nothing to do.
+    idle: Mutex<Vec<Channel>>,
     /// Runs whose folder is to be removed at the end, if empty.
     runs: Mutex<BTreeSet<String>>,
 }
@@ -118,7 +66,7 @@ impl Silence {
 impl<W: Wire> PosixSession<W> {
     /// Takes the wire over.
     pub fn new(wire: W, clock: Arc<dyn Clock>) -> Self {
-        Self { wire, clock, runs: Mutex::default() }
+        Self { wire, clock, idle: Mutex::default(), runs: Mutex::default() }
     }
 
     /// What reaches the host.
@@ -147,7 +95,7 @@ impl<W: Wire> PosixSession<W> {
     ) -> Result<bool, String> {
         let marker = Marker::fresh();
         let line = script::stop_attached(&marker, group, start, account, millis(grace));
-        match self.ask(line, &marker).await {
+        match self.ask(&line, &marker, AtTheEnd::GoOn).await {
             Ok(answer) => match answer.frame.split_once(' ').unwrap_or((&answer.frame, "")) {
                 ("k", _) => Ok(true),
                 ("g", _) => Ok(false),
@@ -161,31 +109,81 @@ impl<W: Wire> PosixSession<W> {
         self.wire.place()
     }
 
-    /// Sends a script and takes its answer.
-    pub(super) async fn ask(&self, line: Vec<u8>, marker: &Marker) -> Result<Answer, Silence> {
-        let channel = self.wire.open(Opening::Boot).await.map_err(Silence::NotStarted)?;
-        let mut stdout = Gather::default();
-        let mut pump = Pump::new(channel, marker, Zeroizing::new(line), &mut stdout, false);
-        pump.answers_only = true;
-        let end = pump.run(None, &CancellationToken::new()).await;
-        let sent = pump.sent();
-        let noise = pump.noise();
-        drop(pump);
-        match end {
-            End::Frame(frame) => Ok(Answer { frame, stdout: stdout.0 }),
-            _ if !sent => Err(Silence::NotStarted(self.unsent())),
-            _ => Err(Silence::Broken(format!(
-                "{}: the connection broke before the host's answer came{noise}",
-                self.place()
-            ))),
+    /// A runner that has nothing to do.
+    fn idle(&self) -> Option<Channel> {
+        self.idle.lock().ok().and_then(|mut idle| idle.pop())
+    }
+
+    /// A runner, and whether it served before: then it may have ended meanwhile.
+    async fn runner(&self) -> Result<(Channel, bool), Obstacle> {
+        match self.idle() {
+            Some(channel) => Ok((channel, true)),
+            None => Ok((self.channel(Opening::Runner).await?, false)),
         }
     }
 
-    fn unsent(&self) -> Obstacle {
-        Obstacle {
-            kind: ObstacleKind::Session,
-            message: format!("{}: the connection broke before the command was sent", self.place()),
+    /// A runner that can serve again.
+    fn keep(&self, channel: Option<Channel>) {
+        if let (Some(channel), Ok(mut idle)) = (channel, self.idle.lock()) {
+            idle.push(channel);
         }
+    }
+
+    /// A channel of its own. Idle runners do not stand in its way, where a host allows few.
+    pub(super) async fn channel(&self, opening: Opening) -> Result<Channel, Obstacle> {
+        if !self.wire.spare() {
+            drop(self.idle());
+        }
+        let mut opened = std::pin::pin!(self.wire.open(opening));
+        loop {
+            tokio::select! {
+                biased;
+                channel = &mut opened => return channel,
+                () = tokio::time::sleep(CROWDED_AFTER) => drop(self.idle()),
+            }
+        }
+    }
+
+    /// Whether something can be asked now without waiting for a channel.
+    fn roomy(&self) -> bool {
+        self.wire.spare() || self.idle.lock().is_ok_and(|idle| !idle.is_empty())
+    }
+
+    /// Sends a script and takes its answer.
+    pub(super) async fn ask(&self, script: &[u8], marker: &Marker, at_the_end: AtTheEnd) -> Result<Answer, Silence> {
+        let line = Zeroizing::new(question(script, at_the_end));
+        loop {
+            let (channel, used) = self.runner().await.map_err(Silence::NotStarted)?;
+            let mut stdout = Gather::default();
+            let mut pump = Pump::new(channel, marker, line.clone(), &mut stdout, false);
+            pump.answers_only = true;
+            let end = pump.run(None, &CancellationToken::new()).await;
+            let (report, channel) = pump.finish();
+            self.keep(channel);
+            match end {
+                End::Frame(frame) => return Ok(Answer { frame, stdout: stdout.0 }),
+                // It was ended while it had nothing to do.
+                _ if used && !report.spoke => {}
+                _ if !report.sent => return Err(Silence::NotStarted(self.unsent(&report))),
+                _ => {
+                    return Err(Silence::Broken(format!(
+                        "{}: the connection broke before the host's answer came{}",
+                        self.place(),
+                        report.noise
+                    )));
+                }
+            }
+        }
+    }
+
+    /// The request never left us whole, so nothing of it was evaluated.
+    fn unsent(&self, report: &Report) -> Obstacle {
+        let why = if report.noise.is_empty() {
+            "the connection broke before the command was sent"
+        } else {
+            "the host did not run a shell for us"
+        };
+        Obstacle { kind: ObstacleKind::Session, message: format!("{}: {why}{}", self.place(), report.noise) }
     }
 
     /// The obstacle that a script's frame `f TEXT` tells of.
@@ -207,69 +205,81 @@ impl<W: Wire> PosixSession<W> {
             Ok(prepared) => prepared,
             Err(obstacle) => return Completion::NotStarted(obstacle),
         };
-        let channel = tokio::select! {
-            channel = self.wire.open(Opening::Attached) => channel,
-            () = stop.cancelled() => return Completion::Killed,
-        };
-        let channel = match channel {
-            Ok(channel) => channel,
-            Err(obstacle) => return Completion::NotStarted(obstacle),
-        };
-        let mut pump = Pump::new(channel, &marker, line, sink, announces);
-        match pump.run(None, stop).await {
-            End::Frame(frame) => {
-                let report = pump.into_report();
-                self.completion(&frame, &report, invocation)
-            }
-            End::Stop => {
-                if !pump.sent() {
-                    // A line without its end is never evaluated.
-                    return Completion::Killed;
+        loop {
+            let runner = tokio::select! {
+                runner = self.runner() => runner,
+                () = stop.cancelled() => return Completion::Killed,
+            };
+            let (channel, used) = match runner {
+                Ok(runner) => runner,
+                Err(obstacle) => return Completion::NotStarted(obstacle),
+            };
+            let mut pump = Pump::new(channel, &marker, line.clone(), &mut *sink, announces);
+            match pump.run(None, stop).await {
+                End::Frame(frame) => {
+                    let (report, channel) = pump.finish();
+                    self.keep(channel);
+                    return self.completion(&frame, &report, invocation);
                 }
-                pump.await_keeper().await;
-                let Some((group, start)) = pump.keeper.clone() else {
-                    return Completion::Unknown(format!(
-                        "{}: it was to be stopped before the host had said that it began",
-                        self.place()
-                    ));
-                };
-                let account = invocation.account.as_deref();
-                let line = script::stop_attached(&marker, &group, &start, account, millis(grace));
-                self.stop(pump, line, &marker, invocation).await
-            }
-            End::Late => Completion::Unknown("a timer rang that was never set".into()),
-            End::Broken if !pump.sent() => Completion::NotStarted(self.unsent()),
-            End::Broken => {
-                let report = pump.into_report();
-                if let Err(obstacle) = self.check().await {
-                    return Completion::Lost(obstacle.message);
+                // A line without its end is never evaluated.
+                End::Stop if !pump.sent() => return Completion::Killed,
+                End::Stop => {
+                    pump.await_keeper().await;
+                    let Some((group, start)) = pump.keeper.clone() else {
+                        return Completion::Unknown(format!(
+                            "{}: it was to be stopped before the host had said that it began",
+                            self.place()
+                        ));
+                    };
+                    let account = invocation.account.as_deref();
+                    let line = script::stop_attached(&marker, &group, &start, account, millis(grace));
+                    return self.stop(pump, &line, &marker, invocation).await;
                 }
-                let Some((group, start)) = report.keeper else {
-                    // The link is up, so everything that was said has arrived; the keeper never spoke.
-                    return Completion::NotStarted(Obstacle {
-                        kind: ObstacleKind::Session,
-                        message: format!("{}: the host did not run a shell for us{}", self.place(), report.noise),
-                    });
-                };
-                let account = invocation.account.as_deref();
-                let line = script::stop_attached(&marker, &group, &start, account, millis(grace));
-                let left = match self.ask(line, &marker).await {
-                    Ok(Answer { frame, .. }) if frame == "g" || frame == "k" => "nothing of it is left",
-                    _ => "processes of it may be left",
-                };
-                Completion::Unknown(format!(
-                    "{}: the shell that waited for it was killed on the host, so nobody knows how it ended; {left}",
-                    self.place()
-                ))
+                End::Late => return Completion::Unknown("a timer rang that was never set".into()),
+                End::Broken => {
+                    let (report, _) = pump.finish();
+                    if used && !report.spoke {
+                        // It was ended while it had nothing to do.
+                        continue;
+                    }
+                    if !report.sent {
+                        return Completion::NotStarted(self.unsent(&report));
+                    }
+                    return self.broken(&report, &marker, invocation, grace).await;
+                }
             }
         }
     }
 
+    /// The shell of an attached run ended without a word of how the run did.
+    async fn broken(&self, report: &Report, marker: &Marker, invocation: &Invocation, grace: Duration) -> Completion {
+        if let Err(obstacle) = self.check().await {
+            return Completion::Lost(obstacle.message);
+        }
+        let Some((group, start)) = &report.keeper else {
+            // The link is up, so everything that was said has arrived; nothing ever began.
+            return Completion::NotStarted(Obstacle {
+                kind: ObstacleKind::Session,
+                message: format!("{}: the host did not run a shell for us{}", self.place(), report.noise),
+            });
+        };
+        let account = invocation.account.as_deref();
+        let line = script::stop_attached(marker, group, start, account, millis(grace));
+        let left = match self.ask(&line, marker, AtTheEnd::GoOn).await {
+            Ok(Answer { frame, .. }) if frame == "g" || frame == "k" => "nothing of it is left",
+            _ => "processes of it may be left",
+        };
+        Completion::Unknown(format!(
+            "{}: the shell that waited for it was killed on the host, so nobody knows how it ended; {left}",
+            self.place()
+        ))
+    }
+
     /// Ends what the pump's channel runs, and proves it.
-    async fn stop(&self, mut pump: Pump<'_>, line: Vec<u8>, marker: &Marker, invocation: &Invocation) -> Completion {
+    async fn stop(&self, mut pump: Pump<'_>, line: &[u8], marker: &Marker, invocation: &Invocation) -> Completion {
         let mut ended = None;
-        let answer = if self.wire.spare() {
-            let mut asked = std::pin::pin!(self.ask(line, marker));
+        let answer = if self.roomy() {
+            let mut asked = std::pin::pin!(self.ask(line, marker, AtTheEnd::GoOn));
             let mut open = true;
             loop {
                 tokio::select! {
@@ -293,7 +303,7 @@ impl<W: Wire> PosixSession<W> {
         } else {
             // The host allows no second channel: this one is given up for it.
             pump.abandon();
-            self.ask(line, marker).await
+            self.ask(line, marker, AtTheEnd::GoOn).await
         };
         if pump.is_open()
             && ended.is_none()
@@ -304,7 +314,7 @@ impl<W: Wire> PosixSession<W> {
                 ended = Some(frame);
             }
         }
-        let report = pump.into_report();
+        let (report, _) = pump.finish();
         match answer {
             Ok(answer) => match answer.frame.split_once(' ').unwrap_or((&answer.frame, "")) {
                 ("g", _) => match ended {
@@ -328,26 +338,39 @@ impl<W: Wire> PosixSession<W> {
     ) -> Completion {
         let marker = Marker::of(attempt);
         let claim = ClaimKey::of(attempt);
-        let (line, announces) = match claimed_line(invocation, &marker, &claim) {
+        let opening = self.wire.for_claims();
+        let (line, announces) = match claimed_line(invocation, &marker, &claim, opening == Opening::Runner) {
             Ok(prepared) => prepared,
             Err(obstacle) => return Completion::NotStarted(obstacle),
         };
-        let channel = tokio::select! {
-            channel = self.wire.open(Opening::Claimed) => channel,
-            () = stop.cancelled() => return Completion::Killed,
+        let (end, report) = loop {
+            let shell = async {
+                match opening {
+                    Opening::Runner => self.runner().await,
+                    other => Ok((self.channel(other).await?, false)),
+                }
+            };
+            let shell = tokio::select! {
+                shell = shell => shell,
+                () = stop.cancelled() => return Completion::Killed,
+            };
+            let (channel, used) = match shell {
+                Ok(shell) => shell,
+                Err(obstacle) => return Completion::NotStarted(obstacle),
+            };
+            let mut pump = Pump::new(channel, &marker, line.clone(), &mut *sink, announces);
+            let end = pump.run(Some(FOLLOW_AFTER), stop).await;
+            if matches!(end, End::Stop) && pump.sent() {
+                pump.await_keeper().await;
+            }
+            let (report, channel) = pump.finish();
+            self.keep(channel);
+            // A runner that was ended while it had nothing to do is no reason to give up: claims are exclusive.
+            if !(matches!(end, End::Broken) && used && !report.spoke) {
+                break (end, report);
+            }
         };
-        let channel = match channel {
-            Ok(channel) => channel,
-            Err(obstacle) => return Completion::NotStarted(obstacle),
-        };
-        let mut pump = Pump::new(channel, &marker, line, sink, announces);
-        let end = pump.run(Some(FOLLOW_AFTER), stop).await;
-        let sent = pump.sent();
-        if matches!(end, End::Stop) && sent {
-            pump.await_keeper().await;
-        }
-        let from = pump.delivered;
-        let report = pump.into_report();
+        let from = report.delivered;
         match end {
             End::Frame(frame) if frame == "t" => self.follow_claim(attempt, from, sink, stop, grace).await,
             End::Frame(frame) => self.completion(&frame, &report, invocation),
@@ -360,8 +383,8 @@ impl<W: Wire> PosixSession<W> {
                 self.follow_claim(attempt, from, sink, stop, grace).await
             }
             // A line without its end is never evaluated.
-            End::Late | End::Stop if !sent => Completion::Killed,
-            End::Broken if !sent => Completion::NotStarted(self.unsent()),
+            End::Late | End::Stop if !report.sent => Completion::Killed,
+            End::Broken if !report.sent => Completion::NotStarted(self.unsent(&report)),
             // The keeper never spoke. Asking makes sure that it never will.
             _ => match self.probe(attempt).await {
                 Probe::NeverStarted if stop.is_cancelled() => Completion::Killed,
@@ -388,17 +411,19 @@ impl<W: Wire> PosixSession<W> {
         let (mut stopped, mut listening) = (false, true);
         // Once live, once for the rest, once after a stop; twice that is more than is ever needed.
         for _ in 0..6 {
-            let channel = match self.wire.open(Opening::Boot).await {
-                Ok(channel) => channel,
+            let (channel, used) = match self.runner().await {
+                Ok(runner) => runner,
                 Err(obstacle) => return Completion::Lost(obstacle.message),
             };
             let line = script::follow(&marker, &claim, from.stdout, from.stderr);
-            let mut pump = Pump::new(channel, &marker, Zeroizing::new(line), &mut *sink, false);
+            let line = Zeroizing::new(question(&line, AtTheEnd::GiveUp));
+            let mut pump = Pump::new(channel, &marker, line, &mut *sink, false);
             pump.delivered = from;
             let never = CancellationToken::new();
             let end = pump.run(None, if listening { stop } else { &never }).await;
-            let to = pump.delivered;
-            let report = pump.into_report();
+            let (report, channel) = pump.finish();
+            self.keep(channel);
+            let to = report.delivered;
             match end {
                 End::Frame(frame) => {
                     if let Some((so, se)) = sizes(&frame)
@@ -416,7 +441,8 @@ impl<W: Wire> PosixSession<W> {
                 End::Stop => {
                     from = to;
                     listening = false;
-                    let answer = self.ask(script::stop_claimed(&marker, &claim, millis(grace)), &marker).await;
+                    let line = script::stop_claimed(&marker, &claim, millis(grace));
+                    let answer = self.ask(&line, &marker, AtTheEnd::GoOn).await;
                     match &answer {
                         Ok(answer) => match answer.frame.split_once(' ').unwrap_or((&answer.frame, "")) {
                             ("k" | "g", _) => stopped = true,
@@ -432,6 +458,8 @@ impl<W: Wire> PosixSession<W> {
                         }
                     }
                 }
+                // It was ended while it had nothing to do.
+                End::Broken if used && !report.spoke => {}
                 End::Late | End::Broken => {
                     from = to;
                     if stopped {
@@ -535,6 +563,7 @@ fn claimed_line(
     invocation: &Invocation,
     marker: &Marker,
     claim: &ClaimKey,
+    runner: bool,
 ) -> Result<(Zeroizing<Vec<u8>>, bool), Obstacle> {
     let step = step_lines(invocation, marker)?;
     let stdin = invocation.stdin.as_ref().map(|s| Zeroizing::new(escape_for_printf(s.expose())));
@@ -543,7 +572,7 @@ fn claimed_line(
         stdin: stdin.as_ref().map(|s| s.as_slice()),
         account: invocation.account.as_deref(),
     };
-    Ok((Zeroizing::new(script::claimed(marker, claim, &how)), step.announces))
+    Ok((Zeroizing::new(script::claimed(marker, claim, &how, runner)), step.announces))
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -565,7 +594,7 @@ impl<W: Wire> Session for PosixSession<W> {
     async fn facts(&self) -> Result<Facts, Obstacle> {
         let marker = Marker::fresh();
         let before = self.clock.now_ms();
-        let answer = self.ask(script::facts(&marker), &marker).await.map_err(Silence::obstacle)?;
+        let answer = self.ask(&script::facts(&marker), &marker, AtTheEnd::GiveUp).await.map_err(Silence::obstacle)?;
         let after = self.clock.now_ms();
         Ok(read_facts(&String::from_utf8_lossy(&answer.stdout), before, after))
     }
@@ -586,7 +615,7 @@ impl<W: Wire> Session for PosixSession<W> {
 
     async fn probe(&self, attempt: &AttemptId) -> Probe {
         let marker = Marker::of(attempt);
-        let answer = match self.ask(script::probe(&marker, &ClaimKey::of(attempt)), &marker).await {
+        let answer = match self.ask(&script::probe(&marker, &ClaimKey::of(attempt)), &marker, AtTheEnd::GoOn).await {
             Ok(answer) => answer,
             Err(silence) => return Probe::Unreachable(silence.obstacle()),
         };
@@ -620,7 +649,8 @@ impl<W: Wire> Session for PosixSession<W> {
             let marker = Marker::of(&of_run[0]);
             let claims: Vec<ClaimKey> = of_run.iter().map(ClaimKey::of).collect();
             self.tidy_at_the_end(&claims[0]);
-            let answer = self.ask(script::clear(&marker, &claims), &marker).await.map_err(Silence::obstacle)?;
+            let line = script::clear(&marker, &claims);
+            let answer = self.ask(&line, &marker, AtTheEnd::GoOn).await.map_err(Silence::obstacle)?;
             if let Some(text) = answer.frame.strip_prefix("f ") {
                 return Err(self.host_obstacle(text));
             }
@@ -650,7 +680,7 @@ impl<W: Wire> Session for PosixSession<W> {
 
     async fn check(&self) -> Result<(), Obstacle> {
         let marker = Marker::fresh();
-        self.ask(script::check(&marker), &marker).await.map(|_| ()).map_err(Silence::obstacle)
+        self.ask(&script::check(&marker), &marker, AtTheEnd::GiveUp).await.map(|_| ()).map_err(Silence::obstacle)
     }
 
     async fn close(&self) {
@@ -658,7 +688,10 @@ impl<W: Wire> Session for PosixSession<W> {
         for run in runs {
             let marker = Marker::fresh();
             // Only tidiness: an empty folder harms nobody.
-            drop(self.ask(script::leave(&marker, &run), &marker).await);
+            drop(self.ask(&script::leave(&marker, &run), &marker, AtTheEnd::GoOn).await);
+        }
+        while let Some(runner) = self.idle() {
+            drop(runner);
         }
         self.wire.close().await;
     }
@@ -700,337 +733,6 @@ fn clock_offset(now: &str, before_ms: u64, after_ms: u64) -> Option<i64> {
     let host = seconds.checked_mul(1000)?.checked_add(ms)?;
     let ours = i64::try_from(before_ms / 2 + after_ms / 2).ok()?;
     host.checked_sub(ours)
-}
-
-/// How pumping ended.
-pub(super) enum End {
-    /// With the host's last frame.
-    Frame(String),
-    /// Without.
-    Broken,
-    /// Somebody wants it stopped.
-    Stop,
-    /// The given time was over.
-    Late,
-}
-
-/// What the pump learned.
-struct Report {
-    keeper: Option<(String, String)>,
-    no_cwd: bool,
-    /// The step's shell never said that it began; `held` is what was said instead.
-    withheld: bool,
-    held: Vec<u8>,
-    /// Bytes of frames that are in the stored standard error.
-    announced: u64,
-    account: Option<String>,
-    noise: String,
-}
-
-impl Report {
-    fn held_text(&self) -> String {
-        let text = String::from_utf8_lossy(&self.held);
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let text = lines.join("; ");
-        text.chars().filter(|c| !c.is_control()).take(600).collect()
-    }
-}
-
-/// One event of a channel.
-pub(super) enum Read {
-    Bytes(Stream, usize),
-    Ended(Stream),
-    Wrote(usize),
-    WriteFailed,
-}
-
-/// Moves bytes between a channel and a sink.
-pub(super) struct Pump<'a> {
-    channel: Option<Channel>,
-    marker: Marker,
-    line: Zeroizing<Vec<u8>>,
-    written: usize,
-    write_failed: bool,
-    sink: &'a mut dyn OutputSink,
-    buffers: [Box<[u8]>; 2],
-    filters: [Filter; 2],
-    /// The frame `s` was seen.
-    spoke: [bool; 2],
-    noise: Vec<u8>,
-    at_end: [bool; 2],
-    last: [Option<String>; 2],
-    keeper: Option<(String, String)>,
-    holding: Option<Vec<u8>>,
-    no_cwd: bool,
-    announced: u64,
-    /// As which account the step's shell was to begin (`h`).
-    account: Option<String>,
-    /// What a download is (`d`).
-    pub(super) meta: Option<String>,
-    pub(super) answers_only: bool,
-    delivered: Offsets,
-}
-
-impl<'a> Pump<'a> {
-    pub(super) fn new(
-        channel: Channel,
-        marker: &Marker,
-        line: Zeroizing<Vec<u8>>,
-        sink: &'a mut dyn OutputSink,
-        announces: bool,
-    ) -> Self {
-        Self {
-            channel: Some(channel),
-            marker: marker.clone(),
-            line,
-            written: 0,
-            write_failed: false,
-            sink,
-            buffers: [vec![0; CHUNK_BYTES].into(), vec![0; CHUNK_BYTES].into()],
-            filters: [Filter::new(marker), Filter::new(marker)],
-            spoke: [false; 2],
-            noise: Vec::new(),
-            at_end: [false; 2],
-            last: [None, None],
-            keeper: None,
-            holding: announces.then(Vec::new),
-            no_cwd: false,
-            announced: 0,
-            account: None,
-            meta: None,
-            answers_only: false,
-            delivered: Offsets::default(),
-        }
-    }
-
-    /// The whole line was handed over; the host may have it.
-    fn sent(&self) -> bool {
-        self.written == self.line.len()
-    }
-
-    /// Closes the channel without waiting for its shell.
-    fn abandon(&mut self) {
-        if let Some(channel) = self.channel.take() {
-            channel.abandoned.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        self.channel.is_some()
-    }
-
-    /// What came instead of an answer.
-    pub(super) fn noise(&self) -> String {
-        let text = String::from_utf8_lossy(&self.noise);
-        let text: String = text.lines().map(str::trim).filter(|l| !l.is_empty()).take(3).collect::<Vec<_>>().join("; ");
-        let text: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
-        if text.is_empty() { String::new() } else { format!("; it said: {text}") }
-    }
-
-    fn into_report(mut self) -> Report {
-        Report {
-            noise: self.noise(),
-            keeper: self.keeper.take(),
-            no_cwd: self.no_cwd,
-            withheld: self.holding.is_some(),
-            held: self.holding.take().unwrap_or_default(),
-            announced: self.announced,
-            account: self.account.take(),
-        }
-    }
-
-    pub(super) async fn run(&mut self, late: Option<Duration>, stop: &CancellationToken) -> End {
-        let mut deadline = None;
-        loop {
-            if deadline.is_none()
-                && let Some(late) = late
-                && self.keeper.is_some()
-            {
-                deadline = Some(tokio::time::Instant::now() + late);
-            }
-            let read = tokio::select! {
-                read = self.read() => read,
-                () = stop.cancelled() => return End::Stop,
-                () = tokio::time::sleep_until(deadline.unwrap_or_else(tokio::time::Instant::now)), if deadline.is_some() => {
-                    return End::Late;
-                }
-            };
-            if let Some(end) = self.deliver(read).await {
-                return end;
-            }
-        }
-    }
-
-    /// Waits until the host has said that it began, or that it will not; for a while.
-    async fn await_keeper(&mut self) {
-        let limit = tokio::time::Instant::now() + KEEPER_WITHIN;
-        while self.keeper.is_none() {
-            let read = tokio::select! {
-                read = self.read() => read,
-                () = tokio::time::sleep_until(limit) => return,
-            };
-            if self.deliver(read).await.is_some() {
-                return;
-            }
-        }
-    }
-
-    /// Takes what comes within `limit`, until both streams have ended or the last frame was seen.
-    async fn drain(&mut self, limit: Duration) -> End {
-        let limit = tokio::time::Instant::now() + limit;
-        loop {
-            let read = tokio::select! {
-                read = self.read() => read,
-                () = tokio::time::sleep_until(limit) => return End::Late,
-            };
-            if let Some(end) = self.deliver(read).await {
-                return end;
-            }
-        }
-    }
-
-    /// The next event. May be dropped while it waits; nothing is lost.
-    async fn read(&mut self) -> Read {
-        let Some(channel) = self.channel.as_mut() else { return Read::Ended(Stream::Stdout) };
-        let [out, err] = &mut self.buffers;
-        let writing = self.written < self.line.len() && !self.write_failed;
-        let bytes = |stream, read: std::io::Result<usize>| match read {
-            Ok(0) | Err(_) => Read::Ended(stream),
-            Ok(n) => Read::Bytes(stream, n),
-        };
-        tokio::select! {
-            n = channel.stdout.read(out), if !self.at_end[0] => bytes(Stream::Stdout, n),
-            n = channel.stderr.read(err), if !self.at_end[1] => bytes(Stream::Stderr, n),
-            n = channel.stdin.write(&self.line[self.written..]), if writing => match n {
-                Ok(0) | Err(_) => Read::WriteFailed,
-                Ok(n) => Read::Wrote(n),
-            },
-            else => Read::Ended(Stream::Stdout),
-        }
-    }
-
-    /// Takes an event in; `Some` when that was the last one.
-    async fn deliver(&mut self, read: Read) -> Option<End> {
-        match read {
-            Read::Wrote(n) => {
-                self.written += n;
-                if self.sent()
-                    && let Some(channel) = self.channel.as_mut()
-                {
-                    drop(channel.stdin.flush().await);
-                }
-            }
-            Read::WriteFailed => self.write_failed = true,
-            Read::Bytes(stream, n) => {
-                let at = usize::from(stream == Stream::Stderr);
-                let pieces = self.filters[at].push(&self.buffers[at][..n]);
-                for piece in pieces {
-                    match piece {
-                        Piece::Bytes(bytes) => self.output(stream, &bytes).await,
-                        Piece::Frame(text) => self.frame(stream, text).await,
-                    }
-                }
-            }
-            Read::Ended(stream) => {
-                let at = usize::from(stream == Stream::Stderr);
-                if !self.at_end[at] {
-                    self.at_end[at] = true;
-                    let rest = self.filters[at].finish();
-                    if !rest.is_empty() && self.last[at].is_none() {
-                        self.output(stream, &rest).await;
-                    }
-                }
-            }
-        }
-        let lonely = |text: &String| matches!(text.split(' ').next(), Some("t" | "f"));
-        match &self.last {
-            [Some(frame), Some(_)] => return Some(End::Frame(frame.clone())),
-            [Some(frame), None] if self.at_end[1] || lonely(frame) || self.answers_only => {
-                return Some(End::Frame(frame.clone()));
-            }
-            _ => {}
-        }
-        (self.at_end == [true, true]).then_some(End::Broken)
-    }
-
-    async fn output(&mut self, stream: Stream, bytes: &[u8]) {
-        let at = usize::from(stream == Stream::Stderr);
-        if !self.spoke[at] {
-            let room = HELD_BYTES_MAX.saturating_sub(self.noise.len());
-            self.noise.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            return;
-        }
-        if self.last[at].is_some() {
-            // After the end: from processes that the program left behind.
-            return;
-        }
-        if stream == Stream::Stderr
-            && let Some(held) = self.holding.as_mut()
-            && held.len() < HELD_BYTES_MAX
-        {
-            held.extend_from_slice(bytes);
-            return;
-        }
-        match stream {
-            Stream::Stdout => self.delivered.stdout += bytes.len() as u64,
-            Stream::Stderr => self.delivered.stderr += bytes.len() as u64,
-        }
-        self.sink.write(stream, bytes).await;
-    }
-
-    async fn frame(&mut self, stream: Stream, text: String) {
-        let at = usize::from(stream == Stream::Stderr);
-        match text.split_once(' ').unwrap_or((&text, "")) {
-            ("s", _) => self.spoke[at] = true,
-            ("w", who) => {
-                let (group, start) = who.split_once(' ').unwrap_or((who, "-"));
-                self.keeper = Some((group.to_owned(), start.to_owned()));
-            }
-            ("b", _) => {
-                self.announced = self.marker.frame_bytes("b");
-                if let Some(held) = self.holding.take()
-                    && !held.is_empty()
-                {
-                    self.output(stream, &held).await;
-                }
-            }
-            ("c", _) => {
-                self.no_cwd = true;
-                self.announced = self.marker.frame_bytes("c");
-            }
-            ("h", account) => {
-                self.account = Some(account.to_owned());
-                self.holding.get_or_insert_default();
-            }
-            ("d", meta) => self.meta = Some(meta.to_owned()),
-            _ => {
-                if self.last[at].is_none() {
-                    self.last[at] = Some(text);
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Pump<'_> {
-    fn drop(&mut self) {
-        if let Some(channel) = &self.channel {
-            channel.abandoned.store(self.last[0].is_none(), Ordering::Relaxed);
-        }
-    }
-}
-
-/// A sink for short answers.
-#[derive(Default)]
-pub(super) struct Gather(Vec<u8>);
-
-#[async_trait]
-impl OutputSink for Gather {
-    async fn write(&mut self, stream: Stream, bytes: &[u8]) {
-        if stream == Stream::Stdout && self.0.len() < HELD_BYTES_MAX {
-            self.0.extend_from_slice(bytes);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::frame::Marker;
+use super::pump::{End, Gather, Pump};
 use super::script;
-use super::session::{End, Gather, Opening, PosixSession, Pump, Wire, elevation};
+use super::session::{PosixSession, elevation};
+use super::wire::{Opening, Wire};
 use crate::transport::{OutputSink, Session, Stream, Transferred, UploadTarget};
 
 const CHUNK_BYTES: usize = 128 * 1024;
@@ -44,7 +46,7 @@ pub(super) async fn upload<W: Wire>(
         Err(error) => return local(format!("{} cannot be read: {error}", source.display())),
     };
     let marker = Marker::fresh();
-    let mut channel = match session.wire().open(Opening::Boot).await {
+    let mut channel = match session.channel(Opening::Boot).await {
         Ok(channel) => channel,
         Err(obstacle) => return Transferred::NotStarted(obstacle),
     };
@@ -127,7 +129,7 @@ pub(super) async fn download<W: Wire>(
         Err(error) => return local(format!("{} cannot be written: {error}", target.display())),
     };
     let marker = Marker::fresh();
-    let channel = match session.wire().open(Opening::Boot).await {
+    let channel = match session.channel(Opening::Boot).await {
         Ok(channel) => channel,
         Err(obstacle) => return Transferred::NotStarted(obstacle),
     };
