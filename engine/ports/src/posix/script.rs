@@ -116,6 +116,7 @@ if [ "$e1" = running ] && [ "$bt" = "$nb" ] && al; then
   fi
   ex
 else
+  ex
   tail -c "+$((o + 1))" "$k.out"
   tail -c "+$((f + 1))" "$k.err" >&4
 fi
@@ -154,10 +155,11 @@ case $v in
 '') fr 'f the claim cannot be written or read' ;;
 void) fr n ;;
 v1)
-  if [ "$e1" = exit ]; then fr x
-  elif [ "$e1" = killed ]; then fr x
+  w=; al && w=1
+  ex
+  if [ "$e1" != running ]; then fr x
   elif [ "$bt" != "$nb" ]; then fr 'l the host was restarted while it ran'
-  elif al; then fr r
+  elif [ -n "$w" ]; then fr r
   elif gone; then fr 'l it is gone, and nothing on the host says how it ended'
   else fr 'l its keeper is gone, and processes of it are left'; fi ;;
 *) fr 'l its claim was never completed' ;;
@@ -180,13 +182,16 @@ if [ "$g" -le 1 ]; then fr 'u the host gave it no process group of its own, so i
 w=0
 while gone && al && [ "$w" -lt 40 ]; do
   w=$((w + 1))
+  sleep 0.05 || sleep 1
+done
+if gone; then
   if [ -n "$K" ]; then
     ex
     [ "$e1" = exit ] && { fr e; exit 0; }
   fi
-  sleep 0.05 || sleep 1
-done
-if gone; then fr g; exit 0; fi
+  fr g
+  exit 0
+fi
 await() {
   w=0
   while ! gone; do

@@ -301,7 +301,10 @@ impl<W: Wire> PosixSession<W> {
                 }
             }
         } else {
-            // The host allows no second channel: this one is given up for it.
+            // The host allows no second channel: this one is given up for it, once what is on its way has arrived.
+            if let End::Frame(frame) = pump.drain(CROWDED_AFTER).await {
+                ended = Some(frame);
+            }
             pump.abandon();
             self.ask(line, marker, AtTheEnd::GoOn).await
         };

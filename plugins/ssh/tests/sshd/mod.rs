@@ -52,6 +52,11 @@ impl Sshd {
 
     /// With more lines in its configuration.
     pub fn with(more: &str) -> Self {
+        Self::with_tools(more, |_| None)
+    }
+
+    /// With more lines in its configuration, and where `tools` fills a folder, with that as its `PATH`.
+    pub fn with_tools(more: &str, tools: impl Fn(&Path) -> Option<()>) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let path = |name: &str| folder.path().join(name);
         keygen(&path("host"));
@@ -64,10 +69,12 @@ impl Sshd {
         let host_key = std::fs::read_to_string(path("host.pub")).expect("a key");
         std::fs::write(path("known"), format!("[127.0.0.1]:{port} {host_key}")).expect("scratch");
         let base = folder.path().display();
+        std::fs::create_dir(path("tools")).expect("scratch");
+        let search = tools(&path("tools")).map(|()| format!(" PATH={base}/tools")).unwrap_or_default();
         let text = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {base}/host\nAuthorizedKeysFile {base}/authorized\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\nPidFile none\nStrictModes no\n\
-             PermitRootLogin prohibit-password\nSetEnv HOME={base}/home\nMaxStartups 100\n{more}\n"
+             PermitRootLogin prohibit-password\nSetEnv HOME={base}/home{search}\nMaxStartups 100\n{more}\n"
         );
         std::fs::write(path("sshd_config"), text).expect("scratch");
         let mut daemon = Command::new("/usr/sbin/sshd")
