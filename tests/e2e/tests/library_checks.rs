@@ -72,31 +72,10 @@ fn services_processes_and_ports() {
     no(host, "service-active", json!({"service": "no-such"}), "is not known here");
     host.sh("cp /root/nginx.conf /etc/fileshare/");
     assert!(restart.run(host, json!({"service": "fileshare"})).ok(), "it may be repeated");
-}
-
-#[test]
-fn services_under_systemd_are_asked_through_it() {
-    let Some(lab) = lab() else { return };
-    let host = lab.host("fs01");
-    // A stand-in: no host of the lab has systemd as its first process.
-    host.sh("mkdir -p /run/systemd/system");
-    program(
-        host,
-        "systemctl",
-        r#"echo "$*" >>/run/calls
-        case "$*" in
-        "is-active smbd") echo active ;;
-        "is-active --quiet smbd" | "restart smbd") ;;
-        is-active*) echo failed; exit 3 ;;
-        status*) echo "the last words of $4" ;;
-        *) exit 1 ;;
-        esac"#,
-    );
-    yes(host, "service-active", json!({"service": "smbd"}));
-    no(host, "service-active", json!({"service": "nmbd"}), "nmbd is failed; its last words:\nthe last words of nmbd");
-    assert!(ShippedAction::load("service-restart").run(host, json!({"service": "smbd"})).ok());
-    assert!(host.sh("cat /run/calls").contains("restart smbd"));
-    assert!(!ShippedAction::load("service-restart").run(host, json!({"service": "nmbd"})).ok());
+    for _ in 0..2 {
+        assert!(restart.run(host, json!({"service": "fileshare", "how": "reload-or-restart"})).ok());
+        host.sh("service fileshare stop");
+    }
 }
 
 #[test]

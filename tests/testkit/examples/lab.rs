@@ -3,10 +3,12 @@
 
 #![allow(clippy::print_stdout, reason = "it is an example")]
 
-use runbook_testkit::lab::Lab;
+use runbook_testkit::lab::{HostSpec, Lab};
 
 fn main() {
-    let lab = Lab::with_hosts(&["fs01"]).expect("a lab");
+    let spec = HostSpec::new("fs01");
+    let spec = if std::env::var_os("SYSTEMD").is_some() { spec.systemd() } else { spec };
+    let lab = Lab::new(&[spec]).expect("a lab");
     let host = lab.host("fs01");
     if let Err(error) = host.install_service() {
         println!("{error}");

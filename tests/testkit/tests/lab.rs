@@ -225,3 +225,34 @@ fn a_killed_test_leaves_no_host_running_and_its_rest_is_removed() {
     }
     assert!(!processes.is_empty() || !std::path::Path::new(&folder).exists());
 }
+
+#[test]
+fn a_host_with_systemd_boots_reboots_and_ends_without_leaving_anything() {
+    if !lab::require_systemd() {
+        return;
+    }
+    let mut lab = Lab::new(&[HostSpec::new("fs01").systemd()]).unwrap();
+    assert_eq!(lab.host("fs01").sh("systemctl is-system-running --wait"), "running\n");
+    assert_eq!(lab.ssh("fs01", "cat /proc/1/comm; sudo -n id -un").unwrap().stdout, "systemd\nroot\n");
+    lab.host("fs01").install_service().unwrap();
+    let before = lab.host("fs01").sh("cat /proc/sys/kernel/random/boot_id");
+    lab.host_mut("fs01").reboot().unwrap();
+    let host = lab.host("fs01");
+    assert_eq!(host.boots(), 2);
+    assert_ne!(host.sh("cat /proc/sys/kernel/random/boot_id"), before);
+    assert_eq!(host.sh("systemctl is-active fileshare"), "active\n", "it was started at boot");
+    assert!(host.service_answers());
+    let kept = lab.ssh("fs01", "echo 500 | sudo -n tee /proc/sys/kernel/pid_max").unwrap();
+    assert!(!kept.ok() && kept.stderr.contains("Read-only"), "the kernel's settings are the machine's: {kept:?}");
+    let rights = lab.ssh("fs01", "sudo -n sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status").unwrap().stdout;
+    let rights = u64::from_str_radix(rights.trim(), 16).unwrap();
+    let (load_modules, set_the_clock) = (1 << 16, 1 << 25);
+    assert_eq!(rights & (load_modules | set_the_clock), 0, "{rights:x}");
+    lab.host_mut("fs01").power_off().unwrap();
+    lab.host_mut("fs01").power_on().unwrap();
+    assert_eq!(lab.host("fs01").boots(), 3);
+    let group = lab.control_group("fs01").unwrap();
+    assert!(group.exists());
+    drop(lab);
+    assert!(!group.exists(), "{} was left behind", group.display());
+}

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use super::command::{self, Output, must};
 use super::keys::{self, Keys};
 use super::slot::{self, Slot};
-use super::{Error, HostSpec, network};
+use super::{Error, HostSpec, cgroup, network};
 
 /// A real host: its own network, processes, users, file system and sshd. Ends with the value.
 pub struct LabHost {
@@ -44,11 +44,13 @@ impl LabHost {
         keys::generate(&folder.join("host_key"))?;
         make_disk(&folder.join("disk.img"), spec.disk_mib)?;
 
+        let group = if spec.systemd { cgroup::of(slot.number(), &spec.name) } else { None };
         let log = File::create(folder.join("log")).map_err(Error::io("making the host's log"))?;
         let mut supervisor = Command::new("unshare")
             .arg("--net")
             .args(["sh".as_ref(), folder.join("supervisor.sh").as_os_str(), folder.as_os_str()])
             .arg(&spec.name)
+            .arg(group.unwrap_or_default())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -125,6 +127,11 @@ impl LabHost {
         &self.address
     }
 
+    /// Whether its first process is systemd.
+    pub fn has_systemd(&self) -> bool {
+        self.spec.systemd
+    }
+
     /// The jump host that it is behind.
     pub fn jump(&self) -> Option<&str> {
         self.spec.jump.as_deref()
@@ -187,6 +194,8 @@ impl LabHost {
                 "-i",
                 "-n",
                 "-p",
+                // Its view of the control groups; that of a host without systemd is the machine's.
+                "-C",
                 "--root",
                 "--wdns=/",
                 "--",

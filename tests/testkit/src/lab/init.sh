@@ -1,10 +1,12 @@
-# First program of a lab host (process 1 of its own process namespace): makes the host's root folder, then becomes tini.
+# First program of a lab host (process 1 of its own process namespace): makes the host's root folder, then becomes tini or systemd.
 # The root is the machine's own file tree with a private layer over it, on the host's own btrfs file system: the host
 # may change, install and remove what it likes, and nobody else sees it.
 set -eu
 dir=$1
 name=$2
 boot=$3
+# What becomes process 1 in the end: plain (tini) or systemd.
+kind=$4
 exec 3<&0 </dev/null
 umask 022
 
@@ -92,7 +94,44 @@ if [ ! -e etc/lab-host ]; then
     printf 'Defaults !lecture, !use_pty\nmaint ALL=(ALL:ALL) NOPASSWD: ALL\n' >etc/sudoers.d/maint
     printf 'Defaults env_reset, secure_path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"\nroot ALL=(ALL:ALL) ALL\n@includedir /etc/sudoers.d\n' >etc/sudoers
     chmod 440 etc/sudoers etc/sudoers.d/maint
+    if [ "$kind" = systemd ]; then
+        # The machine's own services are not to start here, and what a host in a container has no use for neither.
+        rm -rf etc/systemd/system etc/rc[2-5].d/S*
+        mkdir -p etc/systemd/system/multi-user.target.wants
+        for unit in getty.target console-getty.service systemd-logind.service systemd-udevd.service ldconfig.service; do
+            ln -s /dev/null "etc/systemd/system/$unit"
+        done
+        ln -s /lib/systemd/system/ssh.service etc/systemd/system/multi-user.target.wants/ssh.service
+        ln -s /lib/systemd/system/ssh.service etc/systemd/system/sshd.service
+        echo 'SSHD_OPTS=-E /var/log/sshd.log' >etc/default/ssh
+        tr -d - <proc/sys/kernel/random/uuid >etc/machine-id
+        for word in reboot shutdown runlevel init; do
+            rm -f "usr/sbin/$word"
+        done
+        ln -s /bin/systemctl usr/sbin/reboot
+        ln -s /bin/systemctl usr/sbin/shutdown
+        ln -s /lib/systemd/systemd usr/sbin/init
+    fi
     : >etc/lab-host
+fi
+if [ "$kind" = systemd ]; then
+    mount -t cgroup2 cgroup2 sys/fs/cgroup
+    # The kernel's settings are those of the whole machine.
+    mount --bind proc/sys proc/sys
+    mount --bind run/boot_id proc/sys/kernel/random/boot_id
+    mount -o remount,bind,ro proc/sys
+    mkfifo run/lab-news
+    mount --bind "$dir/news" run/lab-news
+    mkdir -p run/systemd/system/multi-user.target.wants run/before
+    printf '[Unit]\nAfter=ssh.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c "echo up %s >/run/lab-news"\n' "$boot" >run/systemd/system/lab-up.service
+    ln -s ../lab-up.service run/systemd/system/multi-user.target.wants/lab-up.service
+    # A root of its own, not only a changed one: services get mount namespaces of theirs.
+    pivot_root . run/before
+    umount -l /run/before
+    # Nothing in here may set the machine's clock or load modules into its kernel.
+    exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 container=lab \
+        setpriv --bounding-set=-sys_module,-sys_time,-sys_rawio \
+        /lib/systemd/systemd --unit=multi-user.target --log-target=journal --show-status=no
 fi
 cp "$dir/start.sh" run/start.sh
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \

@@ -12,6 +12,7 @@
 //!
 //! Needs root, Linux with btrfs and overlay, and what `tests/setup` installs: start each test with [`require`].
 
+mod cgroup;
 mod command;
 mod fault;
 mod host;
@@ -83,6 +84,27 @@ pub fn require() -> bool {
     }
 }
 
+/// [`require`] for a lab with hosts whose first process is systemd ([`HostSpec::systemd`]).
+pub fn require_systemd() -> bool {
+    match slot::obstacle().or_else(cgroup::obstacle) {
+        None => true,
+        Some(reason) => {
+            skip(&reason);
+            false
+        }
+    }
+}
+
+/// Whether this machine has these programs too; when it has not, skips the test as [`require`] does.
+pub fn require_programs(names: &[&str]) -> bool {
+    let missing: Vec<&str> = names.iter().copied().filter(|name| !slot::has_program(name)).collect();
+    if missing.is_empty() {
+        return true;
+    }
+    skip(&format!("programs are missing ({}); run tests/setup", missing.join(", ")));
+    false
+}
+
 /// Says that a test is skipped, loudly: on standard error, and in the file that `RUNBOOK_SKIPPED` names.
 ///
 /// # Panics
@@ -108,12 +130,13 @@ pub struct HostSpec {
     jump: Option<String>,
     inventory: String,
     disk_mib: u64,
+    systemd: bool,
 }
 
 impl HostSpec {
     /// A host on the front network, reachable from this machine.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), jump: None, inventory: String::new(), disk_mib: 512 }
+        Self { name: name.into(), jump: None, inventory: String::new(), disk_mib: 512, systemd: false }
     }
 
     /// The host is on the back network, and reachable through `jump` alone.
@@ -127,6 +150,13 @@ impl HostSpec {
     #[must_use]
     pub fn inventory(mut self, keys: &str) -> Self {
         self.inventory = keys.into();
+        self
+    }
+
+    /// Its first process is a real systemd; start such a test with [`require_systemd`].
+    #[must_use]
+    pub fn systemd(mut self) -> Self {
+        self.systemd = true;
         self
     }
 
@@ -192,6 +222,11 @@ impl Lab {
     /// When the lab has none of this name.
     pub fn host_mut(&mut self, name: &str) -> &mut LabHost {
         self.hosts.get_mut(name).unwrap_or_else(|| panic!("the lab has no host {name}"))
+    }
+
+    /// The control group of a host with systemd on this machine.
+    pub fn control_group(&self, name: &str) -> Option<PathBuf> {
+        self.host(name).has_systemd().then(|| cgroup::of(self.slot.number(), name)).flatten()
     }
 
     /// All hosts, by name.

@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::Error;
 use super::command::{must, run};
-use super::network;
+use super::{cgroup, network};
 
 const FOLDER: &str = "/dev/shm/runbook-lab";
 // One /24 network of 198.18.0.0/16 each.
@@ -38,12 +38,7 @@ pub(super) fn obstacle() -> Option<String> {
     if !rustix::process::getuid().is_root() {
         return Some("the lab of real hosts needs root".into());
     }
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let missing: Vec<&str> = PROGRAMS
-        .into_iter()
-        .chain(["sshd"])
-        .filter(|program| !path.split(':').any(|folder| Path::new(folder).join(program).is_file()))
-        .collect();
+    let missing: Vec<&str> = PROGRAMS.into_iter().chain(["sshd"]).filter(|name| !has_program(name)).collect();
     if !missing.is_empty() {
         return Some(format!("programs are missing ({}); run tests/setup", missing.join(", ")));
     }
@@ -62,6 +57,12 @@ pub(super) fn obstacle() -> Option<String> {
         Ok(_) => None,
         Err(error) => Some(format!("namespaces cannot be made here: {error}")),
     }
+}
+
+/// Whether this machine has a program of that name.
+pub(super) fn has_program(name: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    path.split(':').any(|folder| Path::new(folder).join(name).is_file())
 }
 
 /// A slot that is held.
@@ -132,6 +133,7 @@ fn clean(number: u8, folder: &Path) -> Result<(), Error> {
         }
     }
     network::remove(number);
+    cgroup::remove(number);
     std::fs::remove_dir_all(folder).map_err(Error::io(format!("removing {}", folder.display())))
 }
 
