@@ -16,6 +16,7 @@ use runbook_ports::{BlobStore, Clock, Confirmer, Observer, SecretSource, Signer,
 use tokio::sync::mpsc;
 
 use crate::journal::{Group, Journal, Stamped, index};
+use crate::leftovers::Leftovers;
 use crate::memory::Memory;
 use crate::prepare::{Desk, clipped};
 use crate::secrets::Vault;
@@ -165,6 +166,7 @@ pub(crate) struct Told {
     pub(crate) header: Arc<RunHeader>,
     pub(crate) run: Run,
     pub(crate) memory: Memory,
+    pub(crate) leftovers: Leftovers,
     pub(crate) run_seq: u64,
     pub(crate) begun: bool,
 }
@@ -183,7 +185,8 @@ impl Engine {
         let header = Arc::new(self.header(&plan, plan_sha256, &request, None));
         let run = Run::new(Arc::clone(&plan), Arc::clone(&header));
         let memory = Memory::new(&plan);
-        let told = Told { plan, header: Arc::clone(&header), run, memory, run_seq: 0, begun: false };
+        let leftovers = Leftovers::default();
+        let told = Told { plan, header: Arc::clone(&header), run, memory, leftovers, run_seq: 0, begun: false };
         let mut work = self.work(told, fence, control).await?;
         work.opening(Some(Event::RunOpened(Box::new((*header).clone()))));
         work.tell(Input::Begin);
@@ -199,7 +202,7 @@ impl Engine {
         self.check_transports(&loaded.plan)?;
         let fence = self.lease(run, &by, &loaded.plan, false).await?;
         // Told only now: until the lease was ours, another process may have appended.
-        let told = self.told(&loaded).await?;
+        let mut told = self.told(&loaded).await?;
         if let Status::Ended(outcome) = told.run.status() {
             self.release_lease(run, fence).await;
             return Err(DriverError::Ended { run: run.clone(), outcome: outcome.name() });
@@ -207,8 +210,10 @@ impl Engine {
         let begun = told.begun;
         let asked = told.header.takes_back.is_some().then(|| told.header.operator.clone());
         let cancel = control.cancel_asked();
+        let leftovers = std::mem::take(&mut told.leftovers);
         let mut work = self.work(told, fence, control).await?;
         work.opening(None);
+        work.left_before(leftovers);
         // First of all, so that nothing is begun again only to be ended.
         if let Some(by) = cancel {
             work.tell(Input::CancelAsked { by });
@@ -367,15 +372,23 @@ impl Engine {
             Some(finished) => {
                 let opened = self.load(finished).await?.header;
                 let mut earlier = Run::new(Arc::clone(&loaded.plan), opened);
-                self.replay(finished, &mut earlier, &mut memory).await?;
+                self.replay(finished, &mut earlier, &mut memory, &mut Leftovers::default()).await?;
                 Run::taking_back(Arc::clone(header), earlier)
             }
         };
-        let (run_seq, begun) = self.replay(&header.run, &mut run, &mut memory).await?;
-        Ok(Told { plan: Arc::clone(&loaded.plan), header: Arc::clone(header), run, memory, run_seq, begun })
+        let mut leftovers = Leftovers::default();
+        let (run_seq, begun) = self.replay(&header.run, &mut run, &mut memory, &mut leftovers).await?;
+        let (plan, header) = (Arc::clone(&loaded.plan), Arc::clone(header));
+        Ok(Told { plan, header, run, memory, leftovers, run_seq, begun })
     }
 
-    async fn replay(&self, id: &RunId, run: &mut Run, memory: &mut Memory) -> Result<(u64, bool), DriverError> {
+    async fn replay(
+        &self,
+        id: &RunId,
+        run: &mut Run,
+        memory: &mut Memory,
+        leftovers: &mut Leftovers,
+    ) -> Result<(u64, bool), DriverError> {
         let (mut run_seq, mut begun) = (0, false);
         loop {
             let page = self.records(id, run_seq, PAGE).await?;
@@ -390,7 +403,9 @@ impl Engine {
                 run_seq += 1;
                 begun |= record.event == Event::RunStarted;
                 run.replay(&record.event);
-                memory.observe(&record.event, self.time_ms(&record));
+                let time_ms = self.time_ms(&record);
+                memory.observe(&record.event, time_ms);
+                leftovers.observe(&record.event, time_ms);
                 memory.refill(&record.event, &*self.blobs).await.map_err(|error| DriverError::Unreadable {
                     what: format!("an output of run {id}"),
                     cause: error.to_string(),

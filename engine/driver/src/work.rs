@@ -21,7 +21,9 @@ use runbook_model::input::Prepared;
 use runbook_model::outcome::{Ended, Exit, KilledBy, Obstacle, ObstacleKind};
 use runbook_model::plan::{Place, Step};
 use runbook_model::record::Record;
-use runbook_model::{AttemptId, Cell, Command, Event, HostName, Input, RunOutcome, Sha256, StepId, canonical};
+use runbook_model::{
+    AttemptId, Cell, Command, Event, HostName, HostOutcome, Input, RunOutcome, Sha256, StepId, canonical,
+};
 use runbook_ports::store::RunStatus;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{AbortHandle, JoinSet};
@@ -29,6 +31,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::DriverError;
 use crate::attempt::{self, Job};
 use crate::journal::{Group, Journal, Stamped, index};
+use crate::leftovers::Leftovers;
 use crate::look::{check_unless, connect};
 use crate::memory::Memory;
 use crate::prepare::{Desk, clipped};
@@ -81,6 +84,8 @@ struct Left {
     place: Arc<Host>,
     /// Its outputs, which are kept there too.
     bytes: u64,
+    /// Nobody knows how it ended: as long as its host may be tried again, it is asked after.
+    unknown: bool,
 }
 
 /// So many claims of one host are removed at once: each time is a command on the host.
@@ -93,7 +98,16 @@ const LEFT_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Default)]
 struct After {
     clear: Vec<(HostName, Left)>,
-    hosts_ended: Vec<HostName>,
+    hosts_ended: Vec<(HostName, HostOutcome)>,
+}
+
+/// A host that ended so is not tried again, and nothing more is asked of it.
+fn is_closed(outcome: HostOutcome) -> bool {
+    use HostOutcome::{Blocked, Cancelled, Failed, RolledBack, Stuck, Succeeded, Unknown};
+    match outcome {
+        Succeeded | Blocked | RolledBack | Cancelled => true,
+        Failed | Stuck | Unknown => false,
+    }
 }
 
 type Landed = (Journal, Result<Vec<Record>, DriverError>, BTreeSet<Command>, After);
@@ -139,6 +153,20 @@ impl Work {
         }
         self.group.index = Some(index(&self.header, RunStatus::Running, None, None));
         self.group.sign = true;
+    }
+
+    /// What an earlier controller may not have removed is removed as if the attempts had ended now.
+    pub(crate) fn left_before(&mut self, leftovers: Leftovers) {
+        for left in leftovers.all() {
+            for (attempt, report) in left.attempts {
+                if self.steps.get(&attempt.step).is_some_and(|step| !step.read_only) {
+                    self.leave_claim(&attempt, &report);
+                }
+            }
+            if let Some(outcome) = left.ended.filter(|outcome| is_closed(*outcome)) {
+                self.after.hosts_ended.push((left.host, outcome));
+            }
+        }
     }
 
     /// Takes a fact from outside the hosts.
@@ -271,8 +299,9 @@ impl Work {
                 self.clear(&host, false);
             }
         }
-        for host in after.hosts_ended {
-            let last = self.clear_last.remove(&host).unwrap_or_default();
+        for (host, outcome) in after.hosts_ended {
+            let mut last = self.clear_last.remove(&host).unwrap_or_default();
+            last.retain(|left| !left.unknown || is_closed(outcome));
             self.clear_late.entry(host.clone()).or_default().extend(last);
             self.clear(&host, true);
             self.world.known.lock().expect("no panic while held").remove(&host);
@@ -369,7 +398,7 @@ impl Work {
             Event::StepEnded { cell, .. } => {
                 self.rendered.remove(cell);
             }
-            Event::HostEnded { host, .. } => self.after.hosts_ended.push(host.clone()),
+            Event::HostEnded { host, outcome, .. } => self.after.hosts_ended.push((host.clone(), *outcome)),
             _ => {}
         }
         self.group.events.push(Stamped { now_ms, mono_ms: self.world.clock.mono_ms(), event });
@@ -392,13 +421,20 @@ impl Work {
         if !claimed {
             return;
         }
-        let place = self.world.place(step, &attempt.host);
-        let left = Left { attempt: attempt.clone(), place, bytes: report.stdout.bytes + report.stderr.bytes };
+        self.leave_claim(attempt, report);
+    }
+
+    fn leave_claim(&mut self, attempt: &AttemptId, report: &AttemptReport) {
+        let place = self.world.place(&self.steps[&attempt.step], &attempt.host);
+        let bytes = report.stdout.bytes + report.stderr.bytes;
+        let unknown = matches!(report.ended, Ended::Unknown { .. });
+        let left = Left { attempt: attempt.clone(), place, bytes, unknown };
         match report.ended {
             Ended::Exited { .. } | Ended::Killed { .. } => self.after.clear.push((attempt.host.clone(), left)),
             // The claim keeps a start that is still on its way from beginning.
-            Ended::NotStarted { .. } => self.clear_last.entry(attempt.host.clone()).or_default().push(left),
-            Ended::Unknown { .. } => {}
+            Ended::NotStarted { .. } | Ended::Unknown { .. } => {
+                self.clear_last.entry(attempt.host.clone()).or_default().push(left);
+            }
         }
     }
 

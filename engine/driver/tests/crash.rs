@@ -77,6 +77,8 @@ impl Store for Deadly {
 struct Told {
     state: RunState,
     died: bool,
+    /// The run's end was on record when the controller died: there was nothing to take up.
+    ended_before: bool,
     bench: Bench,
 }
 
@@ -92,7 +94,7 @@ async fn killed_at(n: u64, written: bool, plan: Plan, script: impl Fn(&Bench)) -
         () = dead.notified() => None,
     };
     if let Some(first) = first {
-        return Told { state: first.state, died: false, bench };
+        return Told { state: first.state, died: false, ended_before: false, bench };
     }
     bench.store.kill();
     bench.store = bench.store.another_process();
@@ -100,19 +102,23 @@ async fn killed_at(n: u64, written: bool, plan: Plan, script: impl Fn(&Bench)) -
     tokio::time::sleep(Duration::from_secs(20)).await;
     let control = Control::new();
     let engine = bench.engine();
+    let mut ended_before = false;
     let state = match engine.load(&RUN.into()).await {
         Ok(_) => match engine.resume(&RUN.into(), ada(), &control).await {
             Ok(result) => result.state,
-            Err(runbook_driver::DriverError::Ended { .. }) => match bench.events(RUN).await.last() {
-                Some(Event::RunEnded { outcome }) => RunState::Ended(*outcome),
-                other => panic!("append {n}: it is said to have ended, and its last event is {other:?}"),
-            },
+            Err(runbook_driver::DriverError::Ended { .. }) => {
+                ended_before = true;
+                match bench.events(RUN).await.last() {
+                    Some(Event::RunEnded { outcome }) => RunState::Ended(*outcome),
+                    other => panic!("append {n}: it is said to have ended, and its last event is {other:?}"),
+                }
+            }
             Err(error) => panic!("append {n}: {error}"),
         },
         // Nothing was recorded, so nothing began: it is simply applied again.
         Err(_) => bench.engine().apply(plan, bench.request(RUN), &control).await.unwrap().state,
     };
-    Told { state, died: true, bench }
+    Told { state, died: true, ended_before, bench }
 }
 
 fn header(events: &[Event]) -> &RunHeader {
@@ -131,6 +137,10 @@ async fn laws(told: &Told, n: u64) {
     }
     for (cell, times) in &times {
         assert_eq!(*times, 1, "append {n}: {cell} had its effect {times} times");
+    }
+    for host in ["a", "b"] {
+        let left = told.bench.transport.left_over(host);
+        assert!(left.is_empty() || told.ended_before, "append {n}: on {host} is left {left:?}");
     }
     let events = told.bench.events(RUN).await;
     assert_eq!(header(&events).run.as_str(), RUN);
