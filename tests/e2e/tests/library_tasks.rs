@@ -1,7 +1,7 @@
 //! The shipped tasks, on real hosts: they work, fail for a reason, and may be run twice.
 
 use runbook_e2e::action::{RUN, ShippedAction};
-use runbook_testkit::lab::{self, Lab, Update};
+use runbook_testkit::lab::{self, Lab, LabHost, Update};
 use serde_json::json;
 
 fn lab() -> Option<Lab> {
@@ -95,56 +95,87 @@ fn maintenance_belongs_to_the_run_that_began_it() {
     assert_eq!(host.sh("cat /run/maintenance"), "run: another\n");
 }
 
-#[test]
-fn dnf_upgrade_asks_dnf_for_exactly_what_is_pending() {
-    let Some(lab) = lab() else { return };
+// A host with real dnf and rpm, and the first edition of the service from its own repository.
+fn fedora() -> Option<Lab> {
+    if !lab::require_programs(&["dnf", "rpm", "rpmbuild", "createrepo_c"]) {
+        return None;
+    }
+    let lab = lab()?;
     let host = lab.host("fs01");
-    // Stand-ins that log their arguments: the lab's hosts are Debian.
-    let program = |name: &str, text: &str| {
-        let path = format!("/usr/local/sbin/{name}");
-        std::fs::write(host.path(&path), format!("#!/bin/sh\necho \"{name} $*\" >>/run/calls\n{text}\n")).unwrap();
-        host.sh(&format!("chmod 755 {path}"));
-    };
-    program(
-        "dnf",
-        r#"case "$*" in
-        *repoquery*) [ -e /run/upgraded ] || printf 'samba 0:4.20-2.el9 x86_64\nsamba-common 0:4.20-2.el9 noarch\n' ;;
-        *"history list"*) cat /run/history ;;
-        *"history rollback"*) rm /run/upgraded; sed -i 1i'    44 | undo' /run/history ;;
-        *upgrade*) [ ! -e /run/fails ] || exit 1; touch /run/upgraded; sed -i 1i'    43 | upgrade' /run/history ;;
-        esac"#,
-    );
-    program(
-        "rpm",
-        r#"for last; do :; done
-        case $last in no-such*) exit 1 ;; esac
-        [ -e /run/upgraded ] && echo 0:4.20-2.el9 || echo 0:4.20-1.el9"#,
-    );
+    host.become_fedora().unwrap();
+    host.publish_rpm(Update::First).unwrap();
+    host.sh("dnf -q -y install fileshare >/dev/null");
+    Some(lab)
+}
+
+fn rpms(host: &LabHost) -> String {
+    host.sh("rpm -qa | LC_ALL=C sort")
+}
+
+#[test]
+fn dnf_upgrade_installs_what_is_pending_and_takes_it_back() {
+    let Some(lab) = fedora() else { return };
+    let host = lab.host("fs01");
     let action = ShippedAction::load("dnf-upgrade");
+    let nothing = action.run(host, json!({}));
+    assert!(nothing.ok() && nothing.stdout.contains("no upgrade is pending"), "{nothing:?}");
     let unknown = action.run(host, json!({"packages": ["no-such"]}));
     assert!(!unknown.ok() && unknown.stderr.contains("no-such is not installed"), "{unknown:?}");
-    host.sh("printf 'ID     | Command line\\n------\\n' >/run/history");
-    let none = action.run(host, json!({}));
-    assert!(!none.ok() && none.stderr.contains("no way back"), "{none:?}");
-    host.sh("echo '    42 | install x' >>/run/history; touch /run/fails");
-    assert!(!action.run(host, json!({})).ok());
-    host.sh("rm /run/fails");
+    let undone = action.operate(host, "undo", &json!({}), "");
+    assert!(undone.ok() && undone.stdout.contains("nothing was installed"), "{undone:?}");
+
+    // A person has changed what the package does not replace, and what it replaces.
+    host.sh("echo owner=me >>/etc/fileshare/site.conf; chmod 600 /etc/fileshare/site.conf
+             echo '# mine' >>/etc/fileshare/nginx.conf; setfacl -m u:maint:r /etc/fileshare/nginx.conf");
+    let paths = ["/etc/fileshare", "/usr/bin/fileshare-version", "/usr/lib/systemd/system/fileshare.service"];
+    let before = (rpms(host), host.fingerprint(&paths));
+    host.publish_rpm(Update::Good).unwrap();
     let done = action.run(host, json!({}));
     assert!(done.ok(), "{done:?}");
-    assert!(done.stdout.contains("samba 0:4.20-1.el9 0:4.20-2.el9"), "{done:?}");
-    let calls = host.sh("cat /run/calls");
-    assert!(
-        calls.contains("upgrade samba-0:4.20-2.el9.x86_64 samba-common-0:4.20-2.el9.noarch\n"),
-        "exactly these: {calls}"
-    );
-    let again = action.run(host, json!({}));
+    assert!(done.stdout.contains("pending: name, installed, offered\nfileshare 0:1.0-1 0:1.1-1 noarch\n"), "{done:?}");
+    assert!(done.stdout.contains("installed: name, before, now\nfileshare 0:1.0-1 0:1.1-1\n"), "{done:?}");
+    assert_eq!(host.sh("fileshare-version"), "1.1\n");
+    assert_ne!(host.fingerprint(&paths), before.1);
+    let again = action.run(host, json!({"packages": ["fileshare"]}));
     assert!(again.ok() && again.stdout.contains("no upgrade is pending"), "{again:?}");
-
-    host.sh("sed -i '/^---/d; 1,/Command line/{/Command line/d}' /run/history");
     for _ in 0..2 {
         let undone = action.operate(host, "undo", &json!({}), "");
         assert!(undone.ok(), "{undone:?}");
+        assert_eq!((rpms(host), host.fingerprint(&paths)), before);
     }
-    let calls = host.sh("cat /run/calls");
-    assert_eq!(calls.matches("history rollback 42\n").count(), 1, "{calls}");
+    assert!(!host.path(&format!("/var/lib/runbook/dnf-{RUN}")).exists());
+}
+
+#[test]
+fn dnf_upgrade_fails_for_a_reason_and_changes_nothing_without_a_way_back() {
+    let Some(lab) = fedora() else { return };
+    let host = lab.host("fs01");
+    let action = ShippedAction::load("dnf-upgrade");
+    let before = rpms(host);
+    host.publish_rpm(Update::FailsToInstall).unwrap();
+    let broken = action.run(host, json!({}));
+    assert!(!broken.ok() && broken.stderr.contains("Error in PRETRANS scriptlet"), "{broken:?}");
+    let undone = action.operate(host, "undo", &json!({}), "");
+    assert!(undone.ok(), "{undone:?}");
+    assert_eq!(rpms(host), before);
+
+    // A repository that keeps the newest edition alone, as many do.
+    host.publish_rpm(Update::Good).unwrap();
+    host.sh("rm /var/lib/lab-rpm/noarch/fileshare-1.[03]-*");
+    host.offer_rpms();
+    let lost = action.run(host, json!({}));
+    assert!(!lost.ok() && lost.stderr.contains("fileshare-0:1.0-1.noarch\nno repository offers"), "{lost:?}");
+    assert_eq!(rpms(host), before, "nothing was changed");
+    let security = action.run(host, json!({"security": true}));
+    assert!(security.ok() && security.stdout.contains("no upgrade is pending"), "{security:?}");
+    let all_the_same = action.run(host, json!({"way_back": "optional"}));
+    assert!(all_the_same.ok(), "{all_the_same:?}");
+    assert_eq!(host.sh("fileshare-version"), "1.1\n");
+    let undone = action.operate(host, "undo", &json!({}), "");
+    assert!(!undone.ok(), "it cannot be taken back, and says so: {undone:?}");
+    host.sh("rm -rf /var/lib/dnf/history*");
+    host.publish_rpm(Update::BreaksService).unwrap();
+    host.sh(&format!("rm -r /var/lib/runbook/dnf-{RUN}"));
+    let none = action.run(host, json!({}));
+    assert!(!none.ok() && none.stderr.contains("no way back"), "{none:?}");
 }

@@ -69,6 +69,8 @@ if [ ! -e etc/lab-host ]; then
     echo 'deb [trusted=yes] file:/var/lib/lab-repo ./' >etc/apt/sources.list
     printf 'APT::Sandbox::User "root";\nAcquire::Languages "none";\n' >etc/apt/apt.conf.d/99lab
     echo force-unsafe-io >etc/dpkg/dpkg.cfg.d/lab
+    # Nobody reads manual pages here.
+    rm -f var/lib/man-db/auto-update
     : >var/lib/lab-repo/Packages
     cp "$dir/sshd_config" etc/ssh/sshd_config
     cp "$dir/ca.pub" etc/ssh/lab_ca.pub

@@ -19,6 +19,7 @@ mod host;
 mod keys;
 mod network;
 mod package;
+mod rpm;
 mod slot;
 
 use std::collections::BTreeMap;

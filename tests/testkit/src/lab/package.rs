@@ -48,6 +48,15 @@ impl LabHost {
         let archive = self.path("/var/lib/lab-repo");
         let package = archive.join(format!("fileshare_{version}_all.deb"));
         must("dpkg-deb", ["--root-owner-group".as_ref(), "-b".as_ref(), tree.as_os_str(), package.as_os_str()])?;
+        self.offer()
+    }
+
+    /// Offers all packages that lie in the host's archive (`/var/lib/lab-repo`). `apt-get update` is left to who needs it.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn offer(&self) -> Result<(), Error> {
+        let archive = self.path("/var/lib/lab-repo");
         let mut index = String::new();
         for entry in std::fs::read_dir(&archive).map_err(Error::io("reading the archive"))?.flatten() {
             if entry.path().extension().is_none_or(|extension| extension != "deb") {
