@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::delay::Delay;
 use crate::{Result, write};
 
 /// So often an sshd is asked whether it listens, and how long each time.
@@ -22,7 +23,11 @@ pub(crate) struct Fleet {
     sshds: Vec<Child>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) user: String,
+    /// Where they are reached.
     pub(crate) port: u16,
+    /// Where their sshds listen: the same, unless there is a delay.
+    sshd_port: u16,
+    _delay: Option<Delay>,
 }
 
 /// One of them.
@@ -34,13 +39,26 @@ pub(crate) struct Host {
 impl Fleet {
     /// Starts `count` hosts.
     pub(crate) fn start(count: usize) -> Result<Self> {
+        Self::far(count, Duration::ZERO)
+    }
+
+    /// Starts `count` hosts, from which an answer takes at least `round_trip`.
+    pub(crate) fn far(count: usize, round_trip: Duration) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("fleet-").tempdir()?;
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let free = || Ok::<u16, std::io::Error>(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port());
+        let sshd_port = free()?;
         let user = String::from_utf8(Command::new("id").arg("-un").output()?.stdout)?.trim().to_owned();
-        let hosts = (0..count)
+        let hosts: Vec<Host> = (0..count)
             .map(|n| Host { name: format!("h{n:03}"), address: format!("127.0.{}.{}", 1 + n / 250, 1 + n % 250) })
             .collect();
-        let mut fleet = Self { folder, sshds: Vec::new(), hosts, user, port };
+        let delay = if round_trip.is_zero() {
+            None
+        } else {
+            let addresses = hosts.iter().map(|host| host.address.parse()).collect::<std::result::Result<_, _>>()?;
+            Some(Delay::start(addresses, sshd_port, round_trip / 2)?)
+        };
+        let port = delay.as_ref().map_or(sshd_port, |delay| delay.port);
+        let mut fleet = Self { folder, sshds: Vec::new(), hosts, user, port, sshd_port, _delay: delay };
         fleet.make()?;
         Ok(fleet)
     }
@@ -63,7 +81,7 @@ impl Fleet {
                  StrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
                  KbdInteractiveAuthentication no\nPrintMotd no\nPrintLastLog no\nUseDNS no\nSetEnv HOME={own}/home\n",
                 host.address,
-                self.port,
+                self.sshd_port,
                 own = own.display(),
                 folder = folder.display()
             );
@@ -97,7 +115,7 @@ impl Fleet {
         )?;
         write(&self.ssh_config(), &config)?;
         for host in &self.hosts {
-            let address: SocketAddr = format!("{}:{}", host.address, self.port).parse()?;
+            let address: SocketAddr = format!("{}:{}", host.address, self.sshd_port).parse()?;
             let up = (0..TRIES).any(|_| {
                 let up = TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok();
                 if !up {
@@ -133,7 +151,7 @@ impl Fleet {
 pub(crate) fn stay(mut words: impl Iterator<Item = String>) -> Result<()> {
     let fleet = Fleet::start(words.next().ok_or("fleet wants a number of hosts")?.parse()?)?;
     let folder = tempfile::tempdir()?;
-    crate::peers::runbook(folder.path(), &fleet)?;
+    crate::peers::runbook(folder.path(), &fleet, "execute")?;
     println!("runbook apply --project {0} {0}/steps.yaml --yes", folder.path().display());
     println!("ssh -F {} {}", fleet.ssh_config().display(), fleet.hosts[0].name);
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;

@@ -9,12 +9,15 @@
 //! | --- | --- |
 //! | `chain` | 1,000 steps in a row on this machine, with a bare loop that starts a shell and commits one row per step |
 //! | `hosts` | 10 steps on 10 and on 100 ssh hosts, with OpenSSH itself and with other tools |
+//! | `detached` | claimed, detached steps on 100 ssh hosts with attached ones, near and far |
 //! | `start` | `runbook --help`, with the start of the smallest program |
 //! | `plan` | a plan of 1,000 hosts and 50 steps |
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program of the terminal")]
 
 mod chain;
+mod delay;
+mod detached;
 mod fleet;
 mod hosts;
 mod meter;
@@ -29,7 +32,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: runbook-bench CASE… [--rounds N] [--hosts N,N] [--steps N] [--program FILE] [--peers FOLDER] [--no-ansible]
                            [--write FILE]
-cases: chain hosts start plan all
+cases: chain detached hosts start plan all
        runbook-bench fleet N    starts N ssh hosts, and a project for them, until its input ends
   --program  the program that is measured; `runbook` beside this one when it is not given
   --peers    what tests/bench/peers.sh has installed; target/bench-peers when it is not given
@@ -80,6 +83,7 @@ fn run(options: &Options) -> Result<()> {
     for case in &options.cases {
         match case.as_str() {
             "chain" => tell(options, case, &chain::measure(options)?)?,
+            "detached" => tell(options, case, &detached::measure(options)?)?,
             "hosts" => {
                 for &count in &options.hosts {
                     tell(options, &format!("{case} {count}"), &hosts::measure(options, count)?)?;
@@ -125,7 +129,7 @@ fn options(first: String, mut words: impl Iterator<Item = String>) -> Result<Opt
             "--peers" => options.peers = value()?.into(),
             "--write" => options.write = Some(value()?.into()),
             "--no-ansible" => options.ansible = false,
-            "all" => options.cases.extend(["start", "plan", "chain", "hosts"].map(String::from)),
+            "all" => options.cases.extend(["start", "plan", "chain", "detached", "hosts"].map(String::from)),
             flag if flag.starts_with('-') => return Err(format!("there is no option {flag}\n{USAGE}").into()),
             case => options.cases.push(case.to_owned()),
         }

@@ -41,7 +41,7 @@ pub(crate) fn prepare(peer: Peer, folder: &Path, fleet: &Fleet, options: &Option
     };
     Ok(match peer {
         Peer::Runbook => {
-            runbook(folder, fleet)?;
+            runbook(folder, fleet, "execute")?;
             let mut command = vec![options.program.clone().into_os_string()];
             command.extend(words(&["apply", "steps.yaml", "--yes"]));
             command
@@ -65,8 +65,8 @@ pub(crate) fn prepare(peer: Peer, folder: &Path, fleet: &Fleet, options: &Option
     })
 }
 
-/// A project with the steps.
-pub(crate) fn runbook(folder: &Path, fleet: &Fleet) -> Result<()> {
+/// A project with the steps in this phase.
+pub(crate) fn runbook(folder: &Path, fleet: &Fleet, phase: &str) -> Result<()> {
     let config = fleet.ssh_config();
     write(
         &folder.join("runbook.toml"),
@@ -79,11 +79,15 @@ pub(crate) fn runbook(folder: &Path, fleet: &Fleet) -> Result<()> {
     write(&folder.join("inventory.yaml"), &inventory)?;
     let mut runbook = format!(
         "schema: runbook/v1\nname: steps\nirreversible: it changes nothing\ntargets: {{select: 'h*', parallel: {}, \
-         failure_budget: 100%}}\nexecute:\n",
+         failure_budget: 100%}}\n{phase}:\n",
         fleet.hosts.len()
     );
     for step in 0..STEPS {
         writeln!(runbook, "  - run: echo line {step}")?;
+    }
+    if phase != "execute" {
+        // There must be one; it is skipped, and so costs the host nothing.
+        runbook.push_str("execute:\n  - {run: 'true', when: 'false'}\n");
     }
     write(&folder.join("steps.yaml"), &runbook)
 }
