@@ -8,6 +8,7 @@
 mod attached;
 mod lifeline;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -71,6 +72,7 @@ impl Transport for Local {
         let shell = Shell::new(host, &self.settings);
         Ok(Box::new(LocalSession {
             lifeline: Lifeline::new(shell.clone()),
+            emptied: Mutex::default(),
             posix: PosixSession::new(
                 LocalWire { shell: shell.clone(), keeper: Arc::default() },
                 Arc::clone(&self.clock),
@@ -260,6 +262,8 @@ struct LocalSession {
     shell: Shell,
     posix: PosixSession<LocalWire>,
     lifeline: Lifeline,
+    /// Folders of runs, to be removed at the end if they are empty then.
+    emptied: Mutex<BTreeSet<PathBuf>>,
 }
 
 #[async_trait]
@@ -305,7 +309,9 @@ impl Session for LocalSession {
         // As the script of the protocol does, without a process for it. Where that is not plainly possible, the script.
         match self.shell.claims() {
             Some(claims) if clear_files(&claims, attempt) => {
-                self.posix.tidy_at_the_end(&ClaimKey::of(attempt));
+                if let Ok(mut emptied) = self.emptied.lock() {
+                    emptied.insert(claims.join(ClaimKey::of(attempt).run));
+                }
                 Ok(())
             }
             _ => self.posix.clear(attempt).await,
@@ -337,6 +343,11 @@ impl Session for LocalSession {
     }
 
     async fn close(&self) {
+        let emptied = self.emptied.lock().map(|mut emptied| std::mem::take(&mut *emptied)).unwrap_or_default();
+        for folder in emptied {
+            // One that is not empty stays, and an empty one harms nobody.
+            drop(std::fs::remove_dir(folder));
+        }
         self.posix.close().await;
     }
 }

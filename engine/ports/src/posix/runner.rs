@@ -211,9 +211,10 @@ fe "x $c"
 "#;
 
 /// The runner serves `A`, an attached step, and `C`, a claimed one; other requests bring their own text. Who serves the
-/// last one is `w`; with `a` it ends with the connection.
+/// last one is `w`; with `a` it ends with the connection. `TMOUT`, which hardened hosts set, would limit bash's `read`.
 const RUNNER: &str = r#"
 trap "" TERM HUP INT PIPE
+unset TMOUT
 sid=$(command -v setsid 2>/dev/null)
 a=0 w= g=0 gst=-
 if [ -z "$sid" ]; then

@@ -223,22 +223,20 @@ fr k
 exit 0
 "#;
 
-/// Removes a claim and what is beside it.
+/// Removes claims and what is beside them, and the run's folder with the last of them.
 const CLEAR: &str = r#"
 set --
 for q in $K; do
   k=$b/$r/$q
   set -- "$@" "$k.out" "$k.err" "$k.stop" "$k"
 done
-if e=$(rm -f -- "$@" 2>&1); then fr x; else fr "f $e"; fi
+if e=$(rm -f -- "$@" 2>&1); then rmdir -- "$b/$r" 2>/dev/null; fr x; else fr "f $e"; fi
 exit 0
 "#;
 
 /// What the host says of itself, one thing a line.
 const FACTS: &str = r#"
-uname -s
-uname -r
-uname -m
+uname -srm
 printf 'boot %s\n' "$nb"
 if [ -r /etc/os-release ]; then
   while IFS= read -r q || [ -n "$q" ]; do
@@ -453,12 +451,6 @@ pub fn clear(marker: &Marker, claims: &[ClaimKey]) -> Vec<u8> {
     Script::new(marker).claim(claim).then(CLEAR).line()
 }
 
-/// Removes the folder of a run when it is empty.
-pub fn leave(marker: &Marker, run: &str) -> Vec<u8> {
-    let claim = ClaimKey { run: run.to_owned(), key: String::new() };
-    Script::new(marker).claim(&claim).then("rmdir -- \"$b/$r\" 2>/dev/null\nfr x\nexit 0\n").line()
-}
-
 /// Asks whether anybody is there.
 pub fn check(marker: &Marker) -> Vec<u8> {
     Script::new(marker).then("fr x\nexit 0\n").line()
@@ -583,7 +575,6 @@ mod tests {
             stop_claimed(&marker, &claim, 10),
             stop_attached(&marker, "12", "34", None, 10),
             clear(&marker, std::slice::from_ref(&claim)),
-            leave(&marker, "r"),
             facts(&marker),
         ] {
             assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);

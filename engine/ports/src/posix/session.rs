@@ -1,6 +1,5 @@
 //! A [`Session`] on a POSIX host, over anything that can start [`BOOT`](super::BOOT) there.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,8 +33,6 @@ pub struct PosixSession<W> {
     clock: Arc<dyn Clock>,
     /// Runners that have nothing to do.
     idle: Mutex<Vec<Channel>>,
-    /// Runs whose folder is to be removed at the end, if empty.
-    runs: Mutex<BTreeSet<String>>,
 }
 
 /// What a script answered.
@@ -66,19 +63,12 @@ impl Silence {
 impl<W: Wire> PosixSession<W> {
     /// Takes the wire over.
     pub fn new(wire: W, clock: Arc<dyn Clock>) -> Self {
-        Self { wire, clock, idle: Mutex::default(), runs: Mutex::default() }
+        Self { wire, clock, idle: Mutex::default() }
     }
 
     /// What reaches the host.
     pub fn wire(&self) -> &W {
         &self.wire
-    }
-
-    /// Has [`Session::close`] remove the folder of this claim's run, if it is empty by then.
-    pub fn tidy_at_the_end(&self, claim: &ClaimKey) {
-        if let Ok(mut runs) = self.runs.lock() {
-            runs.insert(claim.run.clone());
-        }
     }
 
     /// Ends the process group of something that runs attached and is led by process `group`, which began at `start` (as
@@ -651,7 +641,6 @@ impl<W: Wire> Session for PosixSession<W> {
         for of_run in attempts.chunk_by(|one, next| one.run == next.run) {
             let marker = Marker::of(&of_run[0]);
             let claims: Vec<ClaimKey> = of_run.iter().map(ClaimKey::of).collect();
-            self.tidy_at_the_end(&claims[0]);
             let line = script::clear(&marker, &claims);
             let answer = self.ask(&line, &marker, AtTheEnd::GoOn).await.map_err(Silence::obstacle)?;
             if let Some(text) = answer.frame.strip_prefix("f ") {
@@ -687,12 +676,6 @@ impl<W: Wire> Session for PosixSession<W> {
     }
 
     async fn close(&self) {
-        let runs = self.runs.lock().map(|mut runs| std::mem::take(&mut *runs)).unwrap_or_default();
-        for run in runs {
-            let marker = Marker::fresh();
-            // Only tidiness: an empty folder harms nobody.
-            drop(self.ask(&script::leave(&marker, &run), &marker, AtTheEnd::GoOn).await);
-        }
         while let Some(runner) = self.idle() {
             drop(runner);
         }
@@ -702,13 +685,9 @@ impl<W: Wire> Session for PosixSession<W> {
 
 fn read_facts(text: &str, before_ms: u64, after_ms: u64) -> Facts {
     let mut lines = text.lines();
-    let system = lines.next().unwrap_or_default().to_ascii_lowercase();
-    let mut facts = Facts {
-        os: system,
-        kernel: lines.next().unwrap_or_default().to_owned(),
-        arch: lines.next().unwrap_or_default().to_owned(),
-        ..Facts::default()
-    };
+    let mut system = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
+    let mut word = || system.next().unwrap_or_default();
+    let mut facts = Facts { os: word().to_ascii_lowercase(), kernel: word(), arch: word(), ..Facts::default() };
     for line in lines {
         match line.split_once(' ') {
             Some(("boot", id)) if id != "-" => facts.boot_id = id.to_owned(),
@@ -755,12 +734,12 @@ mod tests {
     #[test]
     fn facts_are_read_from_what_hosts_print() {
         let text =
-            "Linux\n6.1.0-18-amd64\nx86_64\nboot 1b2c\nos ID=debian\nos VERSION_ID=\"12\"\nnow 1795339800 250000000\n";
+            "Linux 6.1.0-18-amd64 x86_64\nboot 1b2c\nos ID=debian\nos VERSION_ID=\"12\"\nnow 1795339800 250000000\n";
         let facts = read_facts(text, 1_795_339_800_000, 1_795_339_800_100);
         assert_eq!((facts.os.as_str(), facts.os_version.as_str()), ("debian", "12"));
         assert_eq!((facts.kernel.as_str(), facts.arch.as_str()), ("6.1.0-18-amd64", "x86_64"));
         assert_eq!((facts.boot_id.as_str(), facts.clock_offset_ms), ("1b2c", Some(200)));
-        let bare = read_facts("OpenBSD\n7.5\namd64\nboot -\nnow 1795339800 N\n", 1_795_339_800_000, 1_795_339_800_000);
+        let bare = read_facts("OpenBSD 7.5 amd64\nboot -\nnow 1795339800 N\n", 1_795_339_800_000, 1_795_339_800_000);
         assert_eq!((bare.os.as_str(), bare.boot_id.as_str(), bare.clock_offset_ms), ("openbsd", "", Some(500)));
     }
 }
