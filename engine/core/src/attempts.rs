@@ -9,7 +9,7 @@ use runbook_model::{AttemptId, AttemptOutcome, Cell, Event, HostOutcome, Input, 
 
 use crate::layout::{HostNo, StepNo};
 use crate::state::{CellStage, Stage};
-use crate::{PROBE_LIMIT_MS, Run, Status, UNKNOWN_ATTEMPTS_MAX};
+use crate::{PROBE_LIMIT_MS, Run, Status, UNKNOWN_ATTEMPTS_MAX, VOID_ATTEMPTS_MAX};
 
 /// Delays between tries to reach a host that is being taken back.
 const RECONNECT_MS: (u64, u64) = (1_000, 30_000);
@@ -311,10 +311,10 @@ impl Run {
     }
 
     /// The controller or the link died between the intent and its effect, and the host says that nothing began: that is no
-    /// failure of the step, so it is begun once more, whatever its `retry` says.
+    /// failure of the step, so it is begun once more, whatever its `retry` says, and
+    /// does not count against it.
     fn try_after_loss(&self, host: HostNo, step: StepNo) -> Option<(u64, &'static str)> {
-        let cell = &self.hosts[host].cells[step];
-        let again = cell.attempts - cell.earlier < self.layout.step(step).retry.attempts.max(UNKNOWN_ATTEMPTS_MAX);
+        let again = self.hosts[host].cells[step].void < VOID_ATTEMPTS_MAX;
         (again && !self.stopping(host)).then_some((self.now_ms, "it had not begun when it was lost sight of"))
     }
 
@@ -330,7 +330,7 @@ impl Run {
         if outcome == AttemptOutcome::Succeeded || self.stopping(host) {
             return None;
         }
-        let tries = cell.attempts - cell.earlier;
+        let tries = cell.tries();
         let rollback = what.phase == Phase::Rollback;
         if rollback && class == Some(RetryClass::Connection) {
             let delay = RECONNECT_MS.0.saturating_mul(1 << (tries - 1).min(16)).min(RECONNECT_MS.1);

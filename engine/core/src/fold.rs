@@ -80,6 +80,8 @@ impl Run {
             }),
             Event::AttemptEnded { attempt, outcome, report } => self.on_cell(&attempt.cell(), |run, host, step| {
                 let cell = run.cell_mut(host, step);
+                let lost = matches!(cell.stage, CellStage::Lost { .. });
+                cell.void += u32::from(lost && *outcome == AttemptOutcome::NotStarted);
                 cell.stage = CellStage::Attempted(*outcome);
                 cell.last = Some(*outcome);
                 cell.effect |= !matches!(report.ended, Ended::NotStarted { .. });
@@ -239,12 +241,12 @@ impl Run {
             let verification = matches!(what.role, Role::Again { .. } | Role::Baseline);
             let done = cell.good() && cell.outcome() != Some(AttemptOutcome::Skipped) && !verification;
             if !done && !cell.resolved && !asked {
-                *cell = CellState { stage: CellStage::Waiting, earlier: cell.attempts, ..*cell };
+                *cell = CellState { stage: CellStage::Waiting, earlier: cell.attempts, void: 0, ..*cell };
             }
         }
         for &step in layout.phase(Phase::Finally) {
             let cell = &mut state.cells[step];
-            *cell = CellState { stage: CellStage::Waiting, earlier: cell.attempts, ..*cell };
+            *cell = CellState { stage: CellStage::Waiting, earlier: cell.attempts, void: 0, ..*cell };
         }
         state.why_stuck = None;
         state.blemish = None;

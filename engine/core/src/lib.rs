@@ -56,6 +56,9 @@ pub const PROBE_LIMIT_MS: u64 = 60_000;
 /// Attempts of a step that may be repeated after an unknown outcome, when `retry` does not allow more.
 pub const UNKNOWN_ATTEMPTS_MAX: u32 = 3;
 
+/// So often a step is begun anew because its start never arrived on the host: not for ever, whatever the link does.
+pub const VOID_ATTEMPTS_MAX: u32 = 20;
+
 /// A run.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -163,7 +166,7 @@ impl Run {
             for (no, (new, old)) in new.cells.iter_mut().zip(old.cells).enumerate() {
                 use runbook_model::plan::Phase;
                 if !matches!(run.layout.step(no).phase, Phase::Rollback | Phase::Finally) {
-                    *new = state::CellState { attempts: 0, earlier: 0, ..old };
+                    *new = state::CellState { attempts: 0, earlier: 0, void: 0, ..old };
                 }
             }
         }

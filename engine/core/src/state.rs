@@ -69,6 +69,8 @@ pub(crate) struct CellState {
     pub(crate) attempts: u32,
     /// Attempts started before the last reopening: they do not count against `retry`.
     pub(crate) earlier: u32,
+    /// Attempts since then that were lost sight of and proved never to have begun: they do not count either.
+    pub(crate) void: u32,
     /// Outcome of the last attempt that ended.
     pub(crate) last: Option<AttemptOutcome>,
     /// An attempt may have had an effect: any that was started and not proved not to have begun.
@@ -78,8 +80,20 @@ pub(crate) struct CellState {
 }
 
 impl CellState {
-    pub(crate) const NEW: Self =
-        Self { stage: CellStage::Waiting, attempts: 0, earlier: 0, last: None, effect: false, resolved: false };
+    pub(crate) const NEW: Self = Self {
+        stage: CellStage::Waiting,
+        attempts: 0,
+        earlier: 0,
+        void: 0,
+        last: None,
+        effect: false,
+        resolved: false,
+    };
+
+    /// Attempts that count against `retry`.
+    pub(crate) fn tries(&self) -> u32 {
+        self.attempts - self.earlier - self.void
+    }
 
     pub(crate) fn outcome(&self) -> Option<AttemptOutcome> {
         match self.stage {

@@ -340,6 +340,24 @@ fn attempt_that_was_lost_before_it_began_is_begun_again() {
 }
 
 #[test]
+fn attempt_that_never_began_is_none_of_those_that_retry_allows() {
+    let retry =
+        json!({"retry": {"attempts": 2, "delay_ms": 100, "backoff_permille": 1000, "delay_ms_max": 0, "on": ["exit"]}});
+    let mut steps = change();
+    steps[1] = step("execute", "install", retry);
+    let mut story = Story::new(plan(&[&["a"]], json!({}), steps));
+    story.input(Input::Begin);
+    story
+        .go_until(|command| matches!(command, Command::StartAttempt { attempt } if attempt.step.as_str() == "install"));
+    // The controller dies before it has sent anything; then the step fails once, as its author expects.
+    story.input(Input::Resume { by: Person::default() });
+    let mut story = story.ends("a/install", [Ended::NotStarted { obstacle: unreachable() }, failed()]);
+    story.go();
+    assert_eq!(story.attempts()[1..4], ["a/install"; 3]);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
+}
+
+#[test]
 fn halted_host_is_left_as_it_is_and_tried_again_by_a_resume() {
     let mut steps = change();
     steps[2] = step("execute", "restart", json!({"needs": ["install"], "on_failure": "halt"}));
