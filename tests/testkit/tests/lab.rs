@@ -177,6 +177,38 @@ fn a_cut_link_and_a_frozen_sshd_answer_nothing() {
 }
 
 #[test]
+fn a_host_has_a_clock_of_its_own_stands_still_and_goes_on() {
+    if !lab::require() {
+        return;
+    }
+    let lab = Lab::with_hosts(&["fs01"]).unwrap();
+    let host = lab.host("fs01");
+    let now = |text: &str| text.trim().parse::<i64>().expect("seconds");
+    let ahead = || {
+        let there = lab.ssh("fs01", "date +%s").unwrap();
+        assert!(there.ok(), "{there:?}\n{}", host.sh("tail -n 20 /var/log/sshd.log"));
+        now(&there.stdout) - now(&lab.ssh("fs01", "stat -c %Y /proc/self").unwrap().stdout)
+    };
+    assert!(ahead().abs() < 600);
+    host.step_clock(3600);
+    assert!((3000..4200).contains(&ahead()));
+    host.step_clock(-3600);
+    assert!((-4200..-3000).contains(&ahead()));
+    host.right_clock();
+    assert!(ahead().abs() < 600);
+
+    host.pause();
+    let mut waiting =
+        std::process::Command::new("ssh").arg("-F").arg(lab.ssh_config()).args(["fs01", "true"]).spawn().unwrap();
+    assert!(waiting.try_wait().unwrap().is_none(), "nobody answers");
+    host.go_on();
+    assert!(waiting.wait().unwrap().success());
+    assert!(lab.ssh("fs01", "true").unwrap().ok());
+    host.reset_connections().unwrap();
+    assert!(lab.ssh("fs01", "true").unwrap().ok());
+}
+
+#[test]
 fn nothing_outlives_a_lab() {
     if !lab::require() {
         return;

@@ -43,6 +43,45 @@ impl LabHost {
         ));
     }
 
+    /// Ends the connections from this machine to it with a reset, at both ends, whatever was under way.
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    pub fn reset_connections(&self) -> Result<(), Error> {
+        must("ss", ["--kill", "--no-header", "--tcp", "dst", self.address()]).map(drop)
+    }
+
+    /// Stops every process of it but the first: the whole machine stands still, as when it is migrated.
+    pub fn pause(&self) {
+        self.sh("kill -STOP -1");
+    }
+
+    /// Lets them go on.
+    pub fn go_on(&self) {
+        self.sh("kill -CONT -1");
+    }
+
+    /// Steps its clock: what runs for a login believes that it is so many seconds later (or earlier) than it is. The kernel
+    /// has one clock for all hosts, so programs are told another time by `libfaketime`; sshd itself and what runs through
+    /// sudo are not. The first step ends all connections.
+    pub fn step_clock(&self, seconds: i64) {
+        self.sh(&format!("echo '{seconds:+}' >/etc/faketimerc.new; mv /etc/faketimerc.new /etc/faketimerc"));
+        let library = self.sh("ls /usr/lib/*/faketime/libfaketime.so.1");
+        let line = format!("SetEnv LD_PRELOAD={} FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1", library.trim());
+        if !self.sh("cat /etc/ssh/sshd_config").contains(&line) {
+            self.sh(&format!("echo '{line}' >>/etc/ssh/sshd_config"));
+            self.kill_sshd();
+            self.start_sshd();
+        }
+    }
+
+    /// Its clock is the kernel's again. Ends all connections.
+    pub fn right_clock(&self) {
+        self.sh("sed -i /faketime/d /etc/ssh/sshd_config; rm -f /etc/faketimerc");
+        self.kill_sshd();
+        self.start_sshd();
+    }
+
     /// Starts sshd again after [`LabHost::kill_sshd`].
     pub fn start_sshd(&self) {
         // It goes into the background before it listens, and writes its pid after that.
