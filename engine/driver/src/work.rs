@@ -43,6 +43,9 @@ const GATHER_MAX: usize = 4_096;
 /// At the end of a run, so long is waited for what attempts left on hosts to be removed.
 const CLEAR_LIMIT: Duration = Duration::from_secs(10);
 
+/// When the link broke while something was being removed, it is tried again after these.
+const CLEAR_AGAIN: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(2), Duration::from_secs(5)];
+
 /// How the loop ended.
 pub(crate) enum End {
     Ended(RunOutcome),
@@ -99,6 +102,16 @@ const LEFT_BYTES_MAX: u64 = 64 * 1024;
 struct After {
     clear: Vec<(HostName, Left)>,
     hosts_ended: Vec<(HostName, HostOutcome)>,
+}
+
+/// Removes what the attempts left on the host; a session that does not answer any more is given up.
+async fn clear_on(world: &World, place: &Host, attempts: &[AttemptId]) -> Result<(), Obstacle> {
+    let lease = world.sessions.get(place).await?;
+    let cleared = lease.clear_all(attempts).await;
+    if cleared.as_ref().is_err_and(|o| matches!(o.kind, ObstacleKind::Unreachable | ObstacleKind::Session)) {
+        world.sessions.lost(lease).await;
+    }
+    cleared
 }
 
 /// A host that ended so is not tried again, and nothing more is asked of it.
@@ -456,10 +469,14 @@ impl Work {
         let (world, host) = (Arc::clone(&self.world), host.clone());
         self.clears.spawn(async move {
             for (place, attempts) in by_place.into_values() {
-                let cleared = match world.sessions.get(&place).await {
-                    Ok(lease) => lease.clear_all(&attempts).await,
-                    Err(obstacle) => Err(obstacle),
-                };
+                let mut cleared = clear_on(&world, &place, &attempts).await;
+                for delay in CLEAR_AGAIN {
+                    if cleared.is_ok() {
+                        break;
+                    }
+                    tokio::time::sleep(delay).await;
+                    cleared = clear_on(&world, &place, &attempts).await;
+                }
                 if let Err(obstacle) = cleared {
                     let reason = obstacle.message;
                     tracing::warn!(host = %place.name, reason, "what attempts left on the host is still there");
