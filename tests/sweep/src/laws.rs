@@ -1,6 +1,6 @@
 //! What must hold after every point, checked on what the hosts counted and on what the program recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use runbook_model::Sha256;
@@ -31,11 +31,11 @@ pub fn broken(trial: &Trial<'_>, code: i32, unknown: bool, allowed: Allowed) -> 
         let name = host["name"].as_str().unwrap_or("?");
         let steps = host["steps"].as_array().cloned().unwrap_or_default();
         let hurt = allowed.hurt.filter(|_| name == HOSTS[0]);
-        effects(trial, name, &steps, hurt, &mut broken);
+        effects(trial, name, &steps, hurt, unknown, &mut broken);
         outputs(name, &steps, hurt, &mut broken);
     }
     raw(trial, &run, allowed, &mut broken)?;
-    evidence(trial, unknown, &mut broken)?;
+    evidence(trial, &run, &mut broken)?;
     left(trial, &mut broken);
     Ok(broken)
 }
@@ -60,8 +60,8 @@ fn times(step: &Value, hurt: Option<&str>) -> RangeInclusive<u32> {
     }
 }
 
-/// Exactly once, as the record says, and in order.
-fn effects(trial: &Trial<'_>, host: &str, steps: &[Value], hurt: Option<&str>, broken: &mut Vec<String>) {
+/// Exactly once, as the record says, and in order. What was taken back in two goes (`again`) goes back twice.
+fn effects(trial: &Trial<'_>, host: &str, steps: &[Value], hurt: Option<&str>, again: bool, broken: &mut Vec<String>) {
     let order = script::order();
     let mut recorded: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
     for step in steps {
@@ -80,6 +80,7 @@ fn effects(trial: &Trial<'_>, host: &str, steps: &[Value], hurt: Option<&str>, b
         }
     }
     let mut in_order = effects.clone();
+    in_order.retain(|effect| !again || script::STEPS.contains(&effect.as_str()));
     in_order.dedup();
     let mut rest = order.iter();
     if let Some(out) = in_order.iter().find(|effect| !rest.any(|id| id == *effect)) {
@@ -124,12 +125,23 @@ fn raw(trial: &Trial<'_>, run: &Value, allowed: Allowed, broken: &mut Vec<String
     Ok(())
 }
 
-/// The ledger verifies, and says of what is not known that it is not.
-fn evidence(trial: &Trial<'_>, unknown: bool, broken: &mut Vec<String>) -> Result<(), Error> {
+/// The ledger verifies, and what nobody knows is missing in it, and nothing else is.
+fn evidence(trial: &Trial<'_>, run: &Value, broken: &mut Vec<String>) -> Result<(), Error> {
+    let mut unknown = BTreeSet::new();
+    for host in run["hosts"].as_array().into_iter().flatten() {
+        let mut last = BTreeMap::new();
+        for step in host["steps"].as_array().into_iter().flatten() {
+            last.insert(step["id"].to_string(), step["outcome"] == "unknown");
+        }
+        unknown.extend(last.into_iter().filter(|(_, is)| *is).map(|(step, _)| (host["name"].to_string(), step)));
+    }
     let said = trial.desk().ask(&["evidence", "verify", "last", "--json"])?;
     let verdict: Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
-    let whole = matches!(said.code, Some(10 | 11)) || (unknown && said.code == Some(12));
-    if !whole || verdict["problems"].as_array().is_none_or(|problems| !problems.is_empty()) {
+    let gaps = verdict["gaps"].as_array().into_iter().flatten();
+    let gaps: BTreeSet<_> = gaps.map(|gap| (gap["host"].to_string(), gap["step"].to_string())).collect();
+    let right = if unknown.is_empty() { matches!(said.code, Some(10 | 11)) } else { said.code == Some(12) };
+    let sound = verdict["problems"].as_array().is_some_and(Vec::is_empty);
+    if !right || !sound || gaps != unknown {
         broken.push(format!("`evidence verify` ends with {:?}: {verdict} {}", said.code, said.stderr));
     }
     Ok(())

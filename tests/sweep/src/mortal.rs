@@ -1,5 +1,8 @@
 //! A store under which the program dies, exactly where it is told: as if somebody had sent it SIGKILL there.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,9 +15,13 @@ use runbook_ports::store::{Append, Checkpoint, Fence, Head, Holder, RunIndex, Se
 /// `after 17` (as soon as it is durable), `each 5` (as soon as this process's fifth append is durable).
 pub const VARIABLE: &str = "RUNBOOK_DIES";
 
+/// The variable that names a file in which each append leaves a line with its first record and the one behind its last.
+pub const APPENDS: &str = "RUNBOOK_TELLS_APPENDS";
+
 /// When the program dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Death {
+    Never,
     Before(u64),
     After(u64),
     Each(u64),
@@ -33,24 +40,31 @@ impl Death {
     }
 }
 
-/// Puts the mortal store before the real one, when [`VARIABLE`] is set.
+/// Puts the mortal store before the real one, when one of the variables is set.
 ///
 /// # Panics
 /// When it says nothing that is known: a death that never comes would prove nothing.
 pub fn between(store: Arc<dyn Store>) -> Arc<dyn Store> {
-    match std::env::var(VARIABLE) {
-        Err(_) => store,
-        Ok(text) => {
-            let death = Death::parse(&text).unwrap_or_else(|| panic!("{VARIABLE}={text} says nothing"));
-            Arc::new(Mortal { store, death, appends: AtomicU64::new(0) })
-        }
-    }
+    let told = std::env::var_os(APPENDS).map(PathBuf::from);
+    let death = match std::env::var(VARIABLE) {
+        Err(_) if told.is_none() => return store,
+        Err(_) => Death::Never,
+        Ok(text) => Death::parse(&text).unwrap_or_else(|| panic!("{VARIABLE}={text} says nothing")),
+    };
+    Arc::new(Mortal { store, death, told, appends: AtomicU64::new(0) })
 }
 
 struct Mortal {
     store: Arc<dyn Store>,
     death: Death,
+    told: Option<PathBuf>,
     appends: AtomicU64,
+}
+
+/// Adds an append to the file.
+fn tell(path: &Path, first: u64, end: u64) {
+    let mut file = OpenOptions::new().create(true).append(true).open(path).expect("the file of appends can be opened");
+    writeln!(file, "{first} {end}").expect("the file of appends can be written");
 }
 
 /// Nothing is written, closed, told or tidied up after this.
@@ -69,6 +83,9 @@ impl Store for Mortal {
             die().await;
         }
         self.store.append(append).await?;
+        if let Some(path) = self.told.as_deref().filter(|_| end > first) {
+            tell(path, first, end);
+        }
         let appends = self.appends.fetch_add(1, Ordering::SeqCst) + 1;
         match self.death {
             Death::After(record) if record < end => die().await,

@@ -5,6 +5,7 @@ use std::fmt;
 use runbook_model::Sha256;
 
 use crate::script::STEPS;
+use crate::trial::Appends;
 
 /// How the run would end without a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,12 +130,14 @@ impl Point {
 /// again is recorded too.
 const LIVES: [u64; 4] = [3, 4, 5, 7];
 
-/// Every point. `good` and `bad` are the numbers of records of a run without a fault.
-pub fn all(good: u64, bad: u64) -> Vec<Point> {
+/// Every point. `good` and `bad` say which records went into which append of a run without a fault: the program is killed
+/// before the first and after the last of each, because nobody can die between two records of one append.
+pub fn all(good: &Appends, bad: &Appends) -> Vec<Point> {
     let mut points = Vec::new();
-    for (variant, records) in [(Variant::Good, good), (Variant::Bad, bad)] {
-        for side in [Side::Before, Side::After] {
-            points.extend((0..records).map(|record| Point::Kill(variant, side, record)));
+    for (variant, appends) in [(Variant::Good, good), (Variant::Bad, bad)] {
+        for (first, end) in appends {
+            points.push(Point::Kill(variant, Side::Before, *first));
+            points.push(Point::Kill(variant, Side::After, end - 1));
         }
         points.extend(LIVES.map(|appends| Point::Lives(variant, appends)));
     }
@@ -159,15 +162,16 @@ mod tests {
 
     #[test]
     fn every_point_has_a_name_of_its_own() {
-        let points = all(20, 30);
+        let (good, bad) = (vec![(0, 5), (5, 6)], vec![(0, 4), (4, 5), (5, 9)]);
+        let points = all(&good, &bad);
         let names: BTreeSet<String> = points.iter().map(ToString::to_string).collect();
         assert_eq!(names.len(), points.len());
-        assert_eq!(points.len(), 2 * (20 + 30) + 2 * LIVES.len() + FAULTS.len() * STEPS.len());
+        assert_eq!(points.len(), 2 * (2 + 3) + 2 * LIVES.len() + FAULTS.len() * STEPS.len());
     }
 
     #[test]
     fn a_seed_chooses_the_same_points_each_time_and_another_seed_others() {
-        let chosen = |seed| sample(all(100, 100), seed, 10);
+        let chosen = |seed| sample(all(&vec![(0, 5)], &vec![(0, 4)]), seed, 10);
         assert_eq!(chosen("one"), chosen("one"));
         assert_ne!(chosen("one"), chosen("two"));
         assert_eq!(chosen("one").len(), 10);

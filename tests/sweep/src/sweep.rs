@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use crate::Error;
 use crate::field::Field;
 use crate::point::{self, Point, Variant};
-use crate::trial::{Reference, Trial, Verdict};
+use crate::trial::{Appends, Trial, Verdict};
 
 /// The program that can be told to die, beside this one or, for a test, beside its folder.
 ///
@@ -23,7 +23,7 @@ pub fn mortal_program() -> PathBuf {
 ///
 /// # Errors
 /// When they cannot be carried out.
-pub fn references(program: &Path) -> Result<(Reference, Reference), Error> {
+pub fn references(program: &Path) -> Result<(Appends, Appends), Error> {
     let mut field = Field::new()?;
     let good = Trial::new(&mut field, program)?.reference(Variant::Good)?;
     let bad = Trial::new(&mut field, program)?.reference(Variant::Bad)?;
@@ -36,7 +36,7 @@ pub fn references(program: &Path) -> Result<(Reference, Reference), Error> {
 /// When the number of its records cannot be found out.
 pub fn all_points(program: &Path) -> Result<Vec<Point>, Error> {
     let (good, bad) = references(program)?;
-    Ok(point::all(good.records, bad.records))
+    Ok(point::all(&good, &bad))
 }
 
 /// Tries the points on so many fields at once, and tells each verdict as it comes. A point that could not be tried is

@@ -55,14 +55,9 @@ impl Verdict {
     }
 }
 
-/// What a run without any fault is like.
-#[derive(Debug, Clone, Copy)]
-pub struct Reference {
-    /// Its exit code.
-    pub code: i32,
-    /// How many records it has.
-    pub records: u64,
-}
+/// A run without any fault: which records went into which append, each as the first and the one behind the last.
+/// Nobody can die between two records of one append.
+pub type Appends = Vec<(u64, u64)>;
 
 /// A project and everything that one trial needs.
 pub struct Trial<'a> {
@@ -126,18 +121,25 @@ impl<'a> Trial<'a> {
     ///
     /// # Panics
     /// When it breaks a law: then the points prove nothing.
-    pub fn reference(self, variant: Variant) -> Result<Reference, Error> {
-        let said = self.apply(variant, &[])?.end()?;
+    pub fn reference(self, variant: Variant) -> Result<Appends, Error> {
+        let file = self.project.path().join("appends");
+        let said = self.apply(variant, &[(mortal::APPENDS, &file.display().to_string())])?.end()?;
         let code = said.code.unwrap_or(-1);
         let expected = expected(variant);
         assert!(code == expected, "without any fault it ends with {code}, not {expected}:\n{}", said.stderr);
         let broken = laws::broken(&self, code, false, Allowed::default())?;
         assert!(broken.is_empty(), "without any fault these laws are broken: {broken:#?}");
+        let text = std::fs::read_to_string(&file).map_err(Error::io("reading what was appended"))?;
+        let appends: Appends = text
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .filter_map(|(first, end)| Some((first.parse().ok()?, end.parse().ok()?)))
+            .collect();
         let shown = self.desk().ask(&["show", "last", "--json"])?;
         let shown: Value = serde_json::from_slice(&shown.stdout).unwrap_or_default();
-        let records = shown["ledger"]["size"].as_u64().unwrap_or_default();
-        assert!(records > 50, "a run has more than {records} records");
-        Ok(Reference { code, records })
+        let records = shown["ledger"]["size"].as_u64();
+        assert!(appends.len() > 20 && appends.last().map(|(_, end)| *end) == records, "{records:?} in {appends:?}");
+        Ok(appends)
     }
 
     /// The point, with its fault.
