@@ -26,6 +26,9 @@ const FOLLOW_AFTER: Duration = Duration::from_millis(300);
 /// How long a channel is waited for before an idle runner is given up for it, and how long a stop waits for one before it
 /// takes the one of what it stops.
 const CROWDED_AFTER: Duration = Duration::from_millis(200);
+/// How long a question's answer is waited for: more than a stop with its grace takes on a host with much to do. A host
+/// whose shell hangs (a home folder that nobody serves, a login script that waits) must not hang a run.
+const ANSWER_WITHIN: Duration = Duration::from_secs(90);
 
 /// A session over a [`Wire`].
 pub struct PosixSession<W> {
@@ -147,8 +150,16 @@ impl<W: Wire> PosixSession<W> {
             let mut stdout = Gather::default();
             let mut pump = Pump::new(channel, marker, line.clone(), &mut stdout, false);
             pump.answers_only = true;
-            let end = pump.run(None, &CancellationToken::new()).await;
+            let answered = tokio::time::timeout(ANSWER_WITHIN, pump.run(None, &CancellationToken::new())).await;
             let (report, channel) = pump.finish();
+            let Ok(end) = answered else {
+                return Err(Silence::Broken(format!(
+                    "{}: the host's shell did not answer within {} s{}",
+                    self.place(),
+                    ANSWER_WITHIN.as_secs(),
+                    report.noise
+                )));
+            };
             self.keep(channel);
             match end {
                 End::Frame(frame) => return Ok(Answer { frame, stdout: stdout.0 }),
@@ -729,6 +740,55 @@ mod tests {
         assert_eq!(exit_of(143), Exit::Signal(15));
         assert_eq!(exit_of(200), Exit::Code(200));
         assert_eq!(exit_of(255), Exit::Code(255));
+    }
+
+    /// Channels to a shell that takes what it is told and never says anything.
+    struct Mute;
+
+    #[async_trait]
+    impl Wire for Mute {
+        async fn open(&self, _: Opening) -> Result<Channel, Obstacle> {
+            let (out, err) = (tokio::io::duplex(64), tokio::io::duplex(64));
+            Ok(Channel {
+                stdin: Box::new(tokio::io::sink()),
+                stdout: Box::new(out.0),
+                stderr: Box::new(err.0),
+                abandoned: Arc::default(),
+                hold: Box::new((out.1, err.1)),
+            })
+        }
+
+        fn spare(&self) -> bool {
+            true
+        }
+
+        fn identity(&self) -> PeerIdentity {
+            PeerIdentity::default()
+        }
+
+        fn place(&self) -> String {
+            "fs01".into()
+        }
+
+        async fn close(&self) {}
+    }
+
+    impl Clock for Mute {
+        fn now_ms(&self) -> u64 {
+            0
+        }
+
+        fn mono_ms(&self) -> u64 {
+            0
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shell_that_hangs_does_not_hang_who_asks() {
+        let session = PosixSession::new(Mute, Arc::new(Mute));
+        let obstacle = session.facts().await.expect_err("nobody answers");
+        assert_eq!(obstacle.kind, ObstacleKind::Session);
+        assert!(obstacle.message.contains("did not answer"), "{}", obstacle.message);
     }
 
     #[test]
