@@ -57,7 +57,7 @@ pub fn obstacle(place: &str, said: &str) -> Obstacle {
             format!(
                 "the login was refused: {}. Keys, certificates, GSSAPI and host-based login are tried; passwords never. \
                  Check `user`, `identity` and the agent (`ssh-add -l`), and authorized_keys on the host. {}",
-                line("Permission denied ("),
+                line("Permission denied (").trim_end_matches('.'),
                 lines
                     .iter()
                     .filter(|l| l.starts_with("Load key") || l.contains("UNPROTECTED") || l.contains("bad permissions"))

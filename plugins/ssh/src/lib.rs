@@ -5,6 +5,7 @@
 //! `ssh_config`, so agents, certificates, hardware keys, GSSAPI and jump hosts work as they do by hand; what must not
 //! depend on it (strict host keys, no passwords, no questions) is fixed before it: see [`config`].
 
+pub mod certificate;
 pub mod config;
 pub mod diagnosis;
 mod master;
@@ -73,7 +74,10 @@ impl Transport for Ssh {
     }
 
     async fn open(&self, host: &Host, limit: Duration) -> Result<Box<dyn Session>, Obstacle> {
-        let master = master::Master::connect(host, &self.settings, limit).await?;
+        let master = master::Master::connect(host, &self.settings, limit).await.map_err(|obstacle| {
+            let jumps = host.jumps.iter().filter_map(|jump| jump.certificate.as_deref());
+            certificate::explain(obstacle, jumps.chain(host.certificate.as_deref()), self.clock.now_ms())
+        })?;
         let wire = wire::SshWire::new(master, self.settings.sessions_max);
         Ok(Box::new(PosixSession::new(wire, Arc::clone(&self.clock))))
     }

@@ -25,23 +25,30 @@ impl Keys {
         for path in [&keys.identity, &keys.certified, &keys.stranger, &keys.authority] {
             generate(path)?;
         }
-        let public = keys.certified.with_extension("pub");
-        must(
-            "ssh-keygen",
-            [
-                "-q".as_ref(),
-                "-s".as_ref(),
-                keys.authority.as_os_str(),
-                "-I".as_ref(),
-                "lab".as_ref(),
-                "-n".as_ref(),
-                "maint".as_ref(),
-                "-V".as_ref(),
-                "-5m:+1d".as_ref(),
-                public.as_os_str(),
-            ],
-        )?;
+        keys.sign(&keys.certified, "maint", "-5m:+1d")?;
         Ok(keys)
+    }
+
+    /// A certificate of the certified key in a file of its own. ssh would find one that is named after the key.
+    pub(super) fn certify(&self, path: &Path, principal: &str, validity: &str) -> Result<PathBuf, Error> {
+        let mut copy = path.as_os_str().to_owned();
+        copy.push("-signed");
+        let copy = PathBuf::from(copy);
+        let public = |key: &Path| key.with_extension("pub");
+        std::fs::copy(public(&self.certified), public(&copy)).map_err(Error::io("copying a key"))?;
+        self.sign(&copy, principal, validity)?;
+        let mut signed = copy.into_os_string();
+        signed.push("-cert.pub");
+        // ssh-keygen puts it beside the key, in the place of the last `.pub`.
+        std::fs::rename(&signed, path).map_err(Error::io("renaming a certificate"))?;
+        Ok(path.to_owned())
+    }
+
+    fn sign(&self, key: &Path, principal: &str, validity: &str) -> Result<(), Error> {
+        let public = key.with_extension("pub");
+        let fixed = ["-q", "-I", "lab", "-n", principal, "-V", validity, "-s"].map(AsRef::as_ref);
+        must("ssh-keygen", fixed.into_iter().chain([self.authority.as_os_str(), public.as_os_str()]))?;
+        Ok(())
     }
 }
 

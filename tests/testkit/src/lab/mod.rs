@@ -266,6 +266,15 @@ impl Lab {
         &self.keys.certificate
     }
 
+    /// Another certificate of [`Lab::certified_identity`] from the same authority, for `principal`, valid as
+    /// `ssh-keygen -V` says it. Its file has no name under which ssh would find it by itself.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn certify(&self, name: &str, principal: &str, validity: &str) -> Result<PathBuf, Error> {
+        self.keys.certify(&self.folder().join(name), principal, validity)
+    }
+
     /// A key that no host accepts.
     pub fn stranger(&self) -> &Path {
         &self.keys.stranger
