@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use runbook_model::Cell;
+use runbook_model::outcome::Wait;
 use runbook_model::plan::Plan;
 use runbook_model::record::Record;
 use runbook_ports::transport::Stream;
@@ -233,6 +234,15 @@ impl Observer for Live {
         let mut shared = lock(&self.shared);
         if shared.mode == Mode::Terminal {
             shared.screen.output(cell, bytes);
+            shared.dirty = true;
+            self.changed.notify_one();
+        }
+    }
+
+    fn waiting(&self, cell: &Cell, wait: Option<&Wait>) {
+        let mut shared = lock(&self.shared);
+        if shared.mode == Mode::Terminal {
+            shared.screen.waiting(cell, wait);
             shared.dirty = true;
             self.changed.notify_one();
         }

@@ -9,10 +9,7 @@ use runbook_model::{AttemptId, AttemptOutcome, Cell, Event, HostOutcome, Input, 
 
 use crate::layout::{HostNo, StepNo};
 use crate::state::{CellStage, Stage};
-use crate::{PROBE_LIMIT_MS, Run, Status, UNKNOWN_ATTEMPTS_MAX, VOID_ATTEMPTS_MAX};
-
-/// Delays between tries to reach a host that is being taken back.
-const RECONNECT_MS: (u64, u64) = (1_000, 30_000);
+use crate::{Run, Status, UNKNOWN_ATTEMPTS_MAX, VOID_ATTEMPTS_MAX};
 
 /// Whether the step may be attempted again without knowing what the last attempt did.
 pub(crate) fn repeatable(step: &Step) -> bool {
@@ -84,9 +81,9 @@ impl Run {
                 }
             }
             Input::AttemptLost { attempt, reason } => {
-                if let Some((host, _)) = self.current(&attempt) {
-                    let deadline_ms = self.probe_deadline_ms(host);
-                    self.emit(Event::AttemptLost { attempt, reason, deadline_ms });
+                if let Some((host, step)) = self.current(&attempt) {
+                    let deadline_ms = self.lost_deadline_ms(host, step);
+                    self.emit(Event::AttemptLost { attempt, reason, deadline_ms, not_begun: false });
                 }
             }
             Input::TimerFired { timer } => {
@@ -140,9 +137,13 @@ impl Run {
             let cell = &self.hosts[host].cells[step];
             if self.layout.step(step).phase == phase && lost(cell.stage) && !cell.resolved && cell.attempts > 0 {
                 let attempt = self.attempt(host, step, cell.attempts);
-                let reason = "the controller stopped while it was under way".to_owned();
-                let deadline_ms = self.probe_deadline_ms(host);
-                self.emit(Event::AttemptLost { attempt, reason, deadline_ms });
+                let not_begun = matches!(cell.stage, CellStage::Lost { not_begun: true, .. });
+                let reason = match cell.stage {
+                    CellStage::Attempting | CellStage::Lost { .. } => "the controller stopped while it was under way",
+                    _ => "its outcome was unknown, and the run was taken up again",
+                };
+                let deadline_ms = self.lost_deadline_ms(host, step);
+                self.emit(Event::AttemptLost { attempt, reason: reason.to_owned(), deadline_ms, not_begun });
             }
         }
     }
@@ -273,11 +274,29 @@ impl Run {
     }
 
     fn accept_ended(&mut self, host: HostNo, step: StepNo, attempt: AttemptId, report: Box<AttemptReport>) {
+        let stage = self.hosts[host].cells[step].stage;
+        if let (CellStage::Attempting, Ended::NotStarted { obstacle }) = (stage, &report.ended)
+            && self.waits_for_host(host, step, obstacle)
+        {
+            let reason = format!("it has not begun: {}", obstacle.message);
+            let deadline_ms = self.lost_deadline_ms(host, step);
+            self.emit(Event::AttemptLost { attempt, reason, deadline_ms, not_begun: true });
+            return;
+        }
+        let (report, given_up) = settled(stage, report);
         let Judgement { outcome, class, reason } = judge(&report.ended);
         let last_line = report.last_line.clone();
-        let lost = matches!(self.hosts[host].cells[step].stage, CellStage::Lost { .. });
+        let lost = matches!(stage, CellStage::Lost { .. });
+        let before = self.hosts[host].cells[step].last;
         self.emit(Event::AttemptEnded { attempt: attempt.clone(), outcome, report });
-        let next = if lost && outcome == AttemptOutcome::NotStarted {
+        let in_doubt = before == Some(AttemptOutcome::Unknown) && outcome == AttemptOutcome::NotStarted;
+        if self.late(host, step) && !in_doubt {
+            // Its host is being taken back: now that it is known what became of it, that goes on.
+            return self.end_step(attempt.cell(), outcome, reason);
+        }
+        let next = if self.late(host, step) || given_up {
+            None
+        } else if lost && outcome == AttemptOutcome::NotStarted {
             self.try_after_loss(host, step)
         } else {
             self.next_try(host, step, outcome, class)
@@ -286,6 +305,12 @@ impl Run {
             let attempt = AttemptId { attempt: attempt.attempt + 1, ..attempt };
             self.emit(Event::RetryScheduled { attempt, at_ms, reason: format!("{reason}; {why}") });
             return;
+        }
+        if in_doubt {
+            // That the last one did not begin says nothing of the one before it.
+            let reason =
+                format!("an earlier attempt of it ended in a way that nobody knows, and the last one: {reason}");
+            return self.end_step(attempt.cell(), AttemptOutcome::Unknown, reason);
         }
         let what = self.layout.step(step);
         let measurable = self.hosts[host].cells[step].effect && outcome != AttemptOutcome::Unknown;
@@ -333,9 +358,8 @@ impl Run {
         let tries = cell.tries();
         let rollback = what.phase == Phase::Rollback;
         if rollback && class == Some(RetryClass::Connection) {
-            let delay = RECONNECT_MS.0.saturating_mul(1 << (tries - 1).min(16)).min(RECONNECT_MS.1);
             return self
-                .within_budget(host, self.now_ms + delay)
+                .within_budget(host, self.now_ms + self.reconnect_delay_ms(host, tries))
                 .map(|at| (at, "the host is tried again while its rollback has time"));
         }
         let delay = delay_ms(what, tries);
@@ -363,14 +387,6 @@ impl Run {
         self.hosts[host].deadline_ms.is_none_or(|deadline| at_ms < deadline).then_some(at_ms)
     }
 
-    fn probe_deadline_ms(&self, host: HostNo) -> u64 {
-        let limit = self.now_ms + PROBE_LIMIT_MS.min(self.layout.plan.rollback.budget_ms);
-        match (self.hosts[host].stage, self.hosts[host].deadline_ms) {
-            (Stage::Phase(Phase::Rollback), Some(deadline)) => limit.min(deadline),
-            _ => limit,
-        }
-    }
-
     pub(crate) fn end_step(&mut self, cell: Cell, outcome: AttemptOutcome, reason: String) {
         self.emit(Event::StepEnded { cell, outcome, reason, done_on: None, snapshot: None });
     }
@@ -391,6 +407,17 @@ impl Run {
     fn named(&self, host: HostNo, step: &StepId) -> Cell {
         Cell { host: self.layout.hosts[host].clone(), step: step.clone() }
     }
+}
+
+/// An attempt that is proved not to have begun does not become unknown by its host's silence. Also says whether its host
+/// was given up.
+fn settled(stage: CellStage, mut report: Box<AttemptReport>) -> (Box<AttemptReport>, bool) {
+    if let (CellStage::Lost { not_begun: true, .. }, Ended::Unknown { reason }) = (stage, &report.ended) {
+        let message = format!("it has not begun, and its host did not come back in time: {reason}");
+        report.ended = Ended::NotStarted { obstacle: Obstacle { kind: ObstacleKind::Unreachable, message } };
+        return (report, true);
+    }
+    (report, false)
 }
 
 /// What an attempt's end means.
@@ -416,9 +443,11 @@ pub(crate) fn judge(ended: &Ended) -> Judgement {
             let reason = "it took longer than its timeout; it was ended and is proved gone".to_owned();
             (AttemptOutcome::TimedOut, Some(RetryClass::Timeout), reason)
         }
-        Ended::Killed { by: KilledBy::Cancel } => {
-            (AttemptOutcome::Failed, None, "it was ended because the run was cancelled; it is proved gone".to_owned())
-        }
+        Ended::Killed { by: KilledBy::Cancel } => (
+            AttemptOutcome::Failed,
+            None,
+            "it was ended, for the run was cancelled or its host taken back; it is proved gone".to_owned(),
+        ),
         Ended::Unknown { reason } => (AttemptOutcome::Unknown, None, reason.clone()),
     };
     Judgement { outcome, class, reason }

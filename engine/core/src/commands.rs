@@ -72,6 +72,12 @@ impl Run {
                 for &step in self.layout.phase(phase) {
                     self.cell_commands(host, step, &mut commands);
                 }
+                if phase == Phase::Rollback {
+                    for step in self.asked_before_rollback(host) {
+                        commands.insert(Command::CancelAttempt { attempt: self.current_attempt(host, step) });
+                        self.cell_commands(host, step, &mut commands);
+                    }
+                }
             }
             Stage::Releasing => {
                 for &step in &self.layout.releases {
@@ -109,7 +115,7 @@ impl Run {
                 }
                 commands.insert(Command::StartAttempt { attempt });
             }
-            CellStage::Lost { deadline_ms } => {
+            CellStage::Lost { deadline_ms, .. } => {
                 let attempt = self.current_attempt(host, step);
                 if self.must_end(host) {
                     commands.insert(Command::CancelAttempt { attempt: attempt.clone() });

@@ -75,17 +75,29 @@ impl Run {
                 cell.stage = CellStage::Attempting;
                 cell.attempts = attempt.attempt;
             }),
-            Event::AttemptLost { attempt, deadline_ms, .. } => self.on_cell(&attempt.cell(), |run, host, step| {
-                run.cell_mut(host, step).stage = CellStage::Lost { deadline_ms: *deadline_ms };
-            }),
+            Event::AttemptLost { attempt, deadline_ms, not_begun, .. } => {
+                self.on_cell(&attempt.cell(), |run, host, step| {
+                    run.cell_mut(host, step).stage =
+                        CellStage::Lost { deadline_ms: *deadline_ms, not_begun: *not_begun };
+                    if run.on_the_host(step) {
+                        run.hosts[host].lost_until_ms.get_or_insert(*deadline_ms);
+                    }
+                });
+            }
             Event::AttemptEnded { attempt, outcome, report } => self.on_cell(&attempt.cell(), |run, host, step| {
                 let cell = run.cell_mut(host, step);
                 let lost = matches!(cell.stage, CellStage::Lost { .. });
                 cell.void += u32::from(lost && *outcome == AttemptOutcome::NotStarted);
                 cell.stage = CellStage::Attempted(*outcome);
-                cell.last = Some(*outcome);
+                let in_doubt = cell.last == Some(AttemptOutcome::Unknown) && *outcome == AttemptOutcome::NotStarted;
+                if !in_doubt {
+                    cell.last = Some(*outcome);
+                }
                 cell.effect |= !matches!(report.ended, Ended::NotStarted { .. });
                 run.hosts[host].reasons.insert(step, judge(&report.ended).reason);
+                if matches!(report.ended, Ended::Exited { .. } | Ended::Killed { .. }) && run.on_the_host(step) {
+                    run.hosts[host].lost_until_ms = None;
+                }
             }),
             Event::RetryScheduled { attempt, at_ms, .. } => self.on_cell(&attempt.cell(), |run, host, step| {
                 run.cell_mut(host, step).stage = CellStage::Backoff { at_ms: *at_ms };
@@ -133,6 +145,10 @@ impl Run {
 
     fn fold_resumed(&mut self) {
         self.status = Status::Running;
+        for host in &mut self.hosts {
+            // The time without a controller was not theirs.
+            host.lost_until_ms = None;
+        }
         self.touch_all();
     }
 
@@ -150,6 +166,7 @@ impl Run {
             state.rollback = None;
             state.expired = false;
             state.deadline_ms = deadline_ms;
+            state.lost_until_ms = None;
             if state.why.is_none() {
                 state.why = reason.map(str::to_owned);
             }
@@ -253,6 +270,7 @@ impl Run {
         state.rollback = None;
         state.expired = false;
         state.deadline_ms = None;
+        state.lost_until_ms = None;
         if phase == Phase::Rollback {
             // The phase is begun anew, with a budget of its own.
             let before = self.hosts[host].failed_in.filter(|phase| *phase != Phase::Prechecks);

@@ -26,6 +26,7 @@
 //! | measured, due | `Prepare` | attempting |
 //! | attempting | `StartAttempt`, and `CancelAttempt` when it must end | lost, backoff, attempted, ended |
 //! | lost | `ProbeAttempt`, likewise | backoff, attempted, ended |
+//! | ended (unknown), and its host is to be taken back | `ProbeAttempt` and `CancelAttempt`, before the rollback's first step | ended |
 //! | backoff | `SetTimer(retry)` | due |
 //! | attempted | `Measure(after)` | ended |
 
@@ -41,6 +42,7 @@ mod attempts;
 mod commands;
 mod fold;
 mod layout;
+mod patience;
 mod phases;
 mod schedule;
 mod state;
@@ -49,9 +51,9 @@ mod verdict;
 use layout::{HostNo, Layout, StepNo};
 use state::{HostState, Stage};
 
-/// How long a lost attempt is asked after before it counts as unknown, at most (the rollback's budget is the other limit).
-/// Long enough for a network restart or a reboot of a switch; a host that comes back later is found by the rollback.
-pub const PROBE_LIMIT_MS: u64 = 60_000;
+/// How long a host that has not been changed yet is asked after, at most; the plan's `rollback.budget` is the other limit,
+/// and the only one from the first change on. Long enough for the restart of a network or of a switch.
+pub const UNCHANGED_LIMIT_MS: u64 = 60_000;
 
 /// Attempts of a step that may be repeated after an unknown outcome, when `retry` does not allow more.
 pub const UNKNOWN_ATTEMPTS_MAX: u32 = 3;
@@ -207,6 +209,11 @@ impl Run {
     /// A host's facts, once it was connected.
     pub fn facts(&self, host: &HostName) -> Option<&Facts> {
         self.hosts[self.layout.host_no(host)?].facts.as_ref()
+    }
+
+    /// Whether something of `execute` may have happened on the host.
+    pub fn may_have_changed(&self, host: &HostName) -> bool {
+        self.layout.host_no(host).is_some_and(|no| self.changed(no))
     }
 
     /// The reference of the snapshot that the cell took.

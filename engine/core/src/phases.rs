@@ -75,8 +75,9 @@ impl Run {
 
     pub(crate) fn start_rollback(&mut self, host: HostNo, reason: Option<String>) {
         let deadline_ms = Some(self.now_ms.saturating_add(self.layout.plan.rollback.budget_ms));
-        let host = self.layout.hosts[host].clone();
-        self.emit(Event::PhaseStarted { host, phase: Phase::Rollback, reason, deadline_ms });
+        let name = self.layout.hosts[host].clone();
+        self.emit(Event::PhaseStarted { host: name, phase: Phase::Rollback, reason, deadline_ms });
+        self.ask_before_rollback(host);
     }
 
     /// `finally` where it is due, else the end. It is due wherever `snapshot` or `execute` began, unless the host failed
@@ -114,6 +115,9 @@ impl Run {
             cell.busy() || (cell.outcome().is_none() && !stopping)
         };
         if self.layout.phase(phase).iter().any(open) || !self.measures_due(host, phase).is_empty() {
+            return;
+        }
+        if phase == Phase::Rollback && self.asked_before_rollback(host).next().is_some() {
             return;
         }
         let ok = match phase {
@@ -178,6 +182,9 @@ impl Run {
 
     /// Ends the next cell of the rollback when there is nothing to do for it, or no time.
     fn pass_over_in_rollback(&mut self, host: HostNo) -> bool {
+        if self.asked_before_rollback(host).next().is_some() {
+            return false;
+        }
         let Some(step) = self.rollback_turn(host) else { return false };
         if self.hosts[host].cells[step].stage != CellStage::Waiting {
             return false;
@@ -320,6 +327,7 @@ impl Run {
             && match self.hosts[host].stage {
                 Stage::Phase(Phase::Rollback) => {
                     self.rollback_turn(host) == Some(step)
+                        && self.asked_before_rollback(host).next().is_none()
                         && self.not_due(host, step).is_none()
                         && !self.hosts[host].expired
                 }

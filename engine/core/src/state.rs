@@ -50,8 +50,8 @@ pub(crate) enum CellStage {
     Measured,
     /// An attempt has been started.
     Attempting,
-    /// The attempt's connection or controller was lost; it is asked after until then.
-    Lost { deadline_ms: u64 },
+    /// The attempt's host, connection or controller was lost; it is asked after until then.
+    Lost { deadline_ms: u64, not_begun: bool },
     /// Waits before its next attempt.
     Backoff { at_ms: u64 },
     /// The wait is over.
@@ -71,7 +71,7 @@ pub(crate) struct CellState {
     pub(crate) earlier: u32,
     /// Attempts since then that were lost sight of and proved never to have begun: they do not count either.
     pub(crate) void: u32,
-    /// Outcome of the last attempt that ended.
+    /// Outcome of the last attempt that ended; one that did not begin leaves an unknown one before it as it is.
     pub(crate) last: Option<AttemptOutcome>,
     /// An attempt may have had an effect: any that was started and not proved not to have begun.
     pub(crate) effect: bool,
@@ -145,6 +145,8 @@ pub(crate) struct HostState {
     pub(crate) taking_back: bool,
     /// When the rollback's budget ends.
     pub(crate) deadline_ms: Option<u64>,
+    /// The host was lost, and until when it is waited for in this phase.
+    pub(crate) lost_until_ms: Option<u64>,
     /// The budget is over.
     pub(crate) expired: bool,
     /// Its own steps are through and good; it waits for peers or has gone on to `finally`.
@@ -171,6 +173,7 @@ impl HostState {
             rollback: None,
             taking_back: false,
             deadline_ms: None,
+            lost_until_ms: None,
             expired: false,
             verified: false,
         }

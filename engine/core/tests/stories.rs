@@ -320,7 +320,7 @@ fn lost_attempt_is_asked_after_and_goes_on_with_what_the_host_says() {
         .go_until(|command| matches!(command, Command::StartAttempt { attempt } if attempt.step.as_str() == "install"));
     let Some(Command::StartAttempt { attempt }) = story.run.outstanding().first().cloned() else { panic!("started") };
     story.input(Input::AttemptLost { attempt: attempt.clone(), reason: "the link broke".into() });
-    let asked = Command::ProbeAttempt { attempt, deadline_ms: runbook_core::PROBE_LIMIT_MS };
+    let asked = Command::ProbeAttempt { attempt, deadline_ms: 60_000 };
     assert_eq!(story.run.outstanding().iter().cloned().collect::<Vec<_>>(), [asked]);
     story.go();
     assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
@@ -538,6 +538,124 @@ fn continue_does_not_go_past_what_is_unknown() {
     assert_eq!(plan.steps[1].on_failure, OnFailure::Continue);
     let story = Story::new(plan).ends("a/install", [lost]).begin();
     assert_eq!(story.run.status(), Status::Suspended(HostOutcome::Unknown));
+}
+
+fn session() -> Obstacle {
+    Obstacle { kind: ObstacleKind::Session, message: "the connection broke before it began".into() }
+}
+
+fn gone() -> Ended {
+    Ended::NotStarted { obstacle: unreachable() }
+}
+
+fn silent() -> Ended {
+    Ended::Unknown { reason: "no answer".into() }
+}
+
+impl Story {
+    fn lost(&self) -> Vec<(String, u64, bool)> {
+        let lost = self.events.iter().filter_map(|event| match event {
+            Event::AttemptLost { attempt, deadline_ms, not_begun, .. } => {
+                Some((format!("{}/{}", attempt.step, attempt.attempt), *deadline_ms, *not_begun))
+            }
+            _ => None,
+        });
+        lost.collect()
+    }
+
+    fn step_outcome(&self, step: &str) -> Option<AttemptOutcome> {
+        self.events.iter().rev().find_map(|event| match event {
+            Event::StepEnded { cell, outcome, .. } if cell.step.as_str() == step => Some(*outcome),
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn changed_host_that_does_not_answer_is_waited_for_and_the_run_goes_on() {
+    let answered = Ended::NotStarted { obstacle: session() };
+    let story = Story::new(plan(&[&["a"]], json!({}), change())).ends("a/restart", [gone(), answered]).begin();
+    assert_eq!(story.lost(), [("restart/1".into(), 60_000, true)], "for the rollback's budget");
+    assert_eq!(story.attempts(), ["a/space", "a/install", "a/restart", "a/restart", "a/answers", "a/tidy"]);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
+}
+
+#[test]
+fn changed_host_that_does_not_come_back_is_given_up_with_its_step_not_begun() {
+    let story = Story::new(plan(&[&["a"]], json!({}), change()))
+        .ends("a/restart", [gone(), silent()])
+        .ends("a/install.undo", std::iter::repeat_with(gone).take(100))
+        .begin();
+    assert_eq!(story.step_outcome("restart"), Some(AttemptOutcome::NotStarted));
+    assert_eq!(story.attempts().iter().filter(|cell| *cell == "a/restart").count(), 1);
+    assert_eq!(story.run.status(), Status::Suspended(HostOutcome::Stuck));
+}
+
+#[test]
+fn host_that_was_not_changed_is_not_waited_for() {
+    let story = Story::new(plan(&[&["a"]], json!({}), change())).ends("a/install", [gone()]).begin();
+    assert_eq!(story.lost(), []);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Blocked));
+}
+
+#[test]
+fn host_is_waited_for_once_however_many_steps_meet_its_silence() {
+    let mut steps = change();
+    for no in [1, 2] {
+        steps[no]["on_failure"] = json!("continue");
+    }
+    steps[2] = step("execute", "restart", json!({"needs": ["install"], "on_failure": "continue"}));
+    steps.insert(1, step("execute", "first", json!({})));
+    let mut story = Story::new(plan(&[&["a"]], json!({}), steps))
+        .ends("a/install", [gone(), silent()])
+        .ends("a/restart", [gone(), silent()]);
+    story.input(Input::Begin);
+    // Time passes only as the story says: the second step meets the host's silence ten seconds later.
+    story.go_until(|command| matches!(command, Command::ProbeAttempt { .. }));
+    story.now = 70_000;
+    story.go();
+    assert_eq!(story.lost()[..2], [("install/1".into(), 60_000, true), ("restart/1".into(), 60_000, true)]);
+}
+
+#[test]
+fn silence_after_an_unknown_attempt_does_not_prove_that_nothing_began() {
+    let mut steps = change();
+    steps[1] = step("execute", "install", json!({"idempotent": true}));
+    let story = Story::new(plan(&[&["a"]], json!({}), steps))
+        .ends("a/install", [silent(), gone(), silent(), gone()])
+        .ends("a/install.undo", std::iter::repeat_with(gone).take(100))
+        .begin();
+    assert_eq!(story.step_outcome("install"), Some(AttemptOutcome::Unknown));
+    assert_eq!(story.run.status(), Status::Suspended(HostOutcome::Unknown));
+}
+
+#[test]
+fn what_may_still_run_is_ended_before_anything_of_it_is_undone() {
+    let killed = Ended::Killed { by: KilledBy::Cancel };
+    let mut story =
+        Story::new(plan(&[&["a"]], json!({}), change())).ends("a/install", [silent(), killed]).ends("a/space", []);
+    story.input(Input::Begin);
+    story.go_until(|command| matches!(command, Command::ProbeAttempt { .. } | Command::CancelAttempt { .. }));
+    let open: Vec<_> = story.run.outstanding().iter().collect();
+    assert!(open.iter().any(|command| matches!(command, Command::CancelAttempt { .. })), "{open:?}");
+    assert!(open.iter().any(|command| matches!(command, Command::ProbeAttempt { .. })), "{open:?}");
+    assert!(!story.attempts().iter().any(|cell| cell.contains("undo")), "nothing is undone yet");
+    story.go();
+    assert_eq!(story.step_outcome("install"), Some(AttemptOutcome::Failed), "it is known now");
+    assert_eq!(story.outcome("a"), HostOutcome::RolledBack);
+}
+
+#[test]
+fn what_was_unknown_and_is_known_when_the_host_is_taken_back_is_not_attempted_again() {
+    let retry = json!({"idempotent": true, "retry": {"attempts": 3, "delay_ms": 0, "backoff_permille": 2000,
+                       "delay_ms_max": 0, "on": ["exit"]}});
+    let mut steps = change();
+    steps[1] = step("execute", "install", retry);
+    let story = Story::new(plan(&[&["a"]], json!({}), steps))
+        .ends("a/install", [silent(), silent(), silent(), failed()])
+        .begin();
+    assert_eq!(story.attempts()[1..5], ["a/install", "a/install", "a/install", "a/install.undo"]);
+    assert_eq!(story.outcome("a"), HostOutcome::RolledBack);
 }
 
 #[test]

@@ -422,13 +422,17 @@ impl Engine {
 
     async fn work(&self, told: Told, fence: Fence, control: &Control) -> Result<Work, DriverError> {
         let journal = self.journal(&told.header.run, fence, told.run_seq).await?;
-        let (world, messages) = self.world(Arc::clone(&told.plan));
+        let (world, messages) = self.world(Arc::clone(&told.plan), told.header.seed);
         control.attach(world.answers.clone());
         let desk = Desk::new(told.plan, Arc::clone(&self.evaluate), &told.header);
         Ok(Work::new(told.run, told.header, desk, told.memory, world, messages, journal))
     }
 
-    pub(crate) fn world(&self, plan: Arc<Plan>) -> (Arc<World>, mpsc::UnboundedReceiver<crate::world::Message>) {
+    pub(crate) fn world(
+        &self,
+        plan: Arc<Plan>,
+        seed: u64,
+    ) -> (Arc<World>, mpsc::UnboundedReceiver<crate::world::Message>) {
         let (answers, messages) = mpsc::unbounded_channel();
         let limits = self.limits;
         let world = World {
@@ -446,6 +450,7 @@ impl Engine {
                 limits.open,
             ),
             limits,
+            seed,
             answers,
             parked: Mutex::default(),
             known: Mutex::default(),

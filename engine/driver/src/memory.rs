@@ -8,7 +8,7 @@ use runbook_model::evaluate::{StepResult, StepResults};
 use runbook_model::event::AttemptReport;
 use runbook_model::outcome::{Ended, Exit, OutputRef};
 use runbook_model::plan::{Action, Plan, Step, Work};
-use runbook_model::{AttemptId, AttemptOutcome, Cell, Event, HostName, Sha256, StepId};
+use runbook_model::{AttemptId, AttemptOutcome, Cell, Event, HostName, HostOutcome, Sha256, StepId};
 use runbook_ports::BlobStore;
 use runbook_ports::store::StoreError;
 
@@ -82,7 +82,10 @@ impl Memory {
                 self.under_way.remove(attempt);
             }
             Event::StepEnded { cell, outcome, done_on, .. } => {
-                self.intents.remove(cell);
+                // What is unknown may be asked after once more, and only with the texts with which it was begun.
+                if *outcome != AttemptOutcome::Unknown {
+                    self.intents.remove(cell);
+                }
                 if !self.referenced.contains(&cell.step) {
                 } else if let Some(host) = done_on.as_ref().filter(|host| **host != cell.host) {
                     self.done_on.insert(cell.clone(), host.clone());
@@ -91,7 +94,10 @@ impl Memory {
                     self.results.insert(cell.clone(), Kept { result, stdout_whole: true, stderr_whole: true });
                 }
             }
-            Event::HostEnded { host, .. } => {
+            // The others may be taken up again, and their steps need what was said before.
+            Event::HostEnded { host, outcome, .. }
+                if !matches!(outcome, HostOutcome::Failed | HostOutcome::Stuck | HostOutcome::Unknown) =>
+            {
                 let once = &self.once;
                 self.results.retain(|cell, _| cell.host != *host || once.contains(&cell.step));
                 self.done_on.retain(|cell, _| cell.host != *host);

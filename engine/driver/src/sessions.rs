@@ -24,6 +24,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct Sessions {
     transports: BTreeMap<String, Arc<dyn Transport>>,
     handshakes: Semaphore,
+    /// The same for hosts that were lost: they must not hold up those that answer.
+    lost_handshakes: Semaphore,
     connections: Arc<Semaphore>,
     open_limit: Duration,
     slots: Mutex<Slots>,
@@ -85,6 +87,7 @@ impl Sessions {
         Arc::new(Self {
             transports,
             handshakes: Semaphore::new(handshakes_max.max(1)),
+            lost_handshakes: Semaphore::new(handshakes_max.max(1)),
             connections: Arc::new(Semaphore::new(connections_max.max(1))),
             open_limit,
             slots: Mutex::default(),
@@ -99,11 +102,20 @@ impl Sessions {
     /// # Errors
     /// When it cannot be opened: nothing began.
     pub(crate) async fn get(self: &Arc<Self>, host: &Host) -> Result<Lease, Obstacle> {
-        self.get_within(host, self.open_limit).await
+        self.get_within(host, self.open_limit, &self.handshakes).await
     }
 
-    /// The same, with a limit of its own on the opening.
-    pub(crate) async fn get_within(self: &Arc<Self>, host: &Host, limit: Duration) -> Result<Lease, Obstacle> {
+    /// The same for a host that was lost and may not answer, with a limit of its own on the opening.
+    pub(crate) async fn get_again(self: &Arc<Self>, host: &Host, limit: Duration) -> Result<Lease, Obstacle> {
+        self.get_within(host, limit, &self.lost_handshakes).await
+    }
+
+    async fn get_within(
+        self: &Arc<Self>,
+        host: &Host,
+        limit: Duration,
+        handshakes: &Semaphore,
+    ) -> Result<Lease, Obstacle> {
         let transport = self.transports.get(&host.transport).ok_or_else(|| Obstacle {
             kind: ObstacleKind::Local,
             message: format!("there is no transport called `{}`", host.transport),
@@ -115,7 +127,7 @@ impl Sessions {
             return Ok(Lease { user, session: Arc::clone(&open.session), number: open.number, reused: true });
         }
         let permit = self.room().await;
-        let handshake = self.handshakes.acquire().await.expect("never closed");
+        let handshake = handshakes.acquire().await.expect("never closed");
         let session: Arc<dyn Session> = transport.open(host, limit).await?.into();
         drop(handshake);
         let number = self.tick();

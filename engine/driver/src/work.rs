@@ -29,7 +29,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::DriverError;
-use crate::attempt::{self, Job};
+use crate::attempt::{self, Job, patiently};
 use crate::journal::{Group, Journal, Stamped, index};
 use crate::leftovers::Leftovers;
 use crate::look::{check_unless, connect};
@@ -584,9 +584,14 @@ impl Work {
                 let (world, cell) = (Arc::clone(&self.world), cell.clone());
                 let step = self.step(&cell);
                 let rendered = self.at_hand(&cell);
+                let place = world.place(&step, &cell.host);
+                let deadline_ms = self.patience_ms(&cell.host);
                 self.spawn(command, async move {
                     let done = match rendered {
-                        Ok(rendered) => check_unless(&world, &cell, &step, &rendered).await,
+                        Ok(rendered) => {
+                            let look = || check_unless(&world, &cell, &step, &rendered);
+                            patiently(&world, &place, &cell, deadline_ms, look).await
+                        }
                         Err(message) => Err(Obstacle { kind: ObstacleKind::Local, message }),
                     };
                     (Answer::plain(Input::UnlessChecked { cell, done }), Vec::new())
@@ -634,6 +639,12 @@ impl Work {
         }
     }
 
+    /// Until when a look at a host that was changed waits for it; `None` for others: they are not waited for.
+    fn patience_ms(&self, host: &HostName) -> Option<u64> {
+        let budget_ms = self.world.plan.rollback.budget_ms;
+        self.run.may_have_changed(host).then(|| self.world.clock.now_ms().saturating_add(budget_ms))
+    }
+
     fn launch_measure(&mut self, host: HostName, subject: Subject, command: Command) {
         let (place, rendered) = match &subject {
             Subject::Before { step } | Subject::After { step } => {
@@ -650,11 +661,18 @@ impl Work {
             _ => None,
         };
         let world = Arc::clone(&self.world);
+        let deadline_ms = self.patience_ms(&host);
         self.spawn(command, async move {
             let local = |message: String| Obstacle { kind: ObstacleKind::Local, message };
             let mut blobs = Vec::new();
             let measured = match request {
-                Ok(request) => world.measure(&place, &request).await,
+                Ok(request) => match &subject {
+                    Subject::Before { step } | Subject::After { step } => {
+                        let cell = Cell { host: host.clone(), step: step.clone() };
+                        patiently(&world, &place, &cell, deadline_ms, || world.measure(&place, &request)).await
+                    }
+                    _ => world.measure(&place, &request).await,
+                },
                 Err(message) => Err(local(message)),
             };
             let kept = match measured {

@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) limits: Limits,
+    /// The run's seed, for delays.
+    pub(crate) seed: u64,
     pub(crate) answers: UnboundedSender<Message>,
     /// Outputs of attempts whose connection broke, to be gone on with where they broke off.
     pub(crate) parked: Mutex<BTreeMap<AttemptId, Parked>>,

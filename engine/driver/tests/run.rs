@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use runbook_driver::{DriverError, RunState};
+use runbook_driver::{Control, DriverError, RunState};
 use runbook_model::outcome::{Ended, KilledBy, ObstacleKind, RunOutcome};
 use runbook_model::plan::{Action, ExpectText, FileRef, Phase, Retry, RetryClass, Role, Template, UploadFile};
 use runbook_model::{AttemptOutcome, Event, Sha256};
@@ -613,4 +613,38 @@ async fn thousands_of_hosts_are_a_normal_run() {
     assert_eq!(result.exit_code(), 0);
     assert_eq!(bench.transport.count("change-it"), 2_000);
     assert!(bench.transport.most_at_once().0 <= 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_unknown_is_asked_after_by_a_resume_with_the_texts_with_which_it_was_begun() {
+    let bench = Bench::new();
+    bench.transport.on(None, "list-it", [Behaviour::prints("a b\n")]);
+    let lost = Behaviour::prints("done\n").taking(Duration::from_secs(60)).over(Link::LostAfter(0));
+    bench.transport.on(None, "change-it", [lost]);
+    let hosts = bench.transport.clone();
+    bench.transport.before_effects(move |effect| {
+        if effect.text.contains("change-it") {
+            let hosts = hosts.clone();
+            tokio::spawn(async move { hosts.refuse("a", Some(ObstacleKind::Unreachable)) });
+        }
+    });
+    let mut change = step(Phase::Execute, "change", "change-it {{steps.list.stdout}}");
+    change.on_failure = runbook_model::plan::OnFailure::Halt;
+    let steps = vec![step(Phase::Execute, "list", "list-it"), change, step(Phase::Verify, "proof", "prove-it")];
+    let plan = plan(&["a"], steps);
+    let budget_ms = plan.rollback.budget_ms;
+    let result = bench.apply(plan).await.unwrap();
+    assert_eq!(result.state, RunState::Suspended(RunOutcome::Unknown));
+    let events = bench.events(RUN).await;
+    let limit_ms = events.iter().find_map(|event| match event {
+        Event::AttemptLost { deadline_ms, .. } => Some(*deadline_ms),
+        _ => None,
+    });
+    let report = bench.report("change", "a").await;
+    assert!(report.ended_ms >= limit_ms.unwrap(), "it was asked after until the limit");
+    assert!(report.ended_ms - report.started_ms >= budget_ms, "and that is the rollback's budget");
+    bench.transport.refuse("a", None);
+    let result = bench.engine().resume(&RUN.into(), ada(), &Control::new()).await.unwrap();
+    assert_eq!(result.state, RunState::Ended(RunOutcome::Succeeded));
+    assert_eq!(bench.transport.count("change-it a b"), 1, "it ran once");
 }

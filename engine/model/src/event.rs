@@ -144,7 +144,7 @@ pub enum Event {
         /// Exactly what will be done.
         intent: Intent,
     },
-    /// The attempt's connection or controller was lost; it is being asked after.
+    /// The attempt's host, connection or controller was lost; it is being asked after.
     AttemptLost {
         /// The attempt.
         attempt: AttemptId,
@@ -152,6 +152,9 @@ pub enum Event {
         reason: String,
         /// Until when it is asked after (Unix ms).
         deadline_ms: u64,
+        /// It had not begun, and that is proved: its host did not answer. What is waited for is the host.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        not_begun: bool,
     },
     /// What is known of the attempt, for good.
     AttemptEnded {

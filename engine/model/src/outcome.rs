@@ -171,6 +171,17 @@ pub enum ObstacleKind {
     Local,
 }
 
+/// How a host that does not answer is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// When it is tried again (Unix ms).
+    pub next_ms: u64,
+    /// When it is given up (Unix ms).
+    pub until_ms: u64,
+    /// What came of the last try.
+    pub why: String,
+}
+
 /// What is known of an attempt once nothing more will be learned of it now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

@@ -54,6 +54,14 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, UnitError> {
     Ok(total)
 }
 
+/// A delay between half of `delay_ms` and the whole, drawn from a run's seed and a name: the same for the same, and
+/// different for things that would else all happen at the same moment.
+pub fn jittered_ms(delay_ms: u64, seed: u64, name: &str) -> u64 {
+    let drawn = crate::digest::Sha256::of(format!("{seed}/{name}").as_bytes());
+    let drawn = drawn.0.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    delay_ms - delay_ms / 2 + drawn % (delay_ms / 2 + 1)
+}
+
 /// `ms` in the form that [`parse_duration_ms`] reads, shortest first: `0s`, `90s` becomes `1m30s`.
 pub fn format_duration_ms(ms: u64) -> String {
     if ms == 0 {
@@ -166,6 +174,18 @@ pub fn rfc3339_ms(unix_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_jittered_delay_lies_between_half_and_the_whole_and_is_the_same_for_the_same_seed() {
+        for seed in 0..1_000 {
+            let drawn = jittered_ms(1_001, seed, "fs01/1");
+            assert!((501..=1_001).contains(&drawn), "{drawn}");
+            assert_eq!(drawn, jittered_ms(1_001, seed, "fs01/1"));
+        }
+        assert_ne!(jittered_ms(60_000, 1, "fs01/1"), jittered_ms(60_000, 1, "fs02/1"));
+        assert_eq!(jittered_ms(0, 1, "fs01/1"), 0);
+        assert_eq!(jittered_ms(1, 1, "fs01/1"), 1);
+    }
 
     #[test]
     fn durations_are_read_and_refused() {

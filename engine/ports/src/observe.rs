@@ -1,6 +1,7 @@
 //! What a live view sees of a run.
 
 use runbook_model::id::Cell;
+use runbook_model::outcome::Wait;
 use runbook_model::record::Record;
 
 use crate::transport::Stream;
@@ -13,6 +14,9 @@ pub trait Observer: Send + Sync {
 
     /// A running attempt has printed something (secrets masked). For a tail, not for keeping: pieces may be left out.
     fn output(&self, _cell: &Cell, _stream: Stream, _bytes: &[u8]) {}
+
+    /// A host does not answer and is waited for on behalf of the cell; `None` when it is not any more.
+    fn waiting(&self, _cell: &Cell, _wait: Option<&Wait>) {}
 
     /// A transfer goes on.
     fn progress(&self, _cell: &Cell, _bytes_done: u64, _bytes_total: u64) {}

@@ -253,8 +253,18 @@ fn step_sentence(view: &RunView, host: &HostView, row: &Row<'_>) -> String {
         }
         for attempt in &cell.attempts {
             let which = if cell.attempts.len() > 1 { format!("Attempt {}", attempt.attempt) } else { "It".into() };
-            if let Some((reason, _)) = &attempt.lost {
-                text.push_str(&format!(" {which} was lost sight of ({reason}) and was asked after."));
+            if let Some(lost) = &attempt.lost {
+                let (since, until) = (when(lost.since_ms), when(lost.until_ms));
+                let what = match (lost.not_begun, attempt.outcome) {
+                    (true, None) => "waits for its host",
+                    (true, Some(_)) => "waited for its host",
+                    (false, None) => "is asked after",
+                    (false, Some(_)) => "was asked after",
+                };
+                text.push_str(&format!(
+                    " {which} was lost {since} ({}) and {what}, until {until} at most.",
+                    lost.reason
+                ));
             }
             let after = attempt.report.as_ref().map(|report| format!(" after {}", elapsed(report.duration_ms)));
             let after = after.unwrap_or_default();

@@ -147,6 +147,8 @@ pub struct StepDocument {
     pub changes_known: bool,
     /// Why: the rule that decided it, the cause of a skip, what was not reached and why; null for a plain success.
     pub reason: Option<String>,
+    /// That it was lost; null when it never was.
+    pub lost: Option<LostDocument>,
     /// Why it was tried again after this attempt.
     pub retried: Option<String>,
     /// The host on which a `once` step was really done.
@@ -157,6 +159,19 @@ pub struct StepDocument {
     pub resolved_by: Option<String>,
     /// False: the record has no outcome for this cell.
     pub recorded: bool,
+}
+
+/// In `run/v1`: that an attempt's host, connection or controller was lost.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct LostDocument {
+    /// Since when.
+    pub since: String,
+    /// Until when it was, or is, asked after at most.
+    pub until: String,
+    /// It had not begun, and its host was waited for.
+    pub not_begun: bool,
+    /// What happened.
+    pub reason: String,
 }
 
 /// An output stream in `run/v1`.
@@ -286,6 +301,12 @@ fn step_document(
         changes: known.flatten().cloned().unwrap_or_default(),
         changes_known: !matches!(known, Some(None)) && cell.is_none_or(|cell| cell.unmeasured.is_none()),
         reason: if last { cell_reason(row) } else { attempt.and_then(attempt_reason) },
+        lost: attempt.and_then(|attempt| attempt.lost.as_ref()).map(|lost| LostDocument {
+            since: rfc3339_ms(lost.since_ms),
+            until: rfc3339_ms(lost.until_ms),
+            not_begun: lost.not_begun,
+            reason: lost.reason.clone(),
+        }),
         retried: attempt.and_then(|attempt| attempt.retried.clone()),
         done_on: cell.and_then(|cell| cell.done_on.as_ref().map(ToString::to_string)),
         snapshot: cell.and_then(|cell| cell.snapshot.clone()),
@@ -317,7 +338,7 @@ pub(crate) fn attempt_reason(attempt: &AttemptView) -> Option<String> {
             Some("it took too long, was ended and is proved gone".into())
         }
         Ended::Killed { by: runbook_model::outcome::KilledBy::Cancel } => {
-            Some("it was ended because the run was cancelled, and is proved gone".into())
+            Some("it was ended, for the run was cancelled or its host taken back, and is proved gone".into())
         }
         Ended::Unknown { reason } => Some(reason.clone()),
     }

@@ -9,7 +9,7 @@ use crate::json::{Attachments, attempt_reason, cell_reason, person};
 use crate::matrix::{Row, rows};
 use crate::style::{Palette, Tone, attempt_tone, host_tone, words};
 use crate::text::{count, cut, elapsed, escape_line, fit, when, width, wrap};
-use crate::view::{AttemptView, HostView, RunState, RunView};
+use crate::view::{AttemptView, HostView, Lost, RunState, RunView};
 
 /// Beyond so many hosts those that succeeded take one line each, unless one is asked for by name.
 const HOSTS_IN_FULL: usize = 20;
@@ -186,6 +186,7 @@ fn row_text(page: &mut Page, attachments: &Attachments, row: &Row<'_>) {
     let (word, tone) = match row.outcome {
         Some(outcome) => (words(outcome.name()), attempt_tone(outcome)),
         None if attempts.is_empty() => ("waiting".into(), Tone::Dim),
+        None if lost(attempts).is_some() => ("lost".into(), Tone::Warn),
         None => ("running".into(), Tone::Active),
     };
     let took: u64 =
@@ -200,6 +201,12 @@ fn row_text(page: &mut Page, attachments: &Attachments, row: &Row<'_>) {
     }
     let head = format!("    {}  {:>6}  ", page.palette.paint(tone, &fit(&word, 11)), took);
     page.line(&format!("{head}{}", cut(&what, page.columns.saturating_sub(25))));
+    if let (None, Some(lost)) = (row.outcome, lost(attempts)) {
+        let what = if lost.not_begun { "its host is waited for" } else { "it is asked after" };
+        let (since, until) = (when(lost.since_ms), when(lost.until_ms));
+        let text = format!("lost since {since}; {what}, and given up at {until}: {}", lost.reason);
+        page.note(25, Some(Tone::Warn), &escape_line(text.as_bytes()));
+    }
     let Some(view) = row.view else {
         if !row.reason.is_empty() {
             page.note(25, Some(Tone::Dim), &escape_line(row.reason.as_bytes()));
@@ -254,6 +261,11 @@ fn row_text(page: &mut Page, attachments: &Attachments, row: &Row<'_>) {
         Some(None) => page.note(25, Some(Tone::Warn), "it changed paths, and their list cannot be read"),
         None => {}
     }
+}
+
+/// That the attempt that is open was lost.
+fn lost(attempts: &[AttemptView]) -> Option<&Lost> {
+    attempts.last().filter(|attempt| attempt.is_running())?.lost.as_ref()
 }
 
 fn attempt_text(page: &mut Page, attempt: &AttemptView) {

@@ -152,6 +152,19 @@ pub struct Resolved {
     pub at_ms: u64,
 }
 
+/// That an attempt's host, connection or controller was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// Since when (Unix ms).
+    pub since_ms: u64,
+    /// What happened.
+    pub reason: String,
+    /// Until when it is asked after (Unix ms).
+    pub until_ms: u64,
+    /// It had not begun: what is waited for is its host.
+    pub not_begun: bool,
+}
+
 /// An attempt.
 #[derive(Debug, Clone)]
 pub struct AttemptView {
@@ -161,8 +174,8 @@ pub struct AttemptView {
     pub intent: Intent,
     /// When its start was recorded (Unix ms).
     pub started_ms: u64,
-    /// That it was lost, why, and until when it is asked after (Unix ms).
-    pub lost: Option<(String, u64)>,
+    /// That it was lost.
+    pub lost: Option<Lost>,
     /// Its outcome by the plan's rules.
     pub outcome: Option<AttemptOutcome>,
     /// All that is known.
@@ -330,9 +343,13 @@ impl RunView {
                     retried: None,
                 });
             }
-            Event::AttemptLost { attempt, reason, deadline_ms } => {
+            Event::AttemptLost { attempt, reason, deadline_ms, not_begun } => {
+                // One that had ended unknown is asked after once more.
+                self.step(&attempt.host, &attempt.step).outcome = None;
                 if let Some(attempt) = self.attempt(&attempt.host, &attempt.step, attempt.attempt) {
-                    attempt.lost = Some((reason.clone(), *deadline_ms));
+                    let (reason, until_ms, not_begun) = (reason.clone(), *deadline_ms, *not_begun);
+                    attempt.lost = Some(Lost { since_ms: now, reason, until_ms, not_begun });
+                    attempt.outcome = None;
                 }
             }
             Event::AttemptEnded { attempt, outcome, report } => {

@@ -3,8 +3,8 @@
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod sample;
 
-use runbook_model::outcome::{AttemptOutcome, HostOutcome};
-use runbook_model::{Cell, Event, Phase};
+use runbook_model::outcome::{AttemptOutcome, HostOutcome, Wait};
+use runbook_model::{AttemptId, Cell, Event, Phase};
 use runbook_report::live::{Screen, plain};
 use runbook_report::text::width;
 use runbook_report::{Palette, RunView};
@@ -50,6 +50,23 @@ fn one_host_in_the_middle_of_a_step() {
         b"Reading package lists...\nUnpacking samba (2:4.17) \x1b[32mover\x1b[0m ...",
     );
     insta::assert_snapshot!(screen.lines(80, 24, run.now).join("\n"));
+}
+
+#[test]
+fn a_lost_host_shows_since_when_it_is_tried_again_and_given_up() {
+    let mut run = Writer::new(&[&["fs01"]]);
+    run.until_upgrade("fs01").wait(5_000);
+    let attempt = AttemptId { run: sample::RUN.into(), host: "fs01".into(), step: "upgrade".into(), attempt: 1 };
+    let deadline_ms = run.now + 900_000;
+    let reason = "fs01 (10.0.1.11): the connection broke".to_owned();
+    run.put(Event::AttemptLost { attempt, reason, deadline_ms, not_begun: false }).wait(61_500);
+    let mut screen = screen(&run);
+    let recorded = screen.lines(80, 24, run.now).join("\n");
+    let why = "fs01 (10.0.1.11): no answer within 15 s".to_owned();
+    screen.waiting(&cell("fs01", "upgrade"), Some(&Wait { next_ms: run.now + 8_000, until_ms: deadline_ms, why }));
+    let waiting = screen.lines(80, 24, run.now).join("\n");
+    let shown = runbook_report::show::text(&run.view(), &Default::default(), None, 80, Palette::Plain);
+    insta::assert_snapshot!(format!("{recorded}\n\n{waiting}\n\n{shown}"));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use runbook_testkit::lab::Lab;
 use serde_json::Value;
@@ -147,10 +149,19 @@ impl Project {
     /// # Panics
     /// When it cannot be started.
     pub fn start(&self, arguments: &[&str]) -> Running {
-        let mut child = self.command(arguments).spawn().expect("the program starts");
-        let stdout = collect(child.stdout.take().expect("a pipe"));
-        let stderr = collect(child.stderr.take().expect("a pipe"));
-        Running { child, streams: Some((stdout, stderr)) }
+        self.start_with(arguments, &[])
+    }
+
+    /// The same with more environment.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with(&self, arguments: &[&str], env: &[(&str, &str)]) -> Running {
+        let mut child = self.command(arguments).envs(env.iter().copied()).spawn().expect("the program starts");
+        let (say, hear) = mpsc::channel();
+        let stdout = collect(child.stdout.take().expect("a pipe"), say.clone());
+        let stderr = collect(child.stderr.take().expect("a pipe"), say);
+        Running { child, hear, heard: String::new(), streams: Some((stdout, stderr)) }
     }
 
     /// `show last --json`.
@@ -183,6 +194,9 @@ impl Project {
 /// A program that runs.
 pub struct Running {
     child: Child,
+    hear: mpsc::Receiver<String>,
+    /// What it said and no test has waited for yet.
+    heard: String,
     streams: Option<(JoinHandle<String>, JoinHandle<String>)>,
 }
 
@@ -194,6 +208,30 @@ impl Running {
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "the program has ended already");
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has said something that contains `text`, on standard output or standard error, after what was waited
+    /// for last.
+    ///
+    /// # Panics
+    /// When it ends without, or says nothing for two minutes.
+    #[track_caller]
+    pub fn hear(&mut self, text: &str) {
+        loop {
+            if let Some(at) = self.heard.find(text) {
+                self.heard.drain(..at + text.len());
+                return;
+            }
+            match self.hear.recv_timeout(Duration::from_secs(120)) {
+                Ok(said) => self.heard.push_str(&said),
+                Err(error) => panic!("`{text}` was not said ({error}): {}", self.heard),
+            }
+        }
     }
 
     /// Waits for its end.
@@ -246,11 +284,16 @@ impl Drop for Running {
     }
 }
 
-fn collect(mut stream: impl std::io::Read + Send + 'static) -> JoinHandle<String> {
+fn collect(mut stream: impl std::io::Read + Send + 'static, say: mpsc::Sender<String>) -> JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
+        let mut piece = [0; 4096];
         // What was read before an error is what there is.
-        let _ = stream.read_to_end(&mut bytes);
+        while let Ok(n @ 1..) = stream.read(&mut piece) {
+            bytes.extend_from_slice(&piece[..n]);
+            // Nobody listens any more once the test only waits for the end.
+            let _ = say.send(String::from_utf8_lossy(&piece[..n]).into_owned());
+        }
         String::from_utf8_lossy(&bytes).into_owned()
     })
 }

@@ -6,11 +6,13 @@ mod compare;
 mod confirm;
 mod probe;
 mod program;
+mod reach;
 mod reboot;
 mod transfer;
 mod wait;
 
 pub(crate) use program::{invocation, within};
+pub(crate) use reach::patiently;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,13 +91,21 @@ pub(crate) async fn probe(world: &Arc<World>, job: &Job, deadline_ms: u64) -> Fi
     let work = async {
         match &job.rendered.action {
             RenderedAction::Run { .. } | RenderedAction::Argv(_) | RenderedAction::Script { .. } => {
-                probe::program(world, job, deadline_ms).await
+                if job.step.read_only {
+                    probe::attached(world, job, deadline_ms).await
+                } else {
+                    probe::program(world, job, deadline_ms).await
+                }
             }
             RenderedAction::Reboot { timeout_ms, settle_ms } => {
                 reboot::probe(world, job, deadline_ms.max(job.started_ms + timeout_ms), *settle_ms).await
             }
+            RenderedAction::Wait { .. } | RenderedAction::Confirm { .. } => action(world, job, true).await,
             // These are the engine's own doing and may be done again: files are put in place whole, by digest.
-            _ => action(world, job, true).await,
+            _ => match probe::answers(world, job, deadline_ms).await {
+                Ok(()) => action(world, job, true).await,
+                Err(reason) => Done::silent(Raw::Unknown(reason)),
+            },
         }
     };
     finished(world, job, work).await

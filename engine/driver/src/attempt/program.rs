@@ -70,9 +70,8 @@ pub(super) async fn completed(
                 let offsets = capture.offsets();
                 let mut parked = world.parked.lock().expect("no panic while held");
                 parked.insert(job.attempt.clone(), Parked { capture, offsets });
-                return Done::silent(Raw::Lost(reason));
             }
-            Raw::Unknown(format!("the connection broke while it ran: {reason}"))
+            return Done::silent(Raw::Lost(reason));
         }
     };
     Done::of(raw, kept(world, capture).await)

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runbook_model::host::Os;
-use runbook_model::outcome::ObstacleKind;
+use runbook_model::outcome::{Obstacle, ObstacleKind};
 use runbook_model::shell::ShellKind;
-use runbook_ports::transport::{Completion, Invocation, Program};
+use runbook_ports::transport::{Completion, Invocation, Probe, Program};
 
+use super::probe::same_boot;
 use super::program::{kept, within};
+use super::reach::{ANSWER_LIMIT, Reach};
 use super::{Done, GRACE, Job, cancelled, local, time_left};
 use crate::output::Captured;
 use crate::world::{Raw, World};
@@ -72,18 +74,27 @@ pub(super) async fn start(world: &Arc<World>, job: &Job, timeout_ms: u64, settle
     }
 }
 
-/// After the controller's death: whether the host has rebooted meanwhile.
+/// After the controller's death: whether the host has rebooted meanwhile. One that was never told to never will be.
 pub(super) async fn probe(world: &Arc<World>, job: &Job, deadline_ms: u64, settle_ms: u64) -> Done {
-    match &job.boot_id {
-        Some(before) if !before.is_empty() => back(world, job, before, deadline_ms, settle_ms).await,
-        _ => Done::silent(Raw::Unknown("the boot id before the reboot is not on record".into())),
+    let Some(before) = job.boot_id.as_ref().filter(|id| !id.is_empty()) else {
+        return Done::silent(Raw::Unknown("the boot id before the reboot is not on record".into()));
+    };
+    let cell = job.attempt.cell();
+    let mut reach = Reach::new(world, &job.host, &cell, deadline_ms, Some(&job.stop));
+    if let Some(lease) = reach.lease().await
+        && same_boot(job, &lease).await
+        && let Ok(Probe::NeverStarted) = tokio::time::timeout(ANSWER_LIMIT, lease.probe(&job.attempt)).await
+    {
+        let message = "the host was not told to reboot, and never will be by this attempt".into();
+        return Done::silent(Raw::NotStarted(Obstacle { kind: ObstacleKind::Session, message }));
     }
+    back(world, job, before, deadline_ms, settle_ms).await
 }
 
 async fn back(world: &Arc<World>, job: &Job, before: &str, deadline_ms: u64, settle_ms: u64) -> Done {
     let mut last = String::from("it did not answer");
     loop {
-        match world.sessions.get_within(&job.host, OPEN_LIMIT).await {
+        match world.sessions.get_again(&job.host, OPEN_LIMIT).await {
             Err(obstacle) => last = obstacle.message,
             Ok(lease) => match tokio::time::timeout(OPEN_LIMIT, lease.facts()).await {
                 Ok(Ok(facts)) if !facts.boot_id.is_empty() && facts.boot_id != before => {

@@ -43,8 +43,10 @@ fn sentence(view: &RunView, event: &Event, now: u64) -> Option<String> {
         Event::SessionFailed { host, obstacle } => format!("{host}: {}", obstacle.message),
         Event::PhaseStarted { host, phase, reason: Some(reason), .. } => format!("{host}: {phase} begins: {reason}"),
         Event::PhaseStarted { host, phase, .. } if step_by_step => format!("{host}: {phase}"),
-        Event::AttemptLost { attempt, reason, .. } => {
-            format!("{}: {} lost sight of, asking after it: {reason}", attempt.host, attempt.step)
+        Event::AttemptLost { attempt, reason, deadline_ms, not_begun } => {
+            let until = time_of_day(*deadline_ms);
+            let what = if *not_begun { "waiting for the host" } else { "asking after it" };
+            format!("{}: {} lost, {what} until {until} UTC: {reason}", attempt.host, attempt.step)
         }
         Event::RetryScheduled { attempt, at_ms, reason } => {
             let delay = elapsed(at_ms.saturating_sub(now));

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use runbook_model::outcome::{AttemptOutcome, HostOutcome};
+use runbook_model::outcome::{AttemptOutcome, HostOutcome, Wait};
 use runbook_model::plan::Plan;
 use runbook_model::record::Record;
 use runbook_model::units::format_size;
@@ -16,7 +16,7 @@ use runbook_model::{Cell, Event, HostName};
 use super::tail::Tail;
 use crate::matrix::label;
 use crate::style::{Palette, Tone, host_tone, words};
-use crate::text::{clock, count, cut, escape_line, fit, list, width};
+use crate::text::{clock, count, cut, escape_line, fit, list, time_of_day, width};
 use crate::view::{HostView, RunState, RunView};
 
 /// So many hosts have a line each, whatever their state.
@@ -34,6 +34,7 @@ pub struct Screen {
     view: RunView,
     tails: BTreeMap<Cell, Tail>,
     transfers: BTreeMap<Cell, (u64, u64)>,
+    waits: BTreeMap<Cell, Wait>,
     notice: Option<String>,
     palette: Palette,
 }
@@ -41,7 +42,14 @@ pub struct Screen {
 impl Screen {
     /// A screen for a run of `plan`.
     pub fn new(plan: Arc<Plan>, palette: Palette) -> Self {
-        Self { view: RunView::new(plan), tails: BTreeMap::new(), transfers: BTreeMap::new(), notice: None, palette }
+        Self {
+            view: RunView::new(plan),
+            tails: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            notice: None,
+            palette,
+        }
     }
 
     /// What the run has come to.
@@ -56,6 +64,7 @@ impl Screen {
             let cell = attempt.cell();
             self.tails.remove(&cell);
             self.transfers.remove(&cell);
+            self.waits.remove(&cell);
         }
     }
 
@@ -65,6 +74,14 @@ impl Screen {
             Some(tail) => tail.push(bytes),
             None => self.tails.entry(cell.clone()).or_default().push(bytes),
         }
+    }
+
+    /// A host does not answer and is waited for, or not any more.
+    pub fn waiting(&mut self, cell: &Cell, wait: Option<&Wait>) {
+        match wait {
+            Some(wait) => self.waits.insert(cell.clone(), wait.clone()),
+            None => self.waits.remove(cell),
+        };
     }
 
     /// A transfer goes on.
@@ -149,7 +166,7 @@ impl Screen {
     }
 
     fn host_line(&self, name: &HostName, host: &HostView, names: usize, columns: usize, now_ms: u64) -> String {
-        let (state, tone, text, time) = self.state_of(host, now_ms);
+        let (state, tone, text, time) = self.state_of(name, host, now_ms);
         if columns < 48 {
             // No room for columns: what matters most, cut.
             let text = escape_line(text.as_bytes());
@@ -166,7 +183,7 @@ impl Screen {
     }
 
     /// The state's word, how it looks, what goes on, and for how long.
-    fn state_of(&self, host: &HostView, now_ms: u64) -> (String, Tone, String, Option<u64>) {
+    fn state_of(&self, host_name: &HostName, host: &HostView, now_ms: u64) -> (String, Tone, String, Option<u64>) {
         if let Some(outcome) = host.outcome {
             let time = host.started_ms.zip(host.ended_ms).map(|(start, end)| end.saturating_sub(start));
             let reason = if outcome == HostOutcome::Succeeded { String::new() } else { host.reason.clone() };
@@ -194,9 +211,15 @@ impl Screen {
                 let of = step.map_or(0, |step| step.retry.attempts);
                 text.push_str(&format!(" (attempt {} of {of})", attempt.attempt));
             }
-            if let Some((reason, deadline)) = &attempt.lost {
-                let left = clock(deadline.saturating_sub(now_ms));
-                text = format!("{text}: connection lost, asking after it for {left} more ({reason})");
+            if let Some(lost) = &attempt.lost {
+                let tried = self.waits.get(&Cell { host: host_name.clone(), step: id.clone() });
+                let tried = tried.map(|wait| format!(", tried again in {}", in_seconds(wait.next_ms, now_ms)));
+                let tried = tried.unwrap_or_default();
+                text = format!("lost since {}{tried}: {text}", time_of_day(lost.since_ms));
+                return (phase.name().into(), Tone::Warn, text, Some(now_ms.saturating_sub(lost.since_ms)));
+            }
+            if let Some(wait) = self.waits.get(&Cell { host: host_name.clone(), step: id.clone() }) {
+                text = format!("no answer, tried again in {}: {text}", in_seconds(wait.next_ms, now_ms));
             }
             return (phase.name().into(), tone, text, Some(now_ms.saturating_sub(attempt.started_ms)));
         }
@@ -209,9 +232,15 @@ impl Screen {
 
     /// What stands below a host's line: how far a transfer is, or what the running step printed last.
     fn below(&self, name: &HostName, host: &HostView, names: usize, columns: usize) -> Option<String> {
-        let (step, _) = host.running()?;
+        let (step, attempt) = host.running()?;
         let cell = Cell { host: name.clone(), step: step.clone() };
         let text = match self.transfers.get(&cell) {
+            _ if attempt.lost.is_some() || self.waits.contains_key(&cell) => {
+                let wait = self.waits.get(&cell);
+                let recorded = attempt.lost.as_ref().map(|lost| (lost.until_ms, &lost.reason));
+                let (until_ms, why) = wait.map(|wait| (wait.until_ms, &wait.why)).or(recorded)?;
+                format!("given up at {} UTC; {}", time_of_day(until_ms), escape_line(why.as_bytes()))
+            }
             Some((done, total)) if *total > 0 => {
                 let percent = (u128::from(*done) * 100 / u128::from(*total)).min(100) as usize;
                 let filled = percent / 5;
@@ -272,6 +301,15 @@ fn is_bad(host: &HostView) -> bool {
         None => host.steps.values().any(|cell| {
             matches!(cell.outcome, Some(AttemptOutcome::Failed | AttemptOutcome::TimedOut | AttemptOutcome::Unknown))
         }),
+    }
+}
+
+/// `8 s`; from two minutes on as a clock.
+fn in_seconds(at_ms: u64, now_ms: u64) -> String {
+    match at_ms.saturating_sub(now_ms).div_ceil(1_000) {
+        0 => "0 s".into(),
+        seconds if seconds < 120 => format!("{seconds} s"),
+        seconds => clock(seconds * 1_000),
     }
 }
 
