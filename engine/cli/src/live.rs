@@ -9,18 +9,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use runbook_model::Cell;
 use runbook_model::outcome::Wait;
 use runbook_model::plan::Plan;
 use runbook_model::record::Record;
+use runbook_model::{Cell, Event};
+use runbook_ports::store::Holder;
 use runbook_ports::transport::Stream;
 use runbook_ports::{Clock, Observer};
 use runbook_report::live::{Screen, plain};
 use runbook_report::text::width;
 use runbook_report::{Palette, RunView};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use crate::output;
+use crate::hub::Hub;
+use crate::{machine, output};
 
 /// Between two frames at least.
 const FRAME_MS: u64 = 100;
@@ -42,7 +44,7 @@ pub(crate) struct Live {
     changed: Condvar,
     clock: Arc<dyn Clock>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    committed: watch::Sender<u64>,
+    hub: Hub,
 }
 
 struct Shared {
@@ -91,7 +93,7 @@ impl Live {
             changed: Condvar::new(),
             clock,
             thread: Mutex::new(None),
-            committed: watch::Sender::new(0),
+            hub: Hub::new(),
         });
         let drawing = Arc::clone(&live);
         let thread = std::thread::Builder::new().name("view".into()).spawn(move || drawing.draw_until_ended());
@@ -100,9 +102,9 @@ impl Live {
         live
     }
 
-    /// How many records were committed, as it grows.
-    pub(crate) fn committed(&self) -> watch::Receiver<u64> {
-        self.committed.subscribe()
+    /// For other processes that follow the run.
+    pub(crate) fn hub(&self) -> Hub {
+        self.hub.clone()
     }
 
     /// Takes records that were committed before this process looked: a resumed run's earlier part.
@@ -133,6 +135,8 @@ impl Live {
             shared.asking = true;
             erase(&mut shared.frame);
         }
+        // Also when nobody waits for the answer any more: the run was cancelled, or the step's time is over.
+        let _asked = Asked(self);
         let (answer, answered) = oneshot::channel();
         // A thread of its own: reading a terminal cannot be stopped, and must not keep the program from ending.
         let reader = std::thread::Builder::new().name("question".into()).spawn(move || {
@@ -142,12 +146,7 @@ impl Live {
             let read = io::stdin().read_line(&mut line).is_ok_and(|n| n > 0);
             let _ = answer.send(read.then_some(line));
         });
-        let said = if reader.is_ok() { answered.await.ok().flatten() } else { None };
-        let mut shared = lock(&self.shared);
-        shared.asking = false;
-        shared.dirty = true;
-        self.changed.notify_all();
-        said
+        if reader.is_ok() { answered.await.ok().flatten() } else { None }
     }
 
     /// What the run has come to.
@@ -210,6 +209,18 @@ impl Live {
     }
 }
 
+/// A person is being asked until this is dropped.
+struct Asked<'a>(&'a Live);
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let mut shared = lock(&self.0.shared);
+        shared.asking = false;
+        shared.dirty = true;
+        self.0.changed.notify_all();
+    }
+}
+
 impl Observer for Live {
     fn committed(&self, record: &Record) {
         let mut shared = lock(&self.shared);
@@ -227,10 +238,20 @@ impl Observer for Live {
         shared.dirty = true;
         self.changed.notify_one();
         drop(shared);
-        self.committed.send_modify(|count| *count += 1);
+        if let Event::AttemptStarted { attempt, .. } | Event::AttemptEnded { attempt, .. } = &record.event {
+            self.hub.forget(&attempt.cell());
+        }
+        self.hub.committed();
     }
 
-    fn output(&self, cell: &Cell, _stream: Stream, bytes: &[u8]) {
+    fn held(&self, what: &str, by: &Holder) {
+        let stopped = if machine::is_stopped(by.pid) { ", which is stopped" } else { "" };
+        let run = runbook_report::list::short(by.run.as_str());
+        self.notice(format!("{what} is held by run {run} of {}, process {}{stopped}; waiting", by.operator, by.pid));
+    }
+
+    fn output(&self, cell: &Cell, stream: Stream, bytes: &[u8]) {
+        self.hub.output(cell, stream, bytes);
         let mut shared = lock(&self.shared);
         if shared.mode == Mode::Terminal {
             shared.screen.output(cell, bytes);

@@ -61,3 +61,10 @@ fn said(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()
 }
+
+/// Whether the process is stopped: alive, and doing nothing until it is continued.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    // The name, in brackets, may hold anything; the state stands behind the last bracket.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+}

@@ -39,14 +39,16 @@ pub(crate) fn runbook(path: &Path, palette: Palette) -> Result<Runbook, Failure>
     Ok(parsed.value)
 }
 
-/// The project's inventory; without a project this machine alone.
+/// The project's inventory; without a project, or without an inventory in it, this machine alone. An inventory that was
+/// there once and is gone is noticed all the same: its hosts are remembered from the last run (see `shrink`).
 pub(crate) fn inventory(project: &Project, palette: Palette) -> Result<Inventory, Failure> {
     let Some(path) = project.inventory() else { return Ok(Inventory::here()) };
     let shown = shown(&path);
-    let bytes = read(&path, runbook_lang::INVENTORY_BYTES_MAX).map_err(|error| {
-        Failure::file("RB0608", "read", &path, &error)
-            .next("a project's hosts are in inventory.yaml beside runbook.toml")
-    })?;
+    let bytes = match read(&path, runbook_lang::INVENTORY_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Inventory::here()),
+        Err(error) => return Err(Failure::file("RB0608", "read", &path, &error)),
+    };
     let parsed = inventory::parse_inventory(&shown, &bytes, &InventoryFiles)
         .map_err(|found| problems::failure(&found, &shown, palette))?;
     problems::show(&parsed.warnings, palette);

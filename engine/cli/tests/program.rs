@@ -1,124 +1,13 @@
 //! The real program on this machine: each command as a person calls it, and what its exit code promises.
 
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod place;
+
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use place::{Place, step};
 use serde_json::Value;
-use tempfile::TempDir;
-
-struct Said {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Said {
-    #[track_caller]
-    fn code(self, code: i32) -> Self {
-        assert!(self.code == Some(code), "exit {:?}, not {code}\n{}\n{}", self.code, self.stdout, self.stderr);
-        self
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{}\n{}", self.stdout, self.stderr))
-    }
-}
-
-struct Place(TempDir);
-
-impl Place {
-    fn empty() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        std::fs::create_dir(place.path("home")).unwrap();
-        place
-    }
-
-    fn project() -> Self {
-        let place = Self::empty();
-        place.run(&["init"]).code(0);
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runbook"));
-        command
-            .args(arguments)
-            .current_dir(self.0.path())
-            .env_remove("RUNBOOK_PROJECT")
-            .env("XDG_STATE_HOME", self.path("state"))
-            .env("HOME", self.path("home"))
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Said {
-        let output = self.command(arguments).output().unwrap();
-        Said {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
-        std::fs::write(self.path(name), text).unwrap();
-    }
-
-    /// The greeting's folder belongs to this test alone.
-    fn folder(&self) -> String {
-        format!("folder={}", self.path("greeting").display())
-    }
-
-    /// Writes a runbook whose change says when it has begun and then waits for the file `go`; starts it, and returns
-    /// once it has begun on the host.
-    fn start_waiting(&self) -> Child {
-        let folder = self.0.path().display();
-        let text = format!(
-            "schema: runbook/v1\nname: waiting\ntargets: {{select: here}}\nexecute:\n  - id: work\n    run: |\n      \
-             touch {folder}/changed\n      echo begun > {folder}/begun\n      while [ ! -e {folder}/go ]; do sleep 0.05; \
-             done\n    changes: [{folder}/changed]\n    undo: {{run: rm -f {folder}/changed}}\n"
-        );
-        self.write("runbooks/waiting.yaml", &text);
-        assert!(Command::new("mkfifo").arg(self.path("begun")).status().unwrap().success());
-        let child = self.start("runbooks/waiting.yaml", "work");
-        assert_eq!(std::fs::read_to_string(self.path("begun")).unwrap(), "begun\n");
-        child
-    }
-
-    /// Starts `apply` and returns once the start of `step` is on record.
-    fn start(&self, runbook: &str, step: &str) -> Child {
-        let mut child = self
-            .command(&["apply", runbook, "--json-lines"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        // Nobody reads on afterwards: the program must not care.
-        let begun = out.lines().map_while(Result::ok).any(|line| {
-            let record: Value = serde_json::from_str(&line).unwrap_or_default();
-            let event = &record["event"];
-            event["type"] == "attempt_started" && event["attempt"]["step"] == step
-        });
-        if !begun {
-            let _ = child.wait();
-            panic!("{step} never began");
-        }
-        child
-    }
-}
-
-fn step<'a>(run: &'a Value, id: &str) -> &'a Value {
-    run["hosts"][0]["steps"].as_array().unwrap().iter().find(|step| step["id"] == id).unwrap()
-}
 
 #[test]
 fn a_new_project_works_at_once_and_its_change_is_on_record() {
@@ -191,6 +80,32 @@ fn without_a_project_a_runbook_runs_on_this_machine() {
 }
 
 #[test]
+fn a_project_without_an_inventory_has_this_machine_until_hosts_are_named() {
+    let place = Place::project();
+    std::fs::remove_file(place.path("inventory.yaml")).unwrap();
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+    place.write(
+        "runbooks/far.yaml",
+        "schema: runbook/v1\nname: far\ntargets: {select: fs01}\nexecute:\n  - run: 'true'\n    undo: {run: 'true'}\n",
+    );
+    let said = place.run(&["apply", "runbooks/far.yaml"]).code(2);
+    assert!(said.stderr.contains("fs01"), "{}", said.stderr);
+}
+
+#[test]
+fn an_inventory_that_is_gone_is_not_this_machine_alone() {
+    let place = Place::project();
+    place.write(
+        "inventory.yaml",
+        "schema: inventory/v1\nhosts:\n  here: {transport: local}\n  fs01: {transport: local}\n",
+    );
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+    std::fs::remove_file(place.path("inventory.yaml")).unwrap();
+    let said = place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(2);
+    assert!(said.stderr.contains("RB0615") && said.stderr.contains("gone: fs01"), "{}", said.stderr);
+}
+
+#[test]
 fn an_inventory_that_shrank_is_an_error_and_not_a_smaller_run() {
     let place = Place::project();
     let two = "schema: inventory/v1\nhosts:\n  here: {transport: local}\n  there: {transport: local}\n";
@@ -228,7 +143,7 @@ fn ctrl_c_cancels_and_takes_the_change_back() {
 #[test]
 fn the_third_ctrl_c_leaves_the_run_and_a_resume_takes_it_back() {
     let place = Place::project();
-    let folder = place.0.path().display().to_string();
+    let folder = place.root().display().to_string();
     let text = format!(
         "schema: runbook/v1\nname: stubborn\ntargets: {{select: here}}\nexecute:\n  - id: work\n    run: |\n      touch \
          {folder}/changed\n      echo begun > {folder}/begun\n      while true; do sleep 0.05; done\n    changes: \

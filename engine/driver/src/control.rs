@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use runbook_model::event::Person;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::world::Message;
@@ -17,6 +18,7 @@ pub struct Control {
 struct Inner {
     to: Option<UnboundedSender<Message>>,
     waiting: Vec<Message>,
+    asked: Arc<Notify>,
 }
 
 impl Control {
@@ -33,6 +35,20 @@ impl Control {
     /// Stops here and leaves the run as it is, for a resume. What is claimed goes on on its host.
     pub fn detach(&self) {
         self.send(Message::Detach);
+    }
+
+    /// Waits until somebody has asked for something before the run was taken up.
+    pub(crate) async fn asked(&self) {
+        loop {
+            let asked = {
+                let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+                if !inner.waiting.is_empty() {
+                    return;
+                }
+                Arc::clone(&inner.asked)
+            };
+            asked.notified().await;
+        }
     }
 
     /// Who asked to cancel before the run was taken up, if anybody.
@@ -59,7 +75,10 @@ impl Control {
                 // A run that has ended meanwhile has nothing left to be asked.
                 let _ = to.send(message);
             }
-            None => inner.waiting.push(message),
+            None => {
+                inner.waiting.push(message);
+                inner.asked.notify_one();
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use runbook_ports::{BlobStore, Clock, Confirmer, Observer, SecretSource, Signer,
 use tokio::sync::mpsc;
 
 use crate::journal::{Group, Journal, Stamped, index};
+use crate::leash::Leash;
 use crate::leftovers::Leftovers;
 use crate::memory::Memory;
 use crate::prepare::{Desk, clipped};
@@ -30,9 +31,6 @@ const PAGE: usize = 1_000;
 
 /// A plan of 10,000 hosts and 1,000 steps has a few tens of MiB.
 const PLAN_BYTES_MAX: u64 = 1 << 30;
-
-/// While a run waits for a host's lease, it asks so often.
-const LEASE_POLL: Duration = Duration::from_millis(500);
 
 /// Bounds on what a run uses of this machine and of the network.
 #[derive(Debug, Clone, Copy)]
@@ -181,7 +179,7 @@ impl Engine {
         self.keep_files(&plan, &request).await?;
         let plan = Arc::new(plan);
         let plan_sha256 = self.keep_plan(&plan, &request.run).await?;
-        let fence = self.lease(&request.run, &request.operator, &plan, request.wait).await?;
+        let fence = self.lease(&request.run, &request.operator, &plan, request.wait.then_some(control)).await?;
         let header = Arc::new(self.header(&plan, plan_sha256, &request, None));
         let run = Run::new(Arc::clone(&plan), Arc::clone(&header));
         let memory = Memory::new(&plan);
@@ -198,9 +196,21 @@ impl Engine {
     /// # Errors
     /// `Ended` when there is nothing to go on with; `Held` when its controller is alive.
     pub async fn resume(&self, run: &RunId, by: Person, control: &Control) -> Result<RunResult, DriverError> {
+        self.take_up(run, by, control, false).await
+    }
+
+    /// The same, but waits while the run, or a host of it, is held.
+    ///
+    /// # Errors
+    /// `Ended` when there is nothing to go on with; `NotWaited` when somebody had it stop waiting.
+    pub async fn resume_when_free(&self, run: &RunId, by: Person, control: &Control) -> Result<RunResult, DriverError> {
+        self.take_up(run, by, control, true).await
+    }
+
+    async fn take_up(&self, run: &RunId, by: Person, control: &Control, wait: bool) -> Result<RunResult, DriverError> {
         let loaded = self.load(run).await?;
         self.check_transports(&loaded.plan)?;
-        let fence = self.lease(run, &by, &loaded.plan, false).await?;
+        let fence = self.lease(run, &by, &loaded.plan, wait.then_some(control)).await?;
         // Told only now: until the lease was ours, another process may have appended.
         let mut told = self.told(&loaded).await?;
         if let Status::Ended(outcome) = told.run.status() {
@@ -241,7 +251,7 @@ impl Engine {
     ) -> Result<RunResult, DriverError> {
         let loaded = self.load(finished).await?;
         self.check_transports(&loaded.plan)?;
-        let fence = self.lease(&request.run, &request.operator, &loaded.plan, request.wait).await?;
+        let fence = self.lease(&request.run, &request.operator, &loaded.plan, request.wait.then_some(control)).await?;
         let opened = async {
             let told = self.told(&loaded).await?;
             if told.run.status() == Status::Running {
@@ -289,7 +299,7 @@ impl Engine {
     ) -> Result<(), DriverError> {
         let loaded = self.load(run).await?;
         let name = by.name.clone();
-        let fence = self.lease_hosts(run, &name, &[], false).await?;
+        let fence = self.lease_hosts(run, &name, &[], None).await?;
         let result = async {
             let mut told = self.told(&loaded).await?;
             let now_ms = self.clock.now_ms();
@@ -421,8 +431,16 @@ impl Engine {
     }
 
     async fn work(&self, told: Told, fence: Fence, control: &Control) -> Result<Work, DriverError> {
+        let (world, messages) = self.world(Arc::clone(&told.plan), &told.header, fence);
+        // Before anything more is printed: an earlier process resolved them, and what it masked is to be masked still.
+        for name in told.memory.secrets_used() {
+            if let Err(obstacle) = world.vault.resolve(&told.plan, name).await {
+                let run = told.header.run.clone();
+                self.release_lease(&run, fence).await;
+                return Err(DriverError::Secret { run, cause: obstacle.message });
+            }
+        }
         let journal = self.journal(&told.header.run, fence, told.run_seq).await?;
-        let (world, messages) = self.world(Arc::clone(&told.plan), told.header.seed);
         control.attach(world.answers.clone());
         let desk = Desk::new(told.plan, Arc::clone(&self.evaluate), &told.header);
         Ok(Work::new(told.run, told.header, desk, told.memory, world, messages, journal))
@@ -431,7 +449,8 @@ impl Engine {
     pub(crate) fn world(
         &self,
         plan: Arc<Plan>,
-        seed: u64,
+        header: &RunHeader,
+        fence: Fence,
     ) -> (Arc<World>, mpsc::UnboundedReceiver<crate::world::Message>) {
         let (answers, messages) = mpsc::unbounded_channel();
         let limits = self.limits;
@@ -450,7 +469,8 @@ impl Engine {
                 limits.open,
             ),
             limits,
-            seed,
+            seed: header.seed,
+            leash: Leash::new(Arc::clone(&self.store), Arc::clone(&self.clock), header.run.clone(), fence),
             answers,
             parked: Mutex::default(),
             known: Mutex::default(),
@@ -473,7 +493,7 @@ impl Engine {
         Ok(RunResult { run, state })
     }
 
-    async fn lease(&self, run: &RunId, by: &Person, plan: &Plan, wait: bool) -> Result<Fence, DriverError> {
+    async fn lease(&self, run: &RunId, by: &Person, plan: &Plan, wait: Option<&Control>) -> Result<Fence, DriverError> {
         let hosts: Vec<HostName> = plan.hosts.keys().cloned().collect();
         self.lease_hosts(run, &by.name, &hosts, wait).await
     }
@@ -483,13 +503,25 @@ impl Engine {
         run: &RunId,
         operator: &str,
         hosts: &[HostName],
-        wait: bool,
+        wait: Option<&Control>,
     ) -> Result<Fence, DriverError> {
+        let mut told = None;
         loop {
-            match self.store.lease(run, operator, hosts, self.clock.now_ms()).await {
-                Ok(fence) => return Ok(fence),
-                Err(StoreError::Held { .. }) if wait => tokio::time::sleep(LEASE_POLL).await,
-                Err(error) => return Err(DriverError::from_store(error, None)),
+            match (self.store.lease(run, operator, hosts, self.clock.now_ms()).await, wait) {
+                (Ok(fence), _) => return Ok(fence),
+                (Err(StoreError::Held { what, by }), Some(control)) => {
+                    let holder = (by.run.clone(), by.since_ms);
+                    if told.as_ref() != Some(&holder) {
+                        self.observer.held(&what, &by);
+                        told = Some(holder);
+                    }
+                    tokio::select! {
+                        biased;
+                        () = control.asked() => return Err(DriverError::NotWaited { what, by: Box::new(by) }),
+                        () = self.store.until_released(&by) => {}
+                    }
+                }
+                (Err(error), _) => return Err(DriverError::from_store(error, None)),
             }
         }
     }

@@ -25,6 +25,14 @@ pub enum DriverError {
         /// By whom.
         by: Box<Holder>,
     },
+    /// Somebody had it stop waiting for a host, or the run, that is held. Nothing was touched.
+    #[error("{what} is held by run {} of {}, and is not waited for any more", .by.run, .by.operator)]
+    NotWaited {
+        /// `host NAME` or `run ID`.
+        what: String,
+        /// By whom.
+        by: Box<Holder>,
+    },
     /// A file that the plan sends is not what it was. Nothing was touched.
     #[error("{path} is not the file that the plan names: it should have digest {expected}, and has {found}")]
     FileChanged {
@@ -75,6 +83,14 @@ pub enum DriverError {
         /// The step.
         step: StepId,
     },
+    /// A secret that steps of the run have used is not to be had any more. Nothing was touched.
+    #[error("run {run} was not taken up, for its outputs could not be masked: {cause}")]
+    Secret {
+        /// The run.
+        run: RunId,
+        /// Which, and why.
+        cause: String,
+    },
     /// A record, a plan or a blob does not read.
     #[error("{what} cannot be read: {cause}")]
     Unreadable {
@@ -114,6 +130,8 @@ impl DriverError {
             DriverError::Evidence { .. } => "RB0300",
             DriverError::TakenOver(_) => "RB0301",
             DriverError::Held { .. } => "RB0302",
+            DriverError::NotWaited { .. } => "RB0314",
+            DriverError::Secret { .. } => "RB0315",
             DriverError::FileChanged { .. } => "RB0303",
             DriverError::FileMissing { .. } => "RB0304",
             DriverError::UnknownRun(_) => "RB0305",
@@ -132,7 +150,8 @@ impl DriverError {
     pub fn exit_code(&self) -> u8 {
         match self {
             DriverError::Evidence { .. } | DriverError::TakenOver(_) => 9,
-            DriverError::Held { .. } => 3,
+            DriverError::Held { .. } | DriverError::Secret { .. } => 3,
+            DriverError::NotWaited { .. } => 8,
             DriverError::FileChanged { .. }
             | DriverError::FileMissing { .. }
             | DriverError::UnknownRun(_)
@@ -155,6 +174,7 @@ impl DriverError {
             DriverError::Evidence { run: None, .. } => "mend the store (disk full? see `runbook doctor`)".into(),
             DriverError::TakenOver(run) => format!("see `runbook show {run}`"),
             DriverError::Held { by, .. } => format!("wait for it (--wait), or see `runbook show {}`", by.run),
+            DriverError::NotWaited { by, .. } => format!("see `runbook show {}`, and begin again later", by.run),
             DriverError::FileChanged { .. } => "plan again, so that what is approved is what is sent".into(),
             DriverError::FileMissing { .. } => "put the file back, or plan again".into(),
             DriverError::UnknownRun(_) => "`runbook runs` lists the runs of this project".into(),
@@ -164,6 +184,9 @@ impl DriverError {
             DriverError::NotEnded(run) => format!("`runbook resume {run}`"),
             DriverError::WayBackGone { .. } => "make a runbook that takes the change back by other means".into(),
             DriverError::NothingToResolve { run, .. } => format!("`runbook show {run}` lists the outcomes"),
+            DriverError::Secret { .. } => {
+                "provide the secret as when the run began, then the same command again".into()
+            }
             DriverError::Unreadable { .. } => "`runbook evidence verify` says whether the record was changed".into(),
             DriverError::UnknownTransport { .. } => "correct `transport` in the inventory".into(),
             DriverError::StandsStill { run, .. } => {
@@ -196,12 +219,17 @@ mod tests {
             DriverError::Evidence { cause: cause(), run: Some(run()) },
             DriverError::TakenOver(run()),
             DriverError::Held { what: "host fs01".into(), by: Box::new(holder) },
+            DriverError::NotWaited {
+                what: "host fs01".into(),
+                by: Box::new(Holder { run: run(), operator: "raj".into(), pid: 7, since_ms: 0, alive: true }),
+            },
             DriverError::FileChanged { path: path(), expected: digest, found: digest },
             DriverError::FileMissing { path: path(), cause: cause() },
             DriverError::UnknownRun(run()),
             DriverError::Ended { run: run(), outcome: "succeeded" },
             DriverError::NotEnded(run()),
             DriverError::NothingToResolve { run: run(), host: "fs01".into(), step: "x".into() },
+            DriverError::Secret { run: run(), cause: cause() },
             DriverError::Unreadable { what: String::new(), cause: cause() },
             DriverError::UnknownTransport { host: "fs01".into(), transport: "x".into() },
             DriverError::StandsStill { run: run(), state: String::new() },
@@ -215,7 +243,7 @@ mod tests {
             let page = std::fs::read_to_string(docs.join(format!("{}.md", error.code()))).unwrap();
             assert!(page.starts_with(&format!("# {}: ", error.code())));
             assert!(!error.next_step().is_empty());
-            assert!([1, 2, 3, 4, 9].contains(&error.exit_code()));
+            assert!([1, 2, 3, 4, 8, 9].contains(&error.exit_code()));
         }
     }
 }

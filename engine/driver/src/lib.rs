@@ -14,6 +14,7 @@ mod control;
 mod engine;
 mod error;
 mod journal;
+mod leash;
 mod leftovers;
 mod look;
 pub mod measure;

@@ -23,6 +23,10 @@ pub(crate) struct Memory {
     referring: BTreeMap<StepId, String>,
     once: BTreeSet<StepId>,
     reboots: BTreeSet<StepId>,
+    /// The secrets that each step uses.
+    secrets: BTreeMap<StepId, Vec<String>>,
+    /// Secrets of steps that have begun: what came later may have printed them.
+    secrets_used: BTreeSet<String>,
     results: BTreeMap<Cell, Kept>,
     done_on: BTreeMap<Cell, HostName>,
     boot_ids: BTreeMap<HostName, String>,
@@ -56,6 +60,8 @@ impl Memory {
             referring: plan.steps.iter().filter_map(|step| Some((step.id.clone(), referring(step)?))).collect(),
             once: plan.steps.iter().filter(|step| step.once.is_some()).map(|step| step.id.clone()).collect(),
             reboots: reboots.map(|step| step.id.clone()).collect(),
+            secrets: plan.steps.iter().filter_map(|step| Some((step.id.clone(), secrets_of(plan, step)?))).collect(),
+            secrets_used: BTreeSet::new(),
             results: BTreeMap::new(),
             done_on: BTreeMap::new(),
             boot_ids: BTreeMap::new(),
@@ -76,6 +82,7 @@ impl Memory {
             Event::AttemptStarted { attempt, intent, .. } => {
                 let boot_id = self.boot_ids.get(&attempt.host).filter(|id| !id.is_empty()).cloned();
                 self.under_way.insert(attempt.clone(), UnderWay { started_ms: time_ms, boot_id });
+                self.secrets_used.extend(self.secrets.get(&attempt.step).into_iter().flatten().cloned());
                 self.intents.insert(attempt.cell(), intent.command_sha256);
             }
             Event::AttemptEnded { attempt, report, .. } if !matches!(report.ended, Ended::Unknown { .. }) => {
@@ -152,6 +159,11 @@ impl Memory {
         self.results.insert(cell, Kept { result, stdout_whole: stdout.1, stderr_whole: stderr.1 });
     }
 
+    /// The secrets that steps used so far.
+    pub(crate) fn secrets_used(&self) -> &BTreeSet<String> {
+        &self.secrets_used
+    }
+
     pub(crate) fn under_way(&self, attempt: &AttemptId) -> Option<&UnderWay> {
         self.under_way.get(attempt)
     }
@@ -218,6 +230,14 @@ async fn fetched(blobs: &dyn BlobStore, output: &OutputRef) -> Result<(Vec<u8>, 
         Some(_) if output.bytes > SEEN_BYTES_MAX as u64 || output.truncated => Ok((Vec::new(), false)),
         Some(blob) => Ok((blobs.get(blob, SEEN_BYTES_MAX as u64).await?, true)),
     }
+}
+
+/// The plan's secrets whose names stand in a step that mentions `secret`; `None` when it does not. One too many does no
+/// harm, one too few would.
+fn secrets_of(plan: &Plan, step: &Step) -> Option<Vec<String>> {
+    let text = serde_json::to_string(step).expect("steps are representable as JSON");
+    let named = || plan.secrets.keys().filter(|name| text.contains(name.as_str())).cloned().collect();
+    (!plan.secrets.is_empty() && text.contains("secret")).then(named)
 }
 
 /// The step's texts, when they mention `steps`.

@@ -31,7 +31,7 @@ pub(crate) async fn release(
         None => loaded.plan.hosts.keys().cloned().collect(),
     };
     let hosts: Vec<_> = hosts.into_iter().collect();
-    let fence = engine.lease_hosts(run, &by.name, &hosts, false).await?;
+    let fence = engine.lease_hosts(run, &by.name, &hosts, None).await?;
     let result = async {
         let told = engine.told(&loaded).await?;
         if !matches!(told.run.status(), Status::Ended(_)) {
@@ -54,7 +54,7 @@ async fn release_all(
     let run = told.header.run.clone();
     let (gone, attempts) = earlier(engine, &run).await?;
     let mut journal = engine.journal(&run, fence, told.run_seq).await?;
-    let (world, mut messages) = engine.world(Arc::clone(&told.plan), told.header.seed);
+    let (world, mut messages) = engine.world(Arc::clone(&told.plan), &told.header, fence);
     let desk = Desk::new(Arc::clone(&told.plan), Arc::clone(&engine.evaluate), &told.header);
     let (mut released, mut failed) = (Vec::new(), Vec::new());
     let plan = Arc::clone(&told.plan);

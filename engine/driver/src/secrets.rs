@@ -18,6 +18,9 @@ use crate::output::Mask;
 /// No secret is longer than that: a key file has a few KiB.
 const SECRET_BYTES_MAX: u64 = 1 << 20;
 
+/// Every output is masked by value: what is in every text anyway cannot be kept secret in it.
+const SECRET_BYTES_MIN: usize = 3;
+
 /// A program that prints a secret has so long. It may ask a vault, not a person.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
@@ -146,6 +149,13 @@ impl Vault {
             .resolve(reference)
             .await
             .map_err(|obstacle| Obstacle { message: format!("secret `{name}`: {}", obstacle.message), ..obstacle })?;
+        if value.expose().len() < SECRET_BYTES_MIN {
+            let message = format!(
+                "secret `{name}` has fewer than {SECRET_BYTES_MIN} bytes: masking it would blot out letters everywhere, and \
+                 not masking it would tell it"
+            );
+            return Err(local(message));
+        }
         let mut known = self.known.lock().expect("no panic while held");
         let values = known.values.entry(name.to_owned()).or_default();
         if !values.iter().any(|known| known.expose() == value.expose()) {
@@ -197,6 +207,25 @@ mod tests {
             assert_eq!(obstacle.kind, ObstacleKind::Local);
             assert!(obstacle.message.contains(argv[0]), "{}", obstacle.message);
         }
+    }
+
+    #[tokio::test]
+    async fn a_value_of_one_or_two_letters_is_no_secret() {
+        let (folder, secrets) = here();
+        let vault = Vault::new(Arc::new(secrets));
+        let plan: Plan = serde_json::from_value(serde_json::json!({
+            "schema": "plan/v1", "runbook": {"name": "x", "title": "", "tier": "routine", "controls": [],
+            "source_sha256": "0".repeat(64)}, "parameters": {}, "secrets": {"pin": {"file": "pin"}}, "hosts": {},
+            "batches": [], "parallel": 1, "soak_ms": 0, "failure_budget": 0, "rollback": {"strategy": "undo", "scope":
+            "host", "budget_ms": 0, "verify": "again"}, "steps": []
+        }))
+        .unwrap();
+        for (value, good) in [("7", false), ("ab\n", false), ("abc\n", true)] {
+            std::fs::write(folder.path().join("pin"), value).unwrap();
+            let resolved = vault.resolve(&plan, "pin").await;
+            assert_eq!(resolved.is_ok(), good, "{value:?}");
+        }
+        assert_eq!(vault.mask().text("a b c, abc"), "a b c, ***");
     }
 
     #[tokio::test]

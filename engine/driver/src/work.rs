@@ -295,7 +295,9 @@ impl Work {
     /// The group is durable, or it is over.
     fn landed(&mut self, (journal, result, start, after): Landed) -> Result<(), DriverError> {
         self.journal = Some(journal);
-        for record in &result? {
+        let records = result?;
+        self.world.leash.recorded();
+        for record in &records {
             self.world.observer.committed(record);
         }
         for command in start {
@@ -328,6 +330,7 @@ impl Work {
             Message::Fault(cause) => {
                 return Err(DriverError::Evidence { cause, run: Some(self.header.run.clone()) });
             }
+            Message::TakenOver => return Err(DriverError::TakenOver(self.header.run.clone())),
             Message::Detach => return Ok(true),
             Message::Cancel(by) => self.tell(Input::CancelAsked { by }),
             Message::Answer { command, answer, blobs } => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use runbook_model::event::{Person, Transfer};
-use runbook_model::host::{Host, Os};
+use runbook_model::host::Host;
 use runbook_model::outcome::{Exit, KilledBy, Obstacle};
 use runbook_model::plan::{Place, Step};
 use runbook_model::{AttemptId, Cell, Command, HostName, Input, Plan, Sha256};
@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use crate::Limits;
+use crate::leash::Leash;
 use crate::measure::Known;
 use crate::output::{Capture, Captured, Tail};
 use crate::secrets::Vault;
@@ -37,6 +38,7 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     /// The run's seed, for delays.
     pub(crate) seed: u64,
+    pub(crate) leash: Leash,
     pub(crate) answers: UnboundedSender<Message>,
     /// Outputs of attempts whose connection broke, to be gone on with where they broke off.
     pub(crate) parked: Mutex<BTreeMap<AttemptId, Parked>>,
@@ -61,6 +63,8 @@ pub(crate) enum Message {
     },
     /// Something could not be kept.
     Fault(String),
+    /// The run is another controller's by now.
+    TakenOver,
     /// Somebody asked to cancel.
     Cancel(Person),
     /// Somebody asked to stop here and leave the run to a resume.
@@ -110,6 +114,15 @@ impl World {
             Place::Controller => Arc::new(controller()),
             Place::Named(host) => Arc::new((**host).clone()),
         }
+    }
+
+    /// Whether something may be begun on a host. When not, the loop is told, and nothing more is begun or recorded.
+    pub(crate) async fn may_begin(&self) -> bool {
+        let ours = self.leash.holds().await;
+        if !ours {
+            let _ = self.answers.send(Message::TakenOver);
+        }
+        ours
     }
 
     /// A sink for an attempt of this step.
@@ -162,26 +175,7 @@ impl World {
 
 /// The machine that the engine runs on, as a host.
 pub(crate) fn controller() -> Host {
-    Host {
-        name: CONTROLLER.into(),
-        transport: "local".into(),
-        address: "localhost".into(),
-        port: None,
-        os: Os::Posix("linux".into()),
-        user: None,
-        jumps: Vec::new(),
-        identity: None,
-        certificate: None,
-        account: None,
-        options: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        vars: BTreeMap::new(),
-        groups: Vec::new(),
-        cui: false,
-        owner: None,
-        cui_owner: None,
-        risk: None,
-    }
+    Host::named(CONTROLLER, "local")
 }
 
 /// The wish to end an attempt, and whose it is: the first one counts.

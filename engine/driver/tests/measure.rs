@@ -12,7 +12,7 @@ use runbook_driver::measure::globs::Globs;
 use runbook_driver::measure::listing::Listing;
 use runbook_driver::measure::{Known, Measured, Request, measure, script};
 use runbook_model::Sha256;
-use runbook_model::host::{Facts, Host, Os, PeerIdentity};
+use runbook_model::host::{Facts, Host, PeerIdentity};
 use runbook_model::id::AttemptId;
 use runbook_model::outcome::{Exit, Obstacle};
 use runbook_ports::Session;
@@ -123,26 +123,7 @@ impl Session for Here {
 }
 
 fn here() -> Host {
-    Host {
-        name: "here".into(),
-        transport: "local".into(),
-        address: "localhost".into(),
-        port: None,
-        os: Os::Posix("linux".into()),
-        user: None,
-        jumps: Vec::new(),
-        identity: None,
-        certificate: None,
-        account: None,
-        options: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        vars: BTreeMap::new(),
-        groups: Vec::new(),
-        cui: false,
-        owner: None,
-        cui_owner: None,
-        risk: None,
-    }
+    Host::here()
 }
 
 fn request(patterns: &[&str]) -> Request {

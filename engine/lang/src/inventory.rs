@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use runbook_model::{Host, HostName, Os};
+use runbook_model::{Host, HostName};
 
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Parsed};
@@ -100,26 +100,7 @@ impl Inventory {
         let name = HostName::from("here");
         let at = source.text().find("here").unwrap_or(0);
         let span = Span::new(&source, at..at + 4);
-        let host = Host {
-            name: name.clone(),
-            transport: "local".into(),
-            address: "here".into(),
-            port: None,
-            os: Os::from("linux".to_owned()),
-            user: None,
-            jumps: Vec::new(),
-            identity: None,
-            certificate: None,
-            account: None,
-            options: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            vars: BTreeMap::new(),
-            groups: Vec::new(),
-            cui: false,
-            owner: None,
-            cui_owner: None,
-            risk: None,
-        };
+        let host = Host::here();
         Self {
             hosts: BTreeMap::from([(name, InventoryHost { host, span })]),
             groups: BTreeMap::new(),

@@ -96,6 +96,38 @@ pub struct Host {
     pub risk: Option<String>,
 }
 
+impl Host {
+    /// A host of which nothing is known but its name, which is its address too, and how it is reached.
+    pub fn named(name: impl Into<HostName>, transport: &str) -> Self {
+        let name = name.into();
+        Self {
+            transport: transport.to_owned(),
+            address: name.to_string(),
+            name,
+            port: None,
+            os: Os::Posix("linux".into()),
+            user: None,
+            jumps: Vec::new(),
+            identity: None,
+            certificate: None,
+            account: None,
+            options: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            vars: BTreeMap::new(),
+            groups: Vec::new(),
+            cui: false,
+            owner: None,
+            cui_owner: None,
+            risk: None,
+        }
+    }
+
+    /// The machine that the program runs on, as a host called `here`.
+    pub fn here() -> Self {
+        Self::named("here", "local")
+    }
+}
+
 /// A host on the way to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

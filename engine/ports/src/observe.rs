@@ -4,6 +4,7 @@ use runbook_model::id::Cell;
 use runbook_model::outcome::Wait;
 use runbook_model::record::Record;
 
+use crate::store::Holder;
 use crate::transport::Stream;
 
 /// Sees a run while it happens. Called in order and must return at once: a slow view drops what it cannot show, it never
@@ -11,6 +12,9 @@ use crate::transport::Stream;
 pub trait Observer: Send + Sync {
     /// A record was committed.
     fn committed(&self, record: &Record);
+
+    /// A host, or the run itself (`what`), is held, and the run waits for it.
+    fn held(&self, _what: &str, _by: &Holder) {}
 
     /// A running attempt has printed something (secrets masked). For a tail, not for keeping: pieces may be left out.
     fn output(&self, _cell: &Cell, _stream: Stream, _bytes: &[u8]) {}

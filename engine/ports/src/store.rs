@@ -1,5 +1,7 @@
 //! The log of an installation: append-only records, leases with fences, signed heads.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use runbook_model::event::RunHeader;
 pub use runbook_model::record::{Head, Sealed};
@@ -159,6 +161,18 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// `FenceLost` when the lease is not this one any more, or was given up already.
     async fn release(&self, run: &RunId, fence: Fence) -> Result<(), StoreError>;
+
+    /// Waits until `by` may have given up its lease: until it has, or its process has ended, or a while. The caller asks for
+    /// the lease again in any case.
+    async fn until_released(&self, _by: &Holder) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+
+    /// Whether this is still the fence of the run's current lease. A store that cannot tell says yes: the append that
+    /// follows is refused in any case.
+    async fn holds(&self, _run: &RunId, _fence: Fence) -> Result<bool, StoreError> {
+        Ok(true)
+    }
 
     /// Who holds a run, if anybody.
     async fn holder(&self, run: &RunId) -> Result<Option<Holder>, StoreError>;

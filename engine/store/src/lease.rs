@@ -99,6 +99,27 @@ pub(crate) async fn release(connection: &mut SqliteConnection, run: &RunId, fenc
     Ok(())
 }
 
+/// Whether the lease with this fence is the run's current one.
+pub(crate) async fn holds(connection: &mut SqliteConnection, run: &RunId, fence: Fence) -> Result<bool, StoreError> {
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT fence FROM leases WHERE run = ?1 AND fence = ?2 AND process IS NOT NULL")
+            .bind(run.as_str())
+            .bind(number(fence.0)?)
+            .fetch_optional(connection)
+            .await
+            .map_err(|error| failed(&error))?;
+    Ok(found.is_some())
+}
+
+/// The mark of the process that holds a run.
+pub(crate) async fn mark_of(connection: &mut SqliteConnection, run: &RunId) -> Result<Option<String>, StoreError> {
+    sqlx::query_scalar("SELECT process FROM leases WHERE run = ?1 AND process IS NOT NULL")
+        .bind(run.as_str())
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| failed(&error))
+}
+
 /// Who holds a run.
 pub(crate) async fn holder(
     connection: &mut SqliteConnection,

@@ -47,6 +47,14 @@ pub(crate) fn alive(folder: &Path, name: &str) -> bool {
     }
 }
 
+/// Blocks until the process of this mark has ended. Its lock is what is waited for, so nobody has to look again and again.
+pub(crate) fn wait_for_end(folder: &Path, name: &str) {
+    if let Ok(file) = File::open(folder.join(name)) {
+        // Without the lock we know no more than before; the caller asks again in any case.
+        let _ = flock(&file, FlockOperation::LockShared);
+    }
+}
+
 /// Removes the marks of dead processes, and the files in `leftovers` whose name begins with such a mark. Call it under
 /// the store's lock.
 pub(crate) fn sweep(folder: &Path, leftovers: &Path) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use runbook_model::{HostName, RunId, RunOutcome, Sha256};
@@ -14,10 +15,15 @@ use crate::append;
 use crate::blob::{Packed, SMALL_MAX};
 use crate::lease;
 use crate::open::{OpenError, Opened, Places, open};
-use crate::process::Mark;
+use crate::process::{Mark, wait_for_end};
 
 /// Connections that read at the same time. More readers wait for one of these.
 const READERS: u32 = 3;
+
+/// While a lease is waited for, it is looked at so often, beside its process, whose end is told at once.
+const LOOK: Duration = Duration::from_secs(5);
+/// The same when the end of its process cannot be waited for.
+const LOOK_ALONE: Duration = Duration::from_millis(500);
 
 /// The log and the blobs of one installation. Cheap to clone; the clones are one process's view.
 #[derive(Clone)]
@@ -285,6 +291,40 @@ impl Store for SqliteStore {
         let run = run.clone();
         self.apart(async move { inner.write(async |connection| lease::release(connection, &run, fence).await).await })
             .await
+    }
+
+    async fn until_released(&self, by: &Holder) {
+        let mark = async || {
+            let mut reader = self.0.readers.acquire().await.map_err(|error| failed(&error))?;
+            lease::mark_of(&mut reader, &by.run).await
+        };
+        let Ok(Some(held)) = mark().await else {
+            return;
+        };
+        let (folder, name) = (self.0.places.marks.clone(), held.clone());
+        let (say, mut ended) = tokio::sync::oneshot::channel();
+        // A thread of its own: a lock that is waited for cannot be given up, and must not keep the program from ending.
+        let waiting = std::thread::Builder::new().name("lease".into()).spawn(move || {
+            wait_for_end(&folder, &name);
+            let _ = say.send(());
+        });
+        // A process may give up a lease and live on; that is rare, so it is looked after rarely.
+        let mut look = tokio::time::interval(if waiting.is_ok() { LOOK } else { LOOK_ALONE });
+        look.tick().await;
+        loop {
+            tokio::select! {
+                _ = &mut ended, if waiting.is_ok() => return,
+                _ = look.tick() => match mark().await {
+                    Ok(Some(now)) if now == held => {}
+                    _ => return,
+                },
+            }
+        }
+    }
+
+    async fn holds(&self, run: &RunId, fence: Fence) -> Result<bool, StoreError> {
+        let mut reader = self.0.readers.acquire().await.map_err(|error| failed(&error))?;
+        lease::holds(&mut reader, run, fence).await
     }
 
     async fn holder(&self, run: &RunId) -> Result<Option<Holder>, StoreError> {

@@ -158,7 +158,7 @@ fn what_still_runs_on_a_host_that_comes_back_is_ended_before_it_is_undone() {
         "  - id: middle\n    as: root\n    run: '{}; {endless}'\n    undo: {{as: root, run: rm /srv/endless}}",
         Gate::text("middle")
     );
-    project.write("runbooks/lost.yaml", &runbook("20s", &step));
+    project.write("runbooks/lost.yaml", &runbook("45s", &step));
     let mut running = start(&project, &gate);
     lose(host);
     gate.open();

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use runbook_model::event::RunHeader;
 use runbook_model::outcome::OutputRef;
-use runbook_model::{HostName, StepId};
+use runbook_model::{Cell, HostName, StepId};
 use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::logs::{self, Entry};
 use runbook_report::text::escape_lines;
@@ -14,11 +14,13 @@ use runbook_report::{RunView, explain, json, list, show};
 use runbook_store::SqliteStore;
 
 use crate::arguments::{Explain, Logs, Runs, Show};
-use crate::control;
+use crate::control::{self, Want};
 use crate::failure::Failure;
+use crate::hub::News;
 use crate::output::{self, Output};
 use crate::project::Project;
 use crate::record;
+use crate::running::Running;
 
 /// The largest stored output that is printed as text; `--raw` has no limit but the store's.
 const TEXT_BYTES_MAX: u64 = 1 << 30;
@@ -110,7 +112,7 @@ pub(crate) async fn logs(project: &Project, arguments: &Logs, output: Output) ->
         return raw(&store, &logs::entries(&view, host.as_ref(), step.as_ref()), &index.header).await;
     }
     let mut printed = BTreeSet::new();
-    let mut printer = Printer { store: &store, output, json_lines: arguments.json_lines };
+    let mut printer = Printer { store: &store, output, json_lines: arguments.json_lines, live: Running::default() };
     printer.print(&view, host.as_ref(), step.as_ref(), &mut printed).await?;
     if !arguments.follow {
         if printed.is_empty() && !arguments.json_lines {
@@ -118,7 +120,15 @@ pub(crate) async fn logs(project: &Project, arguments: &Logs, output: Output) ->
         }
         return Ok(0);
     }
-    let mut following = control::follow(project, &index.header.run).await.ok();
+    let holder = store.holder(&index.header.run).await.map_err(|error| record::failed(&error))?;
+    let mut following = match holder.filter(|holder| holder.alive) {
+        // A line for each attempt is complete; pieces of one would not be.
+        Some(holder) => {
+            let want = if arguments.json_lines { Want::Records } else { Want::Output };
+            control::follow(project, &index.header.run, holder.pid, want).await.ok()
+        }
+        None => None,
+    };
     loop {
         // What was committed between the first look and the connection is read before waiting.
         next = record::read(&store, &index.header.run, next, |record| view.fold(&record)).await?;
@@ -127,11 +137,24 @@ pub(crate) async fn logs(project: &Project, arguments: &Logs, output: Output) ->
             return Ok(0);
         }
         match &mut following {
-            Some(follow) => {
-                if !follow.changed().await {
-                    following = None;
+            Some(follow) => loop {
+                match follow.next().await {
+                    Some(News::Output(piece)) => {
+                        let wanted = host.as_ref().is_none_or(|host| *host == piece.cell.host)
+                            && step.as_ref().is_none_or(|step| *step == piece.cell.step);
+                        if wanted {
+                            output::data(printer.live.take(&piece))?;
+                        }
+                    }
+                    // What was missed is printed with the whole output, once the step has ended.
+                    Some(News::LeftOut) => printer.live.missed(),
+                    Some(News::Committed) => break,
+                    None => {
+                        following = None;
+                        break;
+                    }
                 }
-            }
+            },
             None => {
                 // The last records may have been committed as the process went.
                 record::read(&store, &index.header.run, next, |record| view.fold(&record)).await?;
@@ -177,6 +200,7 @@ struct Printer<'a> {
     store: &'a SqliteStore,
     output: Output,
     json_lines: bool,
+    live: Running,
 }
 
 impl Printer<'_> {
@@ -193,6 +217,15 @@ impl Printer<'_> {
                 continue;
             }
             let report = entry.attempt.report.as_ref().expect("only ended attempts are entries");
+            let cell = Cell { host: entry.host.clone(), step: entry.step.clone() };
+            let (rest, whole) = self.live.ended(&cell, report.stdout.bytes, report.stderr.bytes);
+            if !self.json_lines && !rest.is_empty() {
+                output::data(rest)?;
+            }
+            if whole && !self.json_lines {
+                output::data(logs::heading(&entry, self.output.palette) + "\n")?;
+                continue;
+            }
             let stdout = self.content(&report.stdout).await?;
             let stderr = self.content(&report.stderr).await?;
             if self.json_lines {

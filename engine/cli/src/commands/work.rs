@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use runbook_driver::{Control, DriverError, Engine, RunRequest, RunResult, RunState};
 use runbook_model::event::Person;
@@ -18,7 +17,7 @@ use runbook_store::SqliteStore;
 
 use crate::arguments::{Apply, Cancel, Ending, Resolve, Resume, Rollback, Settled};
 use crate::commands::show;
-use crate::control::{self, Asked};
+use crate::control::{self, Asked, Want};
 use crate::failure::{FAULT, Failure, REFUSED};
 use crate::live::{Live, Mode};
 use crate::output::{self, Output, note};
@@ -27,9 +26,6 @@ use crate::shrink;
 use crate::signals;
 use crate::wiring::{self, Parts};
 use crate::{head, keys, machine, person, record, sources};
-
-/// While a host is waited for, it is asked for so often.
-const WAIT: Duration = Duration::from_millis(500);
 
 /// `apply`.
 pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) -> Result<u8, Failure> {
@@ -132,11 +128,9 @@ async fn take_up(
     if cancel {
         stage.control.cancel(desk.operator.clone());
     }
-    let result = loop {
-        match engine.resume(&run, desk.operator.clone(), &stage.control).await {
-            Err(DriverError::Held { .. }) if wait => tokio::time::sleep(WAIT).await,
-            result => break result,
-        }
+    let result = match wait {
+        true => engine.resume_when_free(&run, desk.operator.clone(), &stage.control).await,
+        false => engine.resume(&run, desk.operator.clone(), &stage.control).await,
     };
     desk.told(stage, result).await
 }
@@ -150,20 +144,20 @@ pub(crate) async fn cancel(project: &Project, arguments: &Cancel, output: Output
         let outcome = index.outcome.map_or("unknown", RunOutcome::name);
         return Err(refused(&DriverError::Ended { run, outcome }));
     }
-    let alive = store.holder(&run).await.map_err(|error| record::failed(&error))?.is_some_and(|holder| holder.alive);
-    if !alive {
+    let holder = store.holder(&run).await.map_err(|error| record::failed(&error))?.filter(|holder| holder.alive);
+    let Some(holder) = holder else {
         note("no program works on the run now; this one takes it up and takes it back");
         return take_up(project, output, arguments.ending, store, &index, false, true).await;
-    }
-    let mut following = control::follow(project, &run).await.ok();
-    control::cancel(project, &run, &person::operator()).await.map_err(|error| {
+    };
+    let mut following = control::follow(project, &run, holder.pid, Want::Records).await.ok();
+    control::cancel(project, &run, holder.pid, &person::operator()).await.map_err(|error| {
         Failure::new("RB0618", FAULT, format!("the program that works on the run could not be reached: {error}"))
             .changed("the run goes on")
             .next("send it SIGTERM, which cancels too; `runbook show` tells what became of the run")
     })?;
     note("asked the program that works on the run to cancel; waiting for its end");
     while let Some(follow) = &mut following {
-        if !follow.changed().await {
+        if follow.next().await.is_none() {
             following = None;
         }
     }
@@ -319,7 +313,7 @@ impl<'p> Desk<'p> {
         let clock = Arc::clone(&self.parts.clock);
         let live = Live::start(plan, mode, palette, self.ending.json_lines, clock);
         let control = Control::new();
-        let server = control::serve(self.project, run, Arc::new(CancelRun(control.clone())), live.committed())?;
+        let server = control::serve(self.project, run, Arc::new(CancelRun(control.clone())), live.hub())?;
         let signals = signals::watch(control.clone(), Arc::clone(&live), self.operator.clone(), run.clone())?;
         Ok(Stage { live, control, _server: server, signals })
     }
@@ -405,6 +399,15 @@ async fn finish(
 pub(crate) fn refused(error: &DriverError) -> Failure {
     let failure = Failure::new(error.code(), error.exit_code(), error.to_string()).next(error.next_step());
     match error {
+        DriverError::Held { by, .. } if by.alive && machine::is_stopped(by.pid) => {
+            let pid = by.pid;
+            failure.detail(format!("process {pid} is stopped (SIGSTOP or Ctrl-Z) and may go on at any moment")).next(
+                format!(
+                    "continue it with `kill -CONT {pid}`, or end it with `kill -KILL {pid}` and `runbook resume {}`",
+                    by.run
+                ),
+            )
+        }
         DriverError::Evidence { run: Some(_), .. } | DriverError::TakenOver(_) => {
             failure.changed("what was under way on hosts goes on there and is found again by a resume")
         }

@@ -157,6 +157,10 @@ fn cancelled() -> Obstacle {
     Obstacle { kind: ObstacleKind::Local, message: "it was cancelled before it began".into() }
 }
 
+fn taken_over() -> Obstacle {
+    local("another process has taken the run over")
+}
+
 fn local(message: impl Into<String>) -> Obstacle {
     Obstacle { kind: ObstacleKind::Local, message: message.into() }
 }

@@ -9,7 +9,7 @@ use runbook_model::outcome::{KilledBy, Obstacle, ObstacleKind};
 use runbook_ports::store::StoreError;
 use runbook_ports::transport::{Completion, Invocation, Program};
 
-use super::{ANSWER_LIMIT, Done, GRACE, Job, cancelled, local, time_left};
+use super::{ANSWER_LIMIT, Done, GRACE, Job, cancelled, local, taken_over, time_left};
 use crate::output::{Capture, Captured};
 use crate::sessions::Lease;
 use crate::world::{Message, Parked, Raw, Stop, World};
@@ -33,6 +33,9 @@ pub(super) async fn start(world: &Arc<World>, job: &Job) -> Done {
                 Err(obstacle) => return Done::silent(Raw::NotStarted(obstacle)),
             },
         };
+        if claim.is_some() && !world.may_begin().await {
+            return Done::silent(Raw::NotStarted(taken_over()));
+        }
         let run = lease.run(claim, &invocation, &mut capture, job.stop.token(), GRACE);
         let completion = within(time_left(world, job, 0), &job.stop, run).await;
         if let Completion::NotStarted(obstacle) = &completion

@@ -11,7 +11,7 @@ use runbook_ports::transport::{Completion, Invocation, Probe, Program};
 use super::probe::same_boot;
 use super::program::{kept, within};
 use super::reach::{ANSWER_LIMIT, Reach};
-use super::{Done, GRACE, Job, cancelled, local, time_left};
+use super::{Done, GRACE, Job, cancelled, local, taken_over, time_left};
 use crate::output::Captured;
 use crate::world::{Raw, World};
 
@@ -53,6 +53,9 @@ pub(super) async fn start(world: &Arc<World>, job: &Job, timeout_ms: u64, settle
         env: Vec::new(),
         stdin: None,
     };
+    if !world.may_begin().await {
+        return Done::silent(Raw::NotStarted(taken_over()));
+    }
     let mut capture = world.capture(&job.step, &job.attempt);
     let run = lease.run(Some(&job.attempt), &invocation, &mut capture, job.stop.token(), GRACE);
     let completion = within(time_left(world, job, timeout_ms), &job.stop, run).await;

@@ -13,7 +13,7 @@ use runbook_model::plan::UploadFile;
 use runbook_ports::transport::{Transferred, UploadTarget};
 
 use super::program::unreadable;
-use super::{Done, Job, local, time_left};
+use super::{Done, Job, local, taken_over, time_left};
 use crate::output::Captured;
 use crate::sessions::Lease;
 use crate::world::{Raw, World};
@@ -132,6 +132,9 @@ async fn transfer(world: &Arc<World>, job: &Job, file: &File<'_>, progress: &(dy
         }
         let work = async {
             let lease = world.sessions.get(&job.host).await?;
+            if !world.may_begin().await {
+                return Err(taken_over());
+            }
             let result = file.go(&lease, progress).await;
             Ok((lease, result))
         };

@@ -12,7 +12,7 @@ use runbook_model::evaluate::{
     Evaluate, EvaluateError, Kept, Piece, Rendered, RenderedAction, Scope, SecretText, When,
 };
 use runbook_model::event::{ClockState, Person};
-use runbook_model::host::{Host, Os};
+use runbook_model::host::Host;
 use runbook_model::outcome::{Exit, Obstacle, ObstacleKind};
 use runbook_model::plan::{
     Action, Expect, OnFailure, Phase, Place, Plan, Retry, RetryClass, Role, RollbackRule, RollbackVerify, RunbookRef,
@@ -202,26 +202,7 @@ pub fn chained(mut steps: Vec<Step>) -> Vec<Step> {
 }
 
 pub fn host(name: &str) -> Host {
-    Host {
-        name: name.into(),
-        transport: "fake".into(),
-        address: name.into(),
-        port: None,
-        os: Os::Posix("linux".into()),
-        user: None,
-        jumps: Vec::new(),
-        identity: None,
-        certificate: None,
-        account: None,
-        options: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        vars: BTreeMap::new(),
-        groups: Vec::new(),
-        cui: false,
-        owner: None,
-        cui_owner: None,
-        risk: None,
-    }
+    Host::named(name, "fake")
 }
 
 pub fn plan(hosts: &[&str], steps: Vec<Step>) -> Plan {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use runbook_model::event::{AttemptReport, ClockState, Event, Person, RunHeader};
-use runbook_model::host::{Facts, Host, Os, PeerIdentity};
+use runbook_model::host::{Facts, Host, PeerIdentity};
 use runbook_model::input::Intent;
 use runbook_model::outcome::{Ended, Exit, OutputRef};
 use runbook_model::plan::*;
@@ -51,26 +51,7 @@ pub(crate) fn step(id: &str, name: &str, phase: Phase, role: Role) -> Step {
 }
 
 pub(crate) fn host(name: &str) -> Host {
-    Host {
-        name: name.into(),
-        transport: "ssh".into(),
-        address: name.into(),
-        port: None,
-        os: Os::Posix("linux".into()),
-        user: None,
-        jumps: vec![],
-        identity: None,
-        certificate: None,
-        account: None,
-        options: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        vars: BTreeMap::new(),
-        groups: vec![],
-        cui: false,
-        owner: None,
-        cui_owner: None,
-        risk: None,
-    }
+    Host::named(name, "ssh")
 }
 
 pub(crate) fn plan(batches: &[&[&str]]) -> Plan {
