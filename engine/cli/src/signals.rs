@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::failure::{Failure, fault};
 use crate::live::Live;
+use crate::machine;
 
 /// Ends the watching when dropped.
 pub(crate) struct Watch(JoinHandle<()>);
@@ -24,12 +25,22 @@ impl Drop for Watch {
 /// Begins to watch for signals on behalf of a run.
 pub(crate) fn watch(control: Control, live: Arc<Live>, by: Person, run: RunId) -> Result<Watch, Failure> {
     let listen = |kind| signal(kind).map_err(|error| fault(format!("signals cannot be watched: {error}")));
-    let signals = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    // Whoever began us with SIGHUP ignored (`nohup`) wants the run to go on without a terminal.
+    let hangup = if machine::ignores_hangup() { None } else { Some(listen(SignalKind::hangup())?) };
+    let signals = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, hangup);
     Ok(Watch(tokio::spawn(follow(signals, control, live, by, run))))
 }
 
+/// Waits until the terminal is closed; for ever when that is not to matter.
+async fn closed(hangup: &mut Option<Signal>) {
+    match hangup {
+        Some(hangup) => drop(hangup.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
 async fn follow(
-    (mut interrupt, mut terminate, mut hangup): (Signal, Signal, Signal),
+    (mut interrupt, mut terminate, mut hangup): (Signal, Signal, Option<Signal>),
     control: Control,
     live: Arc<Live>,
     by: Person,
@@ -43,7 +54,7 @@ async fn follow(
             // A second SIGTERM says nothing new.
             _ = terminate.recv() => pressed = pressed.max(1),
             // The terminal is gone: what runs on hosts goes on there, and a resume finds it.
-            _ = hangup.recv() => {
+            () = closed(&mut hangup) => {
                 control.detach();
                 continue;
             }

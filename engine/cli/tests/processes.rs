@@ -204,6 +204,19 @@ fn a_hangup_leaves_the_run_for_a_resume_and_loses_nothing() {
 }
 
 #[test]
+fn under_nohup_a_hangup_means_nothing() {
+    let place = Place::project();
+    counting(&place);
+    let running = place.begin_under_nohup(&["apply", "runbooks/counting.yaml"]);
+    assert_eq!(std::fs::read_to_string(place.path("begun")).unwrap(), "begun\n");
+    running.signal(Signal::HUP);
+    go(&place);
+    let (code, said) = running.code();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(count(&place), "work\nafter\n");
+}
+
+#[test]
 fn what_a_secret_was_before_a_crash_is_masked_after_the_resume() {
     let place = Place::project();
     let folder = place.root().display().to_string();

@@ -12,7 +12,7 @@ fn confirming(place: &Place) {
     let text = format!(
         "schema: runbook/v1\nname: asking\ntargets: {{select: here}}\nexecute:\n  - id: work\n    run: touch \
          {folder}/changed\n    undo: {{run: 'rm -f {folder}/changed'}}\n  - id: ask\n    confirm: Is the lamp \
-         green?\n    undo: {{run: 'true'}}\n"
+         green?\n"
     );
     place.write("runbooks/asking.yaml", &text);
 }

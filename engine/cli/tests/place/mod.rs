@@ -147,6 +147,21 @@ impl Place {
         Running::of(command)
     }
 
+    /// The same under `nohup`.
+    pub(crate) fn begin_under_nohup(&self, arguments: &[&str]) -> Running {
+        let program = self.command(arguments);
+        let mut command = Command::new("nohup");
+        command.arg(program.get_program()).args(program.get_args());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.current_dir(self.root()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Running::of(command)
+    }
+
     /// The same, where its standard output is what is heard.
     pub(crate) fn begin_heard(&self, arguments: &[&str]) -> Running {
         let mut command = self.command(arguments);
