@@ -396,9 +396,11 @@ pub(crate) enum Evidence {
     /// Not in this version: write a bundle that an outsider can verify.
     #[command(hide = true)]
     Export(EvidenceLater),
-    /// Not in this version: write a report for people.
-    #[command(hide = true)]
-    Report(EvidenceLater),
+    /// Write a report for people: one HTML file, for the screen and for paper.
+    #[command(
+        after_help = "Examples:\n  runbook evidence report last --out patch-night.html\n  runbook evidence report last --out report.html --pin ledger.pub\n\nThe file asks nobody for anything: it can be mailed, printed, kept for years. It is written even when the record has\ngaps or was tampered with; then it says so first, and the exit code is that of `evidence verify` from 12 on."
+    )]
+    Report(EvidenceReport),
 }
 
 /// `evidence verify`.
@@ -414,7 +416,23 @@ pub(crate) struct EvidenceVerify {
     pub(crate) json: bool,
 }
 
-/// `evidence export` and `evidence report`, which a later version brings.
+/// `evidence report`.
+#[derive(Debug, Args)]
+pub(crate) struct EvidenceReport {
+    /// The run: its id, a unique beginning or end of it, or `last`.
+    pub(crate) run: String,
+    /// Where to write it. A file that is there is replaced once the new one is complete.
+    #[arg(long, value_name = "FILE.html", value_hint = ValueHint::FilePath)]
+    pub(crate) out: PathBuf,
+    /// A file with the ledger's public key, got from elsewhere than this project.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) pin: Option<PathBuf>,
+    /// Print report/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `evidence export`, which a later version brings.
 #[derive(Debug, Args)]
 pub(crate) struct EvidenceLater {
     /// Anything.

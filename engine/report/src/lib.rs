@@ -10,6 +10,7 @@
 pub mod brief;
 pub mod check;
 pub mod explain;
+pub mod html;
 pub mod json;
 pub mod list;
 pub mod live;

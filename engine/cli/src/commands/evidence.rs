@@ -1,7 +1,12 @@
-//! `evidence verify`, and the refusal of what a later version brings.
+//! `evidence verify`, `evidence report`, and the refusal of what a later version brings.
+
+mod report;
+
+use std::path::Path;
 
 use runbook_ledger::{Checkpoint, Verifier, VerifierKey};
 use runbook_model::record::Record;
+use runbook_ports::store::RunIndex;
 use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::check::{self, Gap};
 use runbook_report::style::Tone;
@@ -26,7 +31,7 @@ pub(crate) async fn run(project: &Project, command: &Evidence, output: Output) -
     match command {
         Evidence::Verify(arguments) => verify(project, arguments, output).await,
         Evidence::Export(_) => Err(later("evidence export")),
-        Evidence::Report(_) => Err(later("evidence report")),
+        Evidence::Report(arguments) => report::write(project, arguments).await,
     }
 }
 
@@ -69,9 +74,20 @@ impl Verdict {
 }
 
 async fn verify(project: &Project, arguments: &EvidenceVerify, output: Output) -> Result<u8, Failure> {
+    let (_, _, verdict) = judge(project, &arguments.run, arguments.pin.as_deref()).await?;
+    if arguments.json {
+        output::json(&verdict)?;
+    } else {
+        output::data(text(&verdict, output.palette))?;
+    }
+    Ok(verdict.code)
+}
+
+/// Checks the run that a person named.
+async fn judge(project: &Project, run: &str, pin: Option<&Path>) -> Result<(SqliteStore, RunIndex, Verdict), Failure> {
     let mut verdict = Verdict {
         schema: "verdict/v1",
-        run_id: arguments.run.clone(),
+        run_id: run.to_owned(),
         code: 10,
         verdict: "verified, no outside anchor",
         problems: Vec::new(),
@@ -87,11 +103,11 @@ async fn verify(project: &Project, arguments: &EvidenceVerify, output: Output) -
         failure
     };
     let store = record::open_recorded(project).await.map_err(could_not)?;
-    let index = record::find(&store, &arguments.run).await?;
+    let index = record::find(&store, run).await?;
     verdict.run_id = index.header.run.to_string();
 
     let own = keys::public(project).map_err(could_not)?;
-    let pinned = arguments.pin.as_deref().map(keys::read_public).transpose()?;
+    let pinned = pin.map(keys::read_public).transpose()?;
     let key = match pinned {
         Some(pinned) => {
             if pinned.public_key() != own.public_key() {
@@ -113,12 +129,7 @@ async fn verify(project: &Project, arguments: &EvidenceVerify, output: Output) -
     if verdict.code != 22 {
         check(&store, project, &key, &index.header.run, &mut verdict).await.map_err(could_not)?;
     }
-    if arguments.json {
-        output::json(&verdict)?;
-    } else {
-        output::data(text(&verdict, output.palette))?;
-    }
-    Ok(verdict.code)
+    Ok((store, index, verdict))
 }
 
 /// Reads the whole ledger once, and the run's contents.

@@ -1,0 +1,138 @@
+//! What a reader must know first: what went otherwise than planned, and what the record lacks.
+
+use runbook_model::outcome::{AttemptOutcome, HostOutcome};
+use runbook_model::units::rfc3339_ms;
+
+use super::markup::{badge, text};
+use super::{Verification, cell_anchor, host_anchor, host_badge};
+use crate::check::gaps;
+use crate::json::person;
+use crate::style::Tone;
+use crate::text::count;
+use crate::view::RunView;
+
+/// Lines of one kind that are told one by one.
+const TOLD_MAX: usize = 200;
+
+pub(super) fn section(view: &RunView, verification: &Verification) -> String {
+    let mut out =
+        String::from("<section aria-labelledby=\"attention\">\n<h2 id=\"attention\">What needs attention</h2>\n");
+    let mut said = false;
+    let mut list = |heading: &str, lines: Vec<String>| {
+        if lines.is_empty() {
+            return;
+        }
+        said = true;
+        out.push_str(&format!("<h3>{}</h3>\n<ul>\n", text(heading)));
+        for line in lines.iter().take(TOLD_MAX) {
+            out.push_str(&format!("<li>{line}</li>\n"));
+        }
+        if lines.len() > TOLD_MAX {
+            out.push_str(&format!("<li>and {} more, in the sections of the hosts</li>\n", lines.len() - TOLD_MAX));
+        }
+        out.push_str("</ul>\n");
+    };
+    list(
+        "The record",
+        verification.problems.iter().map(|line| format!("{} {}", badge(Tone::Bad, "wrong"), text(line))).collect(),
+    );
+    list("Hosts that did not succeed", hosts(view));
+    list("Missing from the record", missing(view));
+    list("Otherwise than planned", deviations(view));
+    if !said {
+        out.push_str(
+            "<p>Nothing: every host was done and verified at the first attempt, and the record has no gaps.</p>\n",
+        );
+    }
+    out.push_str("</section>\n");
+    out
+}
+
+fn hosts(view: &RunView) -> Vec<String> {
+    let mut out: Vec<(u8, String)> = view
+        .hosts
+        .iter()
+        .filter(|(_, host)| host.outcome != Some(HostOutcome::Succeeded))
+        .map(|(name, host)| {
+            let why = match (&host.obstacle, host.reason.as_str()) {
+                (_, reason) if !reason.is_empty() => text(reason),
+                (Some(obstacle), _) => text(&obstacle.message),
+                (None, _) if host.started_ms.is_none() => "it was not started".into(),
+                _ => String::new(),
+            };
+            let line = format!(
+                "<a href=\"#{}\">{}</a> {} {why}",
+                host_anchor(name),
+                text(name.as_str()),
+                host_badge(host.outcome, host.started_ms.is_some())
+            );
+            (host.outcome.map_or(3, HostOutcome::exit_code), line)
+        })
+        .collect();
+    // Worst first, as exit codes are ordered.
+    let rank = |code: u8| [9, 7, 6, 4, 5, 8, 3, 0].iter().position(|known| *known == code).unwrap_or(0);
+    out.sort_by_key(|(code, _)| rank(*code));
+    out.into_iter().map(|(_, line)| line).collect()
+}
+
+fn missing(view: &RunView) -> Vec<String> {
+    gaps(view)
+        .into_iter()
+        .map(|gap| match (&gap.host, &gap.step) {
+            (Some(host), Some(step)) => format!(
+                "<a href=\"#{}\">{}/{}</a>: {}",
+                cell_anchor(host, step),
+                text(host.as_str()),
+                text(step.as_str()),
+                text(&gap.what)
+            ),
+            (Some(host), None) => {
+                format!("<a href=\"#{}\">{}</a>: {}", host_anchor(host), text(host.as_str()), text(&gap.what))
+            }
+            _ => text(&gap.what),
+        })
+        .collect()
+}
+
+fn deviations(view: &RunView) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Some((by, at)) = &view.cancel {
+        out.push(format!("{} cancelled the run at {}", text(&person(by)), rfc3339_ms(*at)));
+    }
+    for (by, at) in &view.resumed {
+        out.push(format!(
+            "the controller had stopped; {} took the run up again at {}",
+            text(&person(by)),
+            rfc3339_ms(*at)
+        ));
+    }
+    if let Some((spent, budget)) = view.budget {
+        out.push(format!("no further host was started: {spent} failed, and the failure budget is {budget}"));
+    }
+    for (name, host) in &view.hosts {
+        for (id, cell) in &host.steps {
+            let place =
+                format!("<a href=\"#{}\">{}/{}</a>", cell_anchor(name, id), text(name.as_str()), text(id.as_str()));
+            if cell.attempts.len() > 1 {
+                out.push(format!("{place} took {}", count(cell.attempts.len(), "attempt")));
+            }
+            if let Some((why, _)) = cell.attempts.iter().find_map(|attempt| attempt.lost.as_ref()) {
+                out.push(format!("{place}: the connection was lost while it ran ({})", text(why)));
+            }
+            if let Some(resolved) = &cell.resolved {
+                let word = if resolved.succeeded { "succeeded" } else { "failed" };
+                let by = text(&person(&resolved.by));
+                out.push(format!("{place}: {by} settled the unknown outcome as {word}: {}", text(&resolved.why)));
+            }
+            if cell.outcome == Some(AttemptOutcome::Failed) && host.outcome == Some(HostOutcome::Succeeded) {
+                out.push(format!("{place} failed, and the plan went on"));
+            }
+        }
+        if let Some(offset) = host.facts.as_ref().and_then(|facts| facts.clock_offset_ms)
+            && offset.abs() > 2_000
+        {
+            out.push(format!("{}: its clock differs from the controller's by {offset} ms", text(name.as_str())));
+        }
+    }
+    out
+}
