@@ -229,9 +229,23 @@ fn evidence_has_its_own_exit_codes() {
     place.write(".runbook/keys/ledger.head", &format!("100000 {}\n", "0".repeat(64)));
     place.run(&["evidence", "verify", "last"]).code(21);
     place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(3);
-    for later in ["export", "report"] {
-        assert!(place.run(&["evidence", later, "last"]).code(2).stderr.contains("not in this version"));
-    }
+    assert!(place.run(&["evidence", "export", "last"]).code(2).stderr.contains("not in this version"));
+}
+
+#[test]
+fn the_report_is_one_file_that_says_what_the_record_is_worth() {
+    let place = Place::project();
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+    let written = place.run(&["evidence", "report", "last", "--out", "report.html", "--json"]).code(0).json();
+    let page = std::fs::read_to_string(place.path("report.html")).unwrap();
+    assert_eq!((written["bytes"].as_u64(), written["code"].as_u64()), (Some(page.len() as u64), Some(11)));
+    assert!(page.starts_with("<!doctype html>") && page.contains(written["run_id"].as_str().unwrap()));
+    assert!(page.contains("done and verified on every host") && page.contains("key not pinned"));
+    let refused = place.run(&["evidence", "report", "last", "--out", "nowhere/report.html"]).code(1);
+    assert!(refused.stderr.contains("RB0630"), "{}", refused.stderr);
+    place.write(".runbook/keys/ledger.head", &format!("100000 {}\n", "0".repeat(64)));
+    place.run(&["evidence", "report", "last", "--out", "report.html"]).code(21);
+    assert!(std::fs::read_to_string(place.path("report.html")).unwrap().contains("forked or rolled back"));
 }
 
 #[test]
