@@ -11,7 +11,8 @@ use crate::json::{attempt_reason, cell_reason, person};
 use crate::matrix::{Row, rows};
 use crate::style::{Palette, Tone, attempt_tone, host_tone, words};
 use crate::text::{count, elapsed, escape_line, list, when, wrap};
-use crate::view::{HostView, RunState, RunView};
+use crate::unknown;
+use crate::view::{HostView, RunState, RunView, StepView};
 
 /// `explain/v1`.
 #[derive(Debug, Clone, Serialize)]
@@ -52,6 +53,9 @@ pub struct StepExplanation {
     pub outcome: Option<&'static str>,
     /// Why it ran, or did not; what came of it.
     pub why: String,
+    /// For an outcome that nobody knows and that waits for an operator: the command that settles it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settle: Option<String>,
     /// For the terminal.
     #[serde(skip)]
     tone: Option<AttemptOutcome>,
@@ -76,7 +80,8 @@ pub fn explain(view: &RunView, host: Option<&HostName>) -> Explanation {
                         id: row.step.id.to_string(),
                         phase: row.step.phase.name(),
                         outcome: row.outcome.map(AttemptOutcome::name),
-                        why: step_sentence(view, host, row),
+                        why: step_sentence(view, host, row) + &question(view, name, host, row),
+                        settle: open(view, host, row).map(|_| unknown::settle(view, name, &row.step.id)),
                         tone: row.outcome,
                     })
                     .collect(),
@@ -120,6 +125,10 @@ impl Explanation {
                 for line in wrap(&escape_line(step.why.as_bytes()), columns - 6) {
                     page.push_str(&format!("      {line}\n"));
                 }
+                // In one piece, to be copied.
+                if let Some(settle) = &step.settle {
+                    page.push_str(&format!("      {settle}\n"));
+                }
             }
             pages.push(page);
         }
@@ -138,6 +147,20 @@ impl Explanation {
         ];
         all.into_iter().find(|outcome| Some(outcome.name()) == host.outcome).map(host_tone)
     }
+}
+
+/// The cell, when its outcome waits for an operator.
+fn open<'a>(view: &'a RunView, host: &'a HostView, row: &Row<'_>) -> Option<&'a StepView> {
+    unknown::open(view, host).find(|(step, _)| step.id == row.step.id).map(|(_, cell)| cell)
+}
+
+/// What an operator is asked about the cell; empty when nothing.
+fn question(view: &RunView, name: &HostName, host: &HostView, row: &Row<'_>) -> String {
+    let Some(cell) = open(view, host, row) else { return String::new() };
+    let look = unknown::look_at(view, name, row.step, cell);
+    format!(
+        " An operator has to settle it: {look}. `runbook resume` asks the host once more; what you know yourself is put on record by"
+    )
 }
 
 fn run_sentences(view: &RunView) -> Vec<String> {

@@ -20,6 +20,7 @@ pub mod show;
 pub mod style;
 pub mod summary;
 pub mod text;
+mod unknown;
 pub mod view;
 
 pub use style::Palette;

@@ -9,6 +9,7 @@ use crate::json::{Attachments, attempt_reason, cell_reason, person};
 use crate::matrix::{Row, rows};
 use crate::style::{Palette, Tone, attempt_tone, host_tone, words};
 use crate::text::{count, cut, elapsed, escape_line, fit, when, width, wrap};
+use crate::unknown;
 use crate::view::{AttemptView, HostView, Lost, RunState, RunView};
 
 /// Beyond so many hosts those that succeeded take one line each, unless one is asked for by name.
@@ -178,7 +179,15 @@ fn host_text(page: &mut Page, view: &RunView, attachments: &Attachments, name: &
             }
         }
         row_text(page, attachments, &row);
+        question(page, view, name, host, &row);
     }
+}
+
+/// What an operator is asked, and the command that settles it, in one piece to be copied.
+fn question(page: &mut Page, view: &RunView, name: &HostName, host: &HostView, row: &Row<'_>) {
+    let Some((step, cell)) = unknown::open(view, host).find(|(step, _)| step.id == row.step.id) else { return };
+    page.note(25, None, &escape_line(unknown::look_at(view, name, step, cell).as_bytes()));
+    page.line(&format!("{}{}", " ".repeat(6), unknown::settle(view, name, &step.id)));
 }
 
 fn row_text(page: &mut Page, attachments: &Attachments, row: &Row<'_>) {

@@ -355,11 +355,9 @@ fn next_steps(view: &RunView, circumstances: Circumstances<'_>) -> Vec<String> {
     let with = |outcome| view.hosts.iter().filter(move |(_, host)| host.outcome == Some(outcome));
     let mut out = Vec::new();
     for (name, host) in with(HostOutcome::Unknown).take(3) {
-        for (id, _) in host.steps.iter().filter(|(_, cell)| cell.outcome == Some(AttemptOutcome::Unknown)).take(3) {
-            out.push(format!(
-                "find out on {name} whether `{id}` happened, then \
-                 `runbook resolve {run} {name} {id} --as succeeded|failed --why \"…\"`"
-            ));
+        for (step, _) in crate::unknown::open(view, host).take(3) {
+            let (id, settle) = (&step.id, crate::unknown::settle(view, name, &step.id));
+            out.push(format!("find out on {name} whether `{id}` happened, then `{settle}`"));
         }
     }
     if with(HostOutcome::Stuck).next().is_some() {
