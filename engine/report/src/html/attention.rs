@@ -116,8 +116,10 @@ fn deviations(view: &RunView) -> Vec<String> {
             if cell.attempts.len() > 1 {
                 out.push(format!("{place} took {}", count(cell.attempts.len(), "attempt")));
             }
-            if let Some((why, _)) = cell.attempts.iter().find_map(|attempt| attempt.lost.as_ref()) {
-                out.push(format!("{place}: the connection was lost while it ran ({})", text(why)));
+            if let Some(lost) = cell.attempts.iter().find_map(|attempt| attempt.lost.as_ref()) {
+                let what =
+                    if lost.not_begun { "its host was lost before it began" } else { "it was lost while it ran" };
+                out.push(format!("{place}: {what} ({})", text(&lost.reason)));
             }
             if let Some(resolved) = &cell.resolved {
                 let word = if resolved.succeeded { "succeeded" } else { "failed" };
