@@ -96,6 +96,29 @@ fn every_link_leads_to_something() {
     assert!(seen > 100, "only {seen} links were found");
 }
 
+/// A promise that links to a test which was renamed or removed would promise more than is tried.
+#[test]
+fn every_promise_is_linked_to_tests_that_are_there() {
+    let page = root().join("docs/concepts/promises.md");
+    let text = read(&page);
+    let mut seen = 0;
+    for row in text.lines().filter(|line| line.starts_with("| **")) {
+        let tests: Vec<(&str, &str)> = row
+            .split('[')
+            .skip(1)
+            .filter_map(|rest| rest.split_once("]("))
+            .filter_map(|(name, rest)| Some((name, rest.split_once(')')?.0)))
+            .collect();
+        assert!(!tests.is_empty(), "no test is linked to: {row}");
+        for (name, file) in tests {
+            seen += 1;
+            let source = read(&page.parent().expect("a folder").join(file));
+            assert!(source.contains(&format!("fn {name}(")), "{file} has no test {name}");
+        }
+    }
+    assert!(seen > 40, "only {seen} tests are linked");
+}
+
 #[test]
 fn every_page_is_in_the_summary_and_the_summary_has_no_page_twice() {
     let docs = root().join("docs");

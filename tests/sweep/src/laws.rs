@@ -91,9 +91,10 @@ fn effects(trial: &Trial<'_>, host: &str, steps: &[Value], hurt: Option<&str>, a
 /// Complete to the byte.
 fn outputs(host: &str, steps: &[Value], hurt: Option<&str>, broken: &mut Vec<String>) {
     for step in steps {
-        let (id, attempt) = (step["id"].as_str().unwrap_or("?"), step["attempt"].as_u64().unwrap_or_default());
+        let id = step["id"].as_str().unwrap_or("?");
         let ended = matches!(step["outcome"].as_str(), Some("succeeded" | "failed")) && hurt != Some(id);
-        let Some((stdout, stderr)) = script::printed(id, attempt).filter(|_| ended && attempt > 0) else { continue };
+        let printed = script::printed(id, step["exit_code"].as_i64()).filter(|_| ended && step["attempt"] != 0);
+        let Some((stdout, stderr)) = printed else { continue };
         for (name, bytes) in [("stdout", stdout), ("stderr", stderr)] {
             let told = &step[name];
             let whole = told["bytes"] == bytes.len() as u64

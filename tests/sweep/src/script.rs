@@ -97,11 +97,11 @@ pub fn large() -> Vec<u8> {
     (0..(1_u32 << 20) / 32).flat_map(|n| Sha256::of(&n.to_be_bytes()).0).collect()
 }
 
-/// What an attempt of a step prints when nothing is lost: standard output and standard error. `None` where it depends on
-/// what the host did before.
-pub fn printed(step: &str, attempt: u64) -> Option<(Vec<u8>, Vec<u8>)> {
+/// What an attempt of a step that ended with this exit code prints when nothing is lost: standard output and standard
+/// error. `None` where it depends on what the host did before.
+pub fn printed(step: &str, exit_code: Option<i64>) -> Option<(Vec<u8>, Vec<u8>)> {
     let text = |text: &str| Some((text.as_bytes().to_vec(), Vec::new()));
-    match (step, attempt) {
+    match (step, exit_code) {
         ("look" | "look.again", _) => Some((binary(), Vec::new())),
         ("small", _) => text("first second\n"),
         ("binary", _) => Some((binary(), binary())),
@@ -109,8 +109,8 @@ pub fn printed(step: &str, attempt: u64) -> Option<(Vec<u8>, Vec<u8>)> {
         ("chained", _) => text("<first second>"),
         ("slow", _) => text("one\ntwo\nthree\n"),
         ("sshd" | "network", _) => text("before\nafter\n"),
-        ("retried", 1) => text("once more\n"),
-        ("retried", _) => text("done\n"),
+        ("retried", Some(3)) => text("once more\n"),
+        ("retried", Some(0)) => text("done\n"),
         ("file" | "last" | "tidy", _) => text(""),
         (undo, _) if undo.ends_with(".undo") => text(""),
         _ => None,
