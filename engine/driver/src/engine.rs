@@ -15,6 +15,7 @@ use runbook_ports::store::{Fence, RunStatus, StoreError};
 use runbook_ports::{BlobStore, Clock, Confirmer, Observer, SecretSource, Signer, Store, Transport};
 use tokio::sync::mpsc;
 
+use crate::clock::SteadyClock;
 use crate::journal::{Group, Journal, Stamped, index};
 use crate::leash::Leash;
 use crate::leftovers::Leftovers;
@@ -459,7 +460,8 @@ impl Engine {
             blobs: Arc::clone(&self.blobs),
             vault: Vault::new(Arc::clone(&self.secrets)),
             confirmer: Arc::clone(&self.confirmer),
-            clock: Arc::clone(&self.clock),
+            clock: Arc::new(SteadyClock::new(Arc::clone(&self.clock))),
+            wall: Arc::clone(&self.clock),
             observer: Arc::clone(&self.observer),
             signer: Arc::clone(&self.signer),
             sessions: Sessions::new(

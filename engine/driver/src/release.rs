@@ -145,13 +145,13 @@ impl One<'_> {
             host: self.world.place(self.step, &self.attempt.host),
             rendered,
             stop: Stop::default(),
-            started_ms: self.engine.clock.now_ms(),
+            started_ms: self.world.clock.now_ms(),
             compare: None,
             boot_id: None,
         };
         let mut finished = attempt::start(self.world, &job).await;
         if let Raw::Lost(_) = finished.raw {
-            finished = attempt::probe(self.world, &job, self.engine.clock.now_ms() + 60_000).await;
+            finished = attempt::probe(self.world, &job, self.world.clock.now_ms() + 60_000).await;
         }
         let Finished { raw, captured, started_ms, ended_ms, duration_ms, .. } = finished;
         let (ended, outcome, why) = judged(raw);

@@ -272,7 +272,7 @@ impl Work {
             }
             return;
         }
-        let now_ms = self.world.clock.now_ms();
+        let now_ms = self.world.wall.now_ms();
         let closing = match self.run.status() {
             Status::Running => None,
             Status::Suspended(outcome) => Some(index(&self.header, RunStatus::Suspended, Some(outcome), None)),
@@ -417,7 +417,8 @@ impl Work {
             Event::HostEnded { host, outcome, .. } => self.after.hosts_ended.push((host.clone(), *outcome)),
             _ => {}
         }
-        self.group.events.push(Stamped { now_ms, mono_ms: self.world.clock.mono_ms(), event });
+        let (now_ms, mono_ms) = (self.world.wall.now_ms(), self.world.wall.mono_ms());
+        self.group.events.push(Stamped { now_ms, mono_ms, event });
     }
 
     /// What an attempt left on its host is removed once its outcome is durable, unless somebody may have to ask again.

@@ -31,7 +31,10 @@ pub(crate) struct World {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) vault: Vault,
     pub(crate) confirmer: Arc<dyn Confirmer>,
+    /// By which the run decides: steps of the machine's clock do not reach it.
     pub(crate) clock: Arc<dyn Clock>,
+    /// The machine's clock, for records.
+    pub(crate) wall: Arc<dyn Clock>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) sessions: Arc<Sessions>,
