@@ -129,9 +129,11 @@ E
 ///
 /// The claim is written by the process that becomes the step's shell, since it alone knows its number (the process group
 /// of the attempt): file descriptor 5 is the claim, made by an exclusive create, 6 and 7 are the outputs. The outputs are
-/// shared with the step, so their positions are their lengths.
+/// shared with the step, so their positions are their lengths. Nobody may listen any more when it says that it begins: it
+/// begins all the same (a signal that is caught has its usual meaning again for the program that is then started).
 const STEP: &str = r#"
 step() {
+  trap : PIPE
   if [ -n "$sid" ]; then
     if [ -r /proc/self/stat ]; then
       read -r q </proc/self/stat
@@ -318,6 +320,19 @@ mod tests {
         let text = format!("{}\nprintf %s \"$B\"", lines("")[1]);
         let shell = std::process::Command::new("sh").args(["-c", &text]).output().expect("sh is here");
         assert_eq!(String::from_utf8_lossy(&shell.stdout), BOOT);
+    }
+
+    #[test]
+    fn a_claimed_step_begins_when_nobody_listens_any_more() {
+        let text = format!(
+            "{SAY}{STEP}\nexec 4>&2 2>/dev/null\ntrap : PIPE\nm=m p=1 g=2 st=1 nb=- u= sid=\n\
+             B='echo began; kill -s PIPE $$; echo and goes on'\n( step ) 5>/dev/null 6>&1 7>&1\necho $?"
+        );
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let shell = std::process::Command::new("sh").args(["-c", &text]).stderr(writer).output().expect("sh is here");
+        // 128 and 13: for the step itself the signal means what it always means.
+        assert_eq!(String::from_utf8_lossy(&shell.stdout), "began\n141\n");
     }
 
     #[test]
