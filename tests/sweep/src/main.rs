@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program of the terminal")]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -16,6 +17,9 @@ struct Arguments {
     /// Only so many of them, chosen by the seed.
     #[arg(long, value_name = "COUNT")]
     sample: Option<usize>,
+    /// Leave out the points that went well by the output, in this file, of a sweep that was interrupted.
+    #[arg(long, value_name = "FILE")]
+    after: Option<PathBuf>,
     /// Chooses the sample.
     #[arg(long, default_value = "0")]
     seed: String,
@@ -46,6 +50,13 @@ fn run(arguments: &Arguments) -> Result<bool, Error> {
     let mut points = sweep::all_points(&program)?;
     if !arguments.only.is_empty() {
         points.retain(|point| arguments.only.iter().any(|begin| point.to_string().starts_with(begin)));
+    }
+    if let Some(path) = &arguments.after {
+        let done = tally::went_well(
+            &std::fs::read_to_string(path)
+                .map_err(|source| Error::Io { what: format!("reading {}", path.display()), source })?,
+        );
+        points.retain(|point| !done.contains(&point.to_string()));
     }
     if let Some(count) = arguments.sample {
         points = point::sample(points, &arguments.seed, count);

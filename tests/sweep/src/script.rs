@@ -76,14 +76,17 @@ if [ -p "gate.$1.passed" ]; then
 fi
 "#;
 
-/// `/srv/sweep/restart-sshd`: as a package of sshd does, but without mercy for open connections.
+/// `/srv/sweep/restart-sshd`: as a package of sshd does, but without mercy for open connections. A connection that comes in
+/// while all are killed may hold the port for a moment; so it is tried again until sshd has it.
 pub const RESTART_SSHD: &str = r#"#!/bin/sh
-for folder in /proc/[0-9]*; do
-  read -r name <"$folder/comm" || continue
-  [ "$name" != sshd ] || kill -KILL "${folder#/proc/}"
-done 2>/dev/null
 rm -f /run/sshd.pid
-/usr/sbin/sshd -E /var/log/sshd.log </dev/null >/dev/null 2>&1
+until
+  for folder in /proc/[0-9]*; do
+    read -r name <"$folder/comm" || continue
+    [ "$name" != sshd ] || kill -KILL "${folder#/proc/}"
+  done 2>/dev/null
+  /usr/sbin/sshd -E /var/log/sshd.log </dev/null >/dev/null 2>&1
+do sleep 0.05; done
 until [ -s /run/sshd.pid ]; do sleep 0.02; done
 "#;
 

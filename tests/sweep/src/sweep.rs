@@ -82,7 +82,8 @@ fn work(program: &Path, next: &impl Fn() -> Option<Point>, say: &mpsc::Sender<Ve
         let verdict = Trial::new(&mut own, program).and_then(|trial| trial.carry_out(point));
         let verdict = match verdict {
             Ok(verdict) => {
-                field = Some(own);
+                // What broke a law may have broken the hosts too.
+                field = verdict.broken.is_empty().then_some(own);
                 verdict
             }
             // Its hosts may be cut off or stand still: they are given up.

@@ -1,6 +1,6 @@
 //! What came of many points, for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::trial::Verdict;
@@ -31,6 +31,18 @@ pub fn text(verdicts: &[Verdict]) -> String {
     text
 }
 
+/// The names of the points that went well, from lines as `runbook-sweep` prints them.
+pub fn went_well(output: &str) -> BTreeSet<String> {
+    let mut lines = output.lines().peekable();
+    let mut names = BTreeSet::new();
+    while let Some(line) = lines.next() {
+        let broken = lines.peek().is_some_and(|next| next.starts_with("  BROKEN: "));
+        let told = line.split_once(' ').filter(|(count, _)| count.contains('/') && !broken);
+        names.extend(told.and_then(|(_, told)| told.split_once(": ")).map(|(name, _)| name.to_owned()));
+    }
+    names
+}
+
 /// One verdict in a line, with what is broken below it.
 pub fn told(verdict: &Verdict) -> String {
     let mut text = format!("{}: exit code {}, {} processes", verdict.point, verdict.code, verdict.lives);
@@ -47,4 +59,18 @@ pub fn told(verdict: &Verdict) -> String {
         let _ = write!(text, "\n  BROKEN: {}", broken.replace('\n', "\n    "));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_goes_on_behind_what_went_well() {
+        let output = "3 points on 2 pairs of hosts; seed 0\n1/3 cut/small: exit code 0, 1 processes\n\
+                      2/3 kill/bad/after/9: exit code 3, 2 processes\n  BROKEN: it ends with 3\n\
+                      3/3 kill/good/before/4: exit code 0, 2 processes\n";
+        let names: Vec<String> = went_well(output).into_iter().collect();
+        assert_eq!(names, ["cut/small", "kill/good/before/4"]);
+    }
 }

@@ -179,9 +179,11 @@ impl<'a> Trial<'a> {
             };
         }
         let mut code = said.code.unwrap_or(-1);
+        let mut ended_before = false;
         // Killed behind its last record, it has nothing left to resume.
         if code == 2 && said.stderr.contains("has ended") {
             code = laws::recorded_code(&self)?;
+            ended_before = true;
         }
         let unknown = code == 7;
         if unknown {
@@ -191,6 +193,7 @@ impl<'a> Trial<'a> {
             code = said.code.unwrap_or(-1);
         }
         let expected = allowed.code.unwrap_or_else(|| expected(variant));
+        let allowed = Allowed { left: ended_before, ..allowed };
         let mut broken = laws::broken(&self, code, unknown, allowed)?;
         if code != expected && code != 7 {
             let last: Vec<&str> = said.stderr.lines().rev().take(30).collect();
@@ -312,13 +315,15 @@ pub struct Allowed {
     pub code: Option<i32>,
     /// The step whose own end cannot be as without the fault.
     pub hurt: Option<&'static str>,
+    /// The run's end was on record when the program died: nobody takes it up to remove what is left on the hosts.
+    pub left: bool,
 }
 
 impl Allowed {
     fn of(fault: Fault, step: &'static str) -> Self {
         match fault {
             // The step fails or is gone; the plan says that the host is then taken back.
-            Fault::Full | Fault::Reboot => Self { code: Some(5), hurt: Some(step) },
+            Fault::Full | Fault::Reboot => Self { code: Some(5), hurt: Some(step), left: false },
             _ => Self::default(),
         }
     }
