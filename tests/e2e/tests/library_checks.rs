@@ -205,6 +205,64 @@ fn clocks() {
     no(host, "clock-synchronised", json!({}), "not synchronised, says systemd");
 }
 
+const CHRONY: &str = "/var/cache/runbook-tests/chrony";
+
+#[test]
+fn a_real_chrony_tells_whether_the_clock_is_right() {
+    if !lab::require() {
+        return;
+    }
+    let has_chrony = lab::has_program("chronyd")
+        || std::fs::read_dir(CHRONY).is_ok_and(|files| {
+            files.flatten().any(|file| file.path().extension().is_some_and(|extension| extension == "deb"))
+        });
+    if !has_chrony {
+        lab::skip("chrony is missing; run tests/setup");
+        return;
+    }
+    let lab = Lab::with_hosts(&["time01", "fs01"]).unwrap();
+    // Unpacked, not installed: an installed one would start, and set the clock of the machine that the tests run on. `-x`:
+    // it does not touch any clock.
+    let start = |host: &LabHost, settings: &str| {
+        host.sh(&format!(
+            "[ -d /opt/chrony ] || {{
+                 mkdir /opt/chrony
+                 for package in {CHRONY}/chrony_*.deb; do
+                     [ ! -e $package ] || dpkg -x $package /opt/chrony
+                 done
+                 for program in sbin/chronyd bin/chronyc; do
+                     [ ! -e /opt/chrony/usr/$program ] || ln -s /opt/chrony/usr/$program /usr/local/$program
+                 done
+             }}
+             [ ! -e /run/chrony.pid ] || {{ pid=$(cat /run/chrony.pid); kill $pid; while [ -e /proc/$pid ]; do sleep 0.05; done; }}
+             mkdir -p /run/chrony
+             printf '{settings}\nuser root\npidfile /run/chrony.pid\n' >/run/chrony.conf
+             chronyd -x -f /run/chrony.conf"
+        ));
+    };
+    let server = lab.host("time01").address();
+    start(lab.host("time01"), "local stratum 8\nallow");
+    let host = lab.host("fs01");
+    let client = |offset: &str| {
+        start(host, &format!("server {server} iburst minpoll 0 maxpoll 0 offset {offset}\nmakestep 0 0"));
+        host.sh("chronyc waitsync 300 0 0 0.1 >/dev/null");
+    };
+    client("0");
+    yes(host, "clock-synchronised", json!({}));
+    // As the account that steps run as, which is not root.
+    let text = ShippedAction::load("clock-synchronised").text("", &json!({}), "");
+    std::fs::write(host.path("/tmp/clock"), text).unwrap();
+    let plain = host.try_sh("su maint -c 'sh -eu /tmp/clock'").unwrap();
+    assert!(plain.ok() && plain.stdout.contains("synchronised by chrony, offset"), "{plain:?}");
+    // This host is late by its own reckoning.
+    client("2.5");
+    no(host, "clock-synchronised", json!({}), "the clock is off by 2.");
+    yes(host, "clock-synchronised", json!({"max_offset_ms": 5000}));
+    start(host, "server 198.18.255.254 iburst");
+    no(host, "clock-synchronised", json!({}), "not synchronised, says chrony");
+    host.sh("kill $(cat /run/chrony.pid)");
+}
+
 #[test]
 fn backups_of_restic() {
     backups("restic");

@@ -96,6 +96,11 @@ pub fn require_systemd() -> bool {
     }
 }
 
+/// Whether this machine has a program of that name, also where only root looks.
+pub fn has_program(name: &str) -> bool {
+    slot::has_program(name)
+}
+
 /// Whether this machine has these programs too; when it has not, skips the test as [`require`] does.
 pub fn require_programs(names: &[&str]) -> bool {
     let missing: Vec<&str> = names.iter().copied().filter(|name| !slot::has_program(name)).collect();
