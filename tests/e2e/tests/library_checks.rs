@@ -205,19 +205,9 @@ fn clocks() {
     no(host, "clock-synchronised", json!({}), "not synchronised, says systemd");
 }
 
-const CHRONY: &str = "/var/cache/runbook-tests/chrony";
-
 #[test]
 fn a_real_chrony_tells_whether_the_clock_is_right() {
-    if !lab::require() {
-        return;
-    }
-    let has_chrony = lab::has_program("chronyd")
-        || std::fs::read_dir(CHRONY).is_ok_and(|files| {
-            files.flatten().any(|file| file.path().extension().is_some_and(|extension| extension == "deb"))
-        });
-    if !has_chrony {
-        lab::skip("chrony is missing; run tests/setup");
+    if !lab::require() || !lab::require_kept("chrony", "chronyd") {
         return;
     }
     let lab = Lab::with_hosts(&["time01", "fs01"]).unwrap();
@@ -227,7 +217,7 @@ fn a_real_chrony_tells_whether_the_clock_is_right() {
         host.sh(&format!(
             "[ -d /opt/chrony ] || {{
                  mkdir /opt/chrony
-                 for package in {CHRONY}/chrony_*.deb; do
+                 for package in {}/chrony/chrony_*.deb; do
                      [ ! -e $package ] || dpkg -x $package /opt/chrony
                  done
                  for program in sbin/chronyd bin/chronyc; do
@@ -237,7 +227,8 @@ fn a_real_chrony_tells_whether_the_clock_is_right() {
              [ ! -e /run/chrony.pid ] || {{ pid=$(cat /run/chrony.pid); kill $pid; while [ -e /proc/$pid ]; do sleep 0.05; done; }}
              mkdir -p /run/chrony
              printf '{settings}\nuser root\npidfile /run/chrony.pid\n' >/run/chrony.conf
-             chronyd -x -f /run/chrony.conf"
+             chronyd -x -f /run/chrony.conf",
+            lab::KEPT_PACKAGES
         ));
     };
     let server = lab.host("time01").address();

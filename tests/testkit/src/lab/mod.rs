@@ -96,6 +96,21 @@ pub fn require_systemd() -> bool {
     }
 }
 
+/// Where `tests/setup` keeps packages for the lab's hosts alone, a folder for each set.
+pub const KEPT_PACKAGES: &str = "/var/cache/runbook-tests";
+
+/// Whether this machine has a program, or `tests/setup` keeps the packages `set` that have it; when neither, skips the
+/// test as [`require`] does.
+pub fn require_kept(set: &str, program: &str) -> bool {
+    let is_kept = std::fs::read_dir(Path::new(KEPT_PACKAGES).join(set))
+        .is_ok_and(|files| files.flatten().any(|file| file.path().extension().is_some_and(|end| end == "deb")));
+    if is_kept || has_program(program) {
+        return true;
+    }
+    skip(&format!("{program} is missing; run tests/setup"));
+    false
+}
+
 /// Whether this machine has a program of that name, also where only root looks.
 pub fn has_program(name: &str) -> bool {
     slot::has_program(name)
