@@ -247,14 +247,16 @@ impl Run {
     /// A halted, stuck or unknown host gets another try: cells that did not end well in the phase where it stopped, and
     /// all of `finally`, are to be begun again.
     fn fold_reopened(&mut self, host: HostNo) {
-        let layout = self.layout.clone();
+        let (layout, cancel) = (self.layout.clone(), self.cancel);
         let state = &mut self.hosts[host];
         let phase = if state.taking_back { Phase::Rollback } else { state.failed_in.unwrap_or(Phase::Execute) };
         for &step in layout.phase(phase) {
             let cell = &mut state.cells[step];
             // An unknown outcome is asked after (`AttemptLost` follows), never repeated blindly.
             let what = layout.step(step);
-            let asked = cell.outcome() == Some(AttemptOutcome::Unknown) && !repeatable(what);
+            // Nor is one that a cancel keeps from being repeated: it would be forgotten.
+            let repeated = repeatable(what) && (phase == Phase::Rollback || !cancel);
+            let asked = cell.outcome() == Some(AttemptOutcome::Unknown) && !repeated;
             let verification = matches!(what.role, Role::Again { .. } | Role::Baseline);
             let done = cell.good() && cell.outcome() != Some(AttemptOutcome::Skipped) && !verification;
             if !done && !cell.resolved && !asked {

@@ -198,8 +198,10 @@ impl Stop {
         self.token.cancel();
     }
 
+    /// Who asked. When nobody did here, a controller before this one ended it because its time was over: a cancel is on
+    /// record, and is asked for again.
     pub(crate) fn by(&self) -> KilledBy {
-        if self.by.load(Ordering::SeqCst) == 1 { KilledBy::Timeout } else { KilledBy::Cancel }
+        if self.by.load(Ordering::SeqCst) == 2 { KilledBy::Cancel } else { KilledBy::Timeout }
     }
 
     pub(crate) fn token(&self) -> &CancellationToken {

@@ -8,6 +8,7 @@
 //! | `blobs/sha256/ab/<hex>` | large blobs, compressed with zstd, named by the digest of their content |
 //! | `blobs/tmp/` | blobs being written, and uncompressed copies being read; what dead processes left goes at the next open |
 //! | `run/<mark>` | one file per process that has the store open, locked as long as it lives: how the others know |
+//! | `end` | the log's end once more, written after each append: a database that has lost records is seen |
 //! | `lock` | held while a process opens the store |
 //!
 //! Any number of processes may have it open. Appends are conditional on the ledger's size and on the run's fence, and a
@@ -17,6 +18,7 @@
 mod append;
 mod blob;
 mod blob_file;
+mod end;
 mod folder;
 mod lease;
 mod open;

@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
+use crate::end::{End, Kept};
 use crate::folder::{private_file, private_folder, sync_folder};
 use crate::process::{Mark, sweep};
 
@@ -100,6 +101,7 @@ impl OpenError {
 pub(crate) struct Opened {
     pub(crate) places: Places,
     pub(crate) mark: Mark,
+    pub(crate) end: End,
     pub(crate) writer: SqliteConnection,
     pub(crate) options: SqliteConnectOptions,
 }
@@ -128,7 +130,12 @@ pub(crate) async fn open(folder: &Path) -> Result<Opened, OpenError> {
     let database = folder.join("runbook.db");
     let file = private_file(&database).map_err(refused(&database))?;
     check_header(&database, file)?;
-    sync_folder(folder).map_err(refused(folder))?;
+    let end = folder.join("end");
+    let end = End::open(&end).map_err(refused(&end))?;
+    // Whoever made these may have died before they were durable.
+    for path in [folder, &folder.join("blobs"), &places.blobs] {
+        sync_folder(path).map_err(refused(path))?;
+    }
     let options = SqliteConnectOptions::new()
         .filename(&database)
         .busy_timeout(BUSY)
@@ -140,11 +147,11 @@ pub(crate) async fn open(folder: &Path) -> Result<Opened, OpenError> {
         .pragma("journal_size_limit", "67108864")
         .statement_cache_capacity(512)
         .disable_statement_logging();
-    let writer = open_database(&database, &options).await?;
+    let writer = open_database(&database, &options, end.read()).await?;
     // Set only now: on somebody else's database it would already be a change.
     let options = options.journal_mode(SqliteJournalMode::Wal);
     drop(lock);
-    Ok(Opened { places, mark, writer, options })
+    Ok(Opened { places, mark, end, writer, options })
 }
 
 /// Takes the store's lock; given back when the file is dropped.
@@ -175,7 +182,11 @@ fn check_header(path: &Path, file: File) -> Result<(), OpenError> {
     Err(OpenError::NotOurs { path, why: "it is no SQLite database".to_owned() })
 }
 
-async fn open_database(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteConnection, OpenError> {
+async fn open_database(
+    path: &Path,
+    options: &SqliteConnectOptions,
+    kept: Option<Kept>,
+) -> Result<SqliteConnection, OpenError> {
     let failed = |error: sqlx::Error| sql_error(path, &error);
     let mut connection = SqliteConnection::connect_with(options).await.map_err(failed)?;
     let application: i64 =
@@ -184,6 +195,10 @@ async fn open_database(path: &Path, options: &SqliteConnectOptions) -> Result<Sq
     let objects: i64 =
         sqlx::query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut connection).await.map_err(failed)?;
     let fresh = application == 0 && found == 0 && objects == 0;
+    if let (true, Some(kept)) = (fresh, &kept) {
+        let why = format!("{} records were written to it, and it is empty", kept.size);
+        return Err(OpenError::Damaged { path: path.to_path_buf(), why });
+    }
     if application != APPLICATION_ID && !fresh {
         let why = "it belongs to another program".to_owned();
         return Err(OpenError::NotOurs { path: path.to_path_buf(), why });
@@ -202,7 +217,10 @@ async fn open_database(path: &Path, options: &SqliteConnectOptions) -> Result<Sq
         // The file itself says from now on whose it is, with or without its write-ahead log.
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.map_err(failed)?;
     }
-    check_end(path, &mut connection).await?;
+    check_end(path, &mut connection, kept).await?;
+    // What a process that died or whose disk failed has left in the write-ahead log may be in the system's memory alone:
+    // after a failed sync the next one succeeds without it. Written into the database it is written anew.
+    sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await.map_err(failed)?;
     Ok(connection)
 }
 
@@ -219,7 +237,7 @@ async fn migrate(connection: &mut SqliteConnection, found: i64) -> Result<(), sq
 
 /// The stored end fits the last record. A database that was cut or patched together mostly does not survive this; all of
 /// it is only checked by verifying the ledger.
-async fn check_end(path: &Path, connection: &mut SqliteConnection) -> Result<(), OpenError> {
+async fn check_end(path: &Path, connection: &mut SqliteConnection, kept: Option<Kept>) -> Result<(), OpenError> {
     let damaged = |why: &str| OpenError::Damaged { path: path.to_path_buf(), why: why.to_owned() };
     let failed = |error: sqlx::Error| sql_error(path, &error);
     // One transaction: other processes may be appending.
@@ -232,7 +250,24 @@ async fn check_end(path: &Path, connection: &mut SqliteConnection) -> Result<(),
             .map_err(failed)?;
     let first: Option<i64> =
         sqlx::query_scalar("SELECT min(seq) FROM records").fetch_one(&mut *connection).await.map_err(failed)?;
+    let before = |kept: &Kept| i64::try_from(kept.size).unwrap_or(i64::MAX) - 1;
+    let leaf: Option<Vec<u8>> = sqlx::query_scalar("SELECT leaf FROM records WHERE seq = ?1")
+        .bind(kept.as_ref().map(before))
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(failed)?;
     sqlx::query("COMMIT").execute(&mut *connection).await.map_err(failed)?;
+    if let Some(kept) = kept {
+        let (found, written) = (head.size, kept.size);
+        if found < written {
+            return Err(damaged(&format!(
+                "{written} records were written to it, and it has {found}: the last ones are gone, or an older copy was put back"
+            )));
+        }
+        if leaf.is_none_or(|leaf| leaf != kept.leaf.0) {
+            return Err(damaged(&format!("its record {} is not the one that was written", written - 1)));
+        }
+    }
     match (last, head.last_leaf) {
         (None, None) if head.size == 0 => Ok(()),
         (Some((seq, leaf, _)), Some(stored))

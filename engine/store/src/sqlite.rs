@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::append;
 use crate::blob::{Packed, SMALL_MAX};
+use crate::end::End;
 use crate::lease;
 use crate::open::{OpenError, Opened, Places, open};
 use crate::process::{Mark, wait_for_end};
@@ -32,6 +33,7 @@ pub struct SqliteStore(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) places: Places,
     pub(crate) mark: Mark,
+    end: End,
     pub(crate) readers: SqlitePool,
     writer: Mutex<Option<SqliteConnection>>,
     options: SqliteConnectOptions,
@@ -43,12 +45,12 @@ impl SqliteStore {
     /// # Errors
     /// When the folder cannot be used or the database in it is not one that this version may write; nothing was changed.
     pub async fn open(folder: &Path) -> Result<Self, OpenError> {
-        let Opened { places, mark, writer, options } = open(folder).await?;
+        let Opened { places, mark, end, writer, options } = open(folder).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .test_before_acquire(false)
             .connect_lazy_with(options.clone().pragma("query_only", "ON"));
-        Ok(Self(Arc::new(Inner { places, mark, readers, writer: Mutex::new(Some(writer)), options })))
+        Ok(Self(Arc::new(Inner { places, mark, end, readers, writer: Mutex::new(Some(writer)), options })))
     }
 
     /// Whether there is a store in `folder`, without making one.
@@ -113,15 +115,17 @@ impl Inner {
                 blobs.push((*digest, Packed::of(content)));
             }
         }
-        self.write(async |connection| match append::run(connection, &append, &blobs).await {
+        let written = self.write(async |connection| match append::run(connection, &append, &blobs).await {
             Err(append::Error::Sql(error)) if said(&error, "fence lost") => Err(StoreError::FenceLost),
             Err(append::Error::Sql(error)) if said(&error, "head moved") => {
                 roll_back(connection).await;
                 Err(StoreError::HeadMoved(read_head(connection).await?))
             }
             result => Ok(result?),
-        })
-        .await
+        });
+        written.await?;
+        self.end.keep(&append.head);
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! A failing seed is reproduced by its number: `RUNBOOK_SIM_SEED=123 cargo test -p runbook-sim one_seed -- --nocapture`.
 
 mod controller;
+pub mod full;
 mod laws;
 mod plans;
 mod seed;

@@ -11,7 +11,8 @@ use runbook_model::{HostName, Sha256, StepId};
 
 use crate::seed::Seed;
 
-fn step(id: String, phase: Phase, role: Role) -> Step {
+/// A step with nothing special about it.
+pub(crate) fn step(id: String, phase: Phase, role: Role) -> Step {
     let read_only = matches!(phase, Phase::Prechecks | Phase::Verify)
         || matches!(role, Role::Probe { .. } | Role::Again { .. } | Role::Baseline);
     Step {
@@ -107,7 +108,7 @@ fn vary(seed: &mut Seed, step: &mut Step, earlier: &[StepId]) {
 /// A plan from a seed.
 pub(crate) fn plan(seed: &mut Seed) -> Plan {
     let names: Vec<HostName> = (0..1 + seed.below(6)).map(|no| HostName::from(format!("h{no}"))).collect();
-    let mut batches = Vec::new();
+    let mut batches: Vec<Vec<HostName>> = Vec::new();
     let mut rest = names.clone();
     while !rest.is_empty() {
         let size = (1 + seed.below(3) as usize).min(rest.len());
@@ -183,6 +184,25 @@ pub(crate) fn plan(seed: &mut Seed) -> Plan {
         let fin = steps.last_mut().expect("just added");
         (fin.once, fin.unless, fin.changes) = (None, None, Vec::new());
     }
+    let mut made = empty();
+    for batch in batches {
+        add_batch(&mut made, batch);
+    }
+    made.parallel = 1 + seed.below(4) as u32;
+    made.soak_ms = seed.pick(&[0, 0, 60_000]);
+    made.failure_budget = seed.pick(&[0, 0, 1, 2, 6]);
+    made.watch =
+        seed.percent(20).then(|| Watch { roots: vec![Template("/etc".into())], undeclared: Undeclared::Report });
+    made.rollback.strategy = strategy;
+    made.rollback.scope = seed.pick(&[Scope::Host, Scope::Host, Scope::Batch, Scope::Run]);
+    made.rollback.verify = verify;
+    made.irreversible = irreversible.then(|| "it cannot be".into());
+    made.steps = steps;
+    made
+}
+
+/// A plan without hosts and steps.
+pub(crate) fn empty() -> Plan {
     Plan {
         schema: SCHEMA.into(),
         runbook: RunbookRef {
@@ -194,20 +214,27 @@ pub(crate) fn plan(seed: &mut Seed) -> Plan {
         },
         parameters: BTreeMap::new(),
         secrets: BTreeMap::new(),
-        hosts: names.iter().map(|name| (name.clone(), host(name))).collect(),
-        batches,
-        parallel: 1 + seed.below(4) as u32,
-        soak_ms: seed.pick(&[0, 0, 60_000]),
-        failure_budget: seed.pick(&[0, 0, 1, 2, 6]),
-        watch: seed.percent(20).then(|| Watch { roots: vec![Template("/etc".into())], undeclared: Undeclared::Report }),
+        hosts: BTreeMap::new(),
+        batches: Vec::new(),
+        parallel: 1,
+        soak_ms: 0,
+        failure_budget: 0,
+        watch: None,
         rollback: RollbackRule {
-            strategy,
-            scope: seed.pick(&[Scope::Host, Scope::Host, Scope::Batch, Scope::Run]),
+            strategy: Strategy::UndoThenRestore,
+            scope: Scope::Host,
             budget_ms: 900_000,
-            verify,
+            verify: RollbackVerify::Again,
         },
-        irreversible: irreversible.then(|| "it cannot be".into()),
-        steps,
+        irreversible: None,
+        steps: Vec::new(),
         files: BTreeMap::new(),
     }
+}
+
+/// One more batch of hosts.
+pub(crate) fn add_batch(plan: &mut Plan, names: impl IntoIterator<Item = HostName>) {
+    let names: Vec<HostName> = names.into_iter().collect();
+    plan.hosts.extend(names.iter().map(|name| (name.clone(), host(name))));
+    plan.batches.push(names);
 }

@@ -1,5 +1,6 @@
 //! Fakes, contract suites and a lab of real hosts.
 
+pub mod bad_disk;
 pub mod lab;
 
 pub mod memory_store;

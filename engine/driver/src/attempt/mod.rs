@@ -98,7 +98,8 @@ pub(crate) async fn probe(world: &Arc<World>, job: &Job, deadline_ms: u64) -> Fi
                 }
             }
             RenderedAction::Reboot { timeout_ms, settle_ms } => {
-                reboot::probe(world, job, deadline_ms.max(job.started_ms + timeout_ms), *settle_ms).await
+                let deadline_ms = deadline_ms.max(job.started_ms + timeout_ms);
+                reboot::probe(world, job, deadline_ms, *timeout_ms, *settle_ms).await
             }
             RenderedAction::Wait { .. } | RenderedAction::Confirm { .. } => action(world, job, true).await,
             // These are the engine's own doing and may be done again: files are put in place whole, by digest.

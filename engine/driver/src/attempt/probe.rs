@@ -92,7 +92,7 @@ fn given_up(reach: &Reach<'_>) -> String {
 
 /// Whether the host is still in the boot in which the attempt was begun: a host that went down may have lost the claim
 /// that it had made. When the host does not tell boots apart, its word is taken.
-pub(super) async fn same_boot(job: &Job, lease: &Lease) -> bool {
+async fn same_boot(job: &Job, lease: &Lease) -> bool {
     match (&job.boot_id, lease.facts().await) {
         (None, _) => true,
         (Some(before), Ok(facts)) => facts.boot_id == *before,

@@ -6,13 +6,13 @@ use std::time::Duration;
 use runbook_model::host::Os;
 use runbook_model::outcome::{Obstacle, ObstacleKind};
 use runbook_model::shell::ShellKind;
-use runbook_ports::transport::{Completion, Invocation, Probe, Program};
+use runbook_ports::transport::{Completion, Invocation, Offsets, Probe, Program};
 
-use super::probe::same_boot;
 use super::program::{kept, within};
 use super::reach::{ANSWER_LIMIT, Reach};
 use super::{Done, GRACE, Job, cancelled, local, taken_over, time_left};
-use crate::output::Captured;
+use crate::output::{Capture, Captured};
+use crate::sessions::Lease;
 use crate::world::{Raw, World};
 
 /// Each way is tried; the pause lets the attempt's end be written down before the host goes away.
@@ -59,6 +59,26 @@ pub(super) async fn start(world: &Arc<World>, job: &Job, timeout_ms: u64, settle
     let mut capture = world.capture(&job.step, &job.attempt);
     let run = lease.run(Some(&job.attempt), &invocation, &mut capture, job.stop.token(), GRACE);
     let completion = within(time_left(world, job, timeout_ms), &job.stop, run).await;
+    told(world, job, lease, completion, capture, Bounds { before, deadline_ms: job.started_ms + timeout_ms, settle_ms }).await
+}
+
+/// What the wait for the rebooted host goes by.
+struct Bounds {
+    /// The boot id that it must not have any more.
+    before: String,
+    deadline_ms: u64,
+    settle_ms: u64,
+}
+
+/// The command that reboots has come to its end, or the host went away under it.
+async fn told(
+    world: &Arc<World>,
+    job: &Job,
+    lease: Lease,
+    completion: Completion,
+    capture: Capture,
+    bounds: Bounds,
+) -> Done {
     match completion {
         Completion::NotStarted(obstacle) => {
             if matches!(obstacle.kind, ObstacleKind::Session | ObstacleKind::Unreachable) {
@@ -72,24 +92,50 @@ pub(super) async fn start(world: &Arc<World>, job: &Job, timeout_ms: u64, settle
         Completion::Killed => Done::of(Raw::Killed(job.stop.by()), kept(world, capture).await),
         Completion::Exited(_) | Completion::Lost(_) | Completion::Unknown(_) => {
             world.sessions.lost(lease).await;
-            back(world, job, &before, job.started_ms + timeout_ms, settle_ms).await
+            back(world, job, &bounds.before, bounds.deadline_ms, bounds.settle_ms).await
         }
     }
 }
 
-/// After the controller's death: whether the host has rebooted meanwhile. One that was never told to never will be.
-pub(super) async fn probe(world: &Arc<World>, job: &Job, deadline_ms: u64, settle_ms: u64) -> Done {
+/// After the controller's death: what became of the command, and whether the host has rebooted since. Another boot id
+/// alone is no proof: the host may have rebooted by itself before it was told to. One that was never told to never will be.
+pub(super) async fn probe(world: &Arc<World>, job: &Job, deadline_ms: u64, timeout_ms: u64, settle_ms: u64) -> Done {
     let Some(before) = job.boot_id.as_ref().filter(|id| !id.is_empty()) else {
         return Done::silent(Raw::Unknown("the boot id before the reboot is not on record".into()));
     };
     let cell = job.attempt.cell();
     let mut reach = Reach::new(world, &job.host, &cell, deadline_ms, Some(&job.stop));
-    if let Some(lease) = reach.lease().await
-        && same_boot(job, &lease).await
-        && let Ok(Probe::NeverStarted) = tokio::time::timeout(ANSWER_LIMIT, lease.probe(&job.attempt)).await
-    {
-        let message = "the host was not told to reboot, and never will be by this attempt".into();
-        return Done::silent(Raw::NotStarted(Obstacle { kind: ObstacleKind::Session, message }));
+    while let Some(lease) = reach.lease().await {
+        let asked = async { (lease.probe(&job.attempt).await, lease.facts().await) };
+        match tokio::time::timeout(ANSWER_LIMIT, asked).await {
+            Ok((Probe::NeverStarted, Ok(facts))) if facts.boot_id == *before => {
+                let message = "the host was not told to reboot, and never will be by this attempt".into();
+                return Done::silent(Raw::NotStarted(Obstacle { kind: ObstacleKind::Session, message }));
+            }
+            Ok((Probe::NeverStarted, Ok(_))) => {
+                let reason =
+                    "the host has no record of it, and has rebooted since: whether by this step, nobody knows";
+                return Done::silent(Raw::Unknown(reason.into()));
+            }
+            Ok((Probe::NoRecord(_), Ok(_))) => break,
+            Ok((found @ (Probe::Running | Probe::Exited), Ok(facts))) => {
+                let mut capture = world.capture(&job.step, &job.attempt);
+                let start = Offsets::default();
+                let follow = lease.follow(&job.attempt, start, &mut capture, job.stop.token(), GRACE);
+                let completion = within(time_left(world, job, timeout_ms), &job.stop, follow).await;
+                // What still runs was begun in the boot in which it was found.
+                let before = if found == Probe::Running { facts.boot_id } else { before.clone() };
+                return told(world, job, lease, completion, capture, Bounds { before, deadline_ms, settle_ms }).await;
+            }
+            Ok((Probe::Unreachable(obstacle), _) | (_, Err(obstacle))) => {
+                world.sessions.lost(lease).await;
+                reach.failed(obstacle.message);
+            }
+            Err(_) => {
+                world.sessions.lost(lease).await;
+                reach.failed("the host did not answer".into());
+            }
+        }
     }
     back(world, job, before, deadline_ms, settle_ms).await
 }

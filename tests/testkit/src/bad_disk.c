@@ -1,0 +1,87 @@
+/* Loaded into a program with LD_PRELOAD: from a chosen call on, files below a chosen folder can be written or synced no
+   more. Only what is told by the environment is done:
+
+   BAD_DISK_FOLDER  calls on files below it are counted, all others are left alone
+   BAD_DISK_CALLS   "sync" (fsync, fdatasync), "write" (write, pwrite, ftruncate), or both: "any"
+   BAD_DISK_AT      the number of the call that fails, from 1; 0: none
+   BAD_DISK_ERRNO   with which error
+   BAD_DISK_TORN    1: a write that fails has written half of its bytes
+   BAD_DISK_ONCE    1: the calls after it go well again
+   BAD_DISK_COUNT   a file in which the number of calls is left at the end */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+static _Atomic long calls;
+
+static long number(const char *name) {
+  const char *text = getenv(name);
+  return text ? atol(text) : 0;
+}
+
+static int below(int fd) {
+  const char *folder = getenv("BAD_DISK_FOLDER");
+  char link[64], path[4096];
+  if (!folder) return 0;
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  ssize_t length = readlink(link, path, sizeof path - 1);
+  if (length <= 0) return 0;
+  path[length] = 0;
+  return strncmp(path, folder, strlen(folder)) == 0;
+}
+
+/* Whether this call fails. */
+static int fails(int fd, const char *kind) {
+  const char *wanted = getenv("BAD_DISK_CALLS");
+  if (!wanted || (strcmp(wanted, "any") && strcmp(wanted, kind)) || !below(fd)) return 0;
+  long at = number("BAD_DISK_AT"), now = atomic_fetch_add(&calls, 1) + 1;
+  if (at == 0 || now < at || (number("BAD_DISK_ONCE") && now > at)) return 0;
+  errno = (int)number("BAD_DISK_ERRNO");
+  return 1;
+}
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+int fsync(int fd) { return fails(fd, "sync") ? -1 : REAL(fsync)(fd); }
+int fdatasync(int fd) { return fails(fd, "sync") ? -1 : REAL(fdatasync)(fd); }
+
+ssize_t write(int fd, const void *bytes, size_t length) {
+  if (!fails(fd, "write")) return REAL(write)(fd, bytes, length);
+  int error = errno;
+  if (number("BAD_DISK_TORN")) (void)!REAL(write)(fd, bytes, length / 2);
+  errno = error;
+  return -1;
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t length, off_t at) {
+  if (!fails(fd, "write")) return REAL(pwrite)(fd, bytes, length, at);
+  int error = errno;
+  if (number("BAD_DISK_TORN")) (void)!REAL(pwrite)(fd, bytes, length / 2, at);
+  errno = error;
+  return -1;
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t at) {
+  if (!fails(fd, "write")) return REAL(pwrite64)(fd, bytes, length, at);
+  int error = errno;
+  if (number("BAD_DISK_TORN")) (void)!REAL(pwrite64)(fd, bytes, length / 2, at);
+  errno = error;
+  return -1;
+}
+
+int ftruncate(int fd, off_t length) { return fails(fd, "write") ? -1 : REAL(ftruncate)(fd, length); }
+int ftruncate64(int fd, off64_t length) { return fails(fd, "write") ? -1 : REAL(ftruncate64)(fd, length); }
+
+__attribute__((destructor)) static void leave(void) {
+  const char *path = getenv("BAD_DISK_COUNT");
+  FILE *file = path ? fopen(path, "w") : NULL;
+  if (!file) return;
+  fprintf(file, "%ld\n", atomic_load(&calls));
+  fclose(file);
+}
