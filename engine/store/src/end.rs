@@ -43,7 +43,7 @@ impl End {
     pub(crate) fn read(&self) -> Option<Kept> {
         let mut text = String::new();
         (&self.file).take(200).read_to_string(&mut text).ok()?;
-        let (size, leaf) = text.strip_suffix('\n')?.split_once(' ')?;
+        let (size, leaf) = text.strip_suffix('\n')?.rsplit_once(' ')?;
         Some(Kept { size: size.trim_start().parse().ok()?, leaf: leaf.parse().ok()? })
     }
 

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use runbook_testkit::bad_disk::{BadDisk, Failure};
 use runbook_testkit::lab::Lab;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -137,6 +138,21 @@ impl Project {
     /// When it cannot be started.
     pub fn run_with(&self, arguments: &[&str], env: &[(&str, &str)]) -> Said {
         let output = self.command(arguments).envs(env.iter().copied()).output().expect("the program starts");
+        Said {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The same on a disk that fails: files below the folder `below` of the project cannot be written as told.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run_on(&self, disk: &BadDisk, below: &str, failure: Failure, arguments: &[&str]) -> Said {
+        let mut command = self.command(arguments);
+        disk.under(&mut command, &self.path().join(below), failure);
+        let output = command.output().expect("the program starts");
         Said {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

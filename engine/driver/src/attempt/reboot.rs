@@ -59,7 +59,8 @@ pub(super) async fn start(world: &Arc<World>, job: &Job, timeout_ms: u64, settle
     let mut capture = world.capture(&job.step, &job.attempt);
     let run = lease.run(Some(&job.attempt), &invocation, &mut capture, job.stop.token(), GRACE);
     let completion = within(time_left(world, job, timeout_ms), &job.stop, run).await;
-    told(world, job, lease, completion, capture, Bounds { before, deadline_ms: job.started_ms + timeout_ms, settle_ms }).await
+    told(world, job, lease, completion, capture, Bounds { before, deadline_ms: job.started_ms + timeout_ms, settle_ms })
+        .await
 }
 
 /// What the wait for the rebooted host goes by.
@@ -113,8 +114,7 @@ pub(super) async fn probe(world: &Arc<World>, job: &Job, deadline_ms: u64, timeo
                 return Done::silent(Raw::NotStarted(Obstacle { kind: ObstacleKind::Session, message }));
             }
             Ok((Probe::NeverStarted, Ok(_))) => {
-                let reason =
-                    "the host has no record of it, and has rebooted since: whether by this step, nobody knows";
+                let reason = "the host has no record of it, and has rebooted since: whether by this step, nobody knows";
                 return Done::silent(Raw::Unknown(reason.into()));
             }
             Ok((Probe::NoRecord(_), Ok(_))) => break,
