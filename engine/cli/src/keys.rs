@@ -1,7 +1,7 @@
 //! The ledger's key: a file of mode 0600, and its public half beside it.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -66,7 +66,9 @@ pub(crate) fn open(project: &Project) -> Result<LedgerKey, Failure> {
     let key = FileKey::decode(&text).map_err(|error| {
         Failure::usage("RB0606", format!("{}: {error}", path.display())).next("put the key back from your backup")
     })?;
-    let verifier = public(project)?;
+    // Whoever made the key died before its public half was there, and nothing was sealed with it yet.
+    let half = !public_path(project).exists() && !project.has_state();
+    let verifier = if half { make_public(project, &key)? } else { public(project)? };
     if verifier.public_key() != key.public_key() {
         return Err(Failure::usage("RB0606", "the ledger's private and public key do not belong together")
             .detail(format!("{} and {}", path.display(), public_path(project).display()))
@@ -92,12 +94,22 @@ pub(crate) fn read_public(path: &Path) -> Result<VerifierKey, Failure> {
 pub(crate) fn make(project: &Project) -> Result<VerifierKey, Failure> {
     project.make_state()?;
     let key = FileKey::from_seed(random()?);
+    write_new(&private_path(project), 0o600, key.encode().as_bytes())?;
+    make_public(project, &key)
+}
+
+/// Makes the public half. Another process may have been quicker: then its name counts.
+fn make_public(project: &Project, key: &FileKey) -> Result<VerifierKey, Failure> {
     let suffix: [u8; 8] = random()?;
     let name = format!("runbook-{:016x}", u64::from_be_bytes(suffix));
     let verifier = VerifierKey::new(&name, &key.public_key()).map_err(crate::failure::fault)?;
-    write_new(&private_path(project), 0o600, key.encode().as_bytes())?;
-    write_new(&public_path(project), 0o644, format!("{verifier}\n").as_bytes())?;
-    Ok(verifier)
+    let path = public_path(project);
+    match write_whole(&path, 0o644, format!("{verifier}\n").as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Failure::file("RB0605", "written", &path, &error))
+        }
+        _ => public(project),
+    }
 }
 
 /// Bytes that nobody can guess.
@@ -112,9 +124,24 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
 
 /// Writes a file that must not be there, and makes it last.
 pub(crate) fn write_new(path: &Path, mode: u32, content: &[u8]) -> Result<(), Failure> {
-    let written = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path).and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()
-    });
-    written.map_err(|error| Failure::file("RB0605", "written", path, &error))
+    write_whole(path, mode, content).map_err(|error| Failure::file("RB0605", "written", path, &error))
+}
+
+/// All of it or nothing: a disk that fails, or a crash, leaves no half of a file in its place.
+fn write_whole(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".new-{}", std::process::id()));
+    let temporary = path.with_file_name(name);
+    // One that an earlier process of the same number left.
+    let _ = fs::remove_file(&temporary);
+    let written =
+        fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()?;
+            fs::hard_link(&temporary, path)
+        });
+    let _ = fs::remove_file(&temporary);
+    written?;
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    fs::File::open(folder)?.sync_all()
 }
