@@ -347,6 +347,10 @@ impl Work {
                         (Answer::Attempt(_), _) => unreachable!("only attempts are answered so"),
                     };
                     self.tell(input);
+                    // Asked anew in the same words, as when the clock was set back: that is no difference to the core.
+                    if self.run.outstanding().contains(&command) {
+                        self.start.insert(command);
+                    }
                 }
             }
         }

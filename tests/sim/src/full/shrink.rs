@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use runbook_model::plan::{Plan, Retry, Role, Scope};
+use runbook_model::plan::{Phase, Plan, Retry, Role, Scope};
 use runbook_model::{HostName, StepId};
 
 use crate::full::draw::give_work;
@@ -17,7 +17,7 @@ pub fn shrink(scenario: &Scenario, mut fails: impl FnMut(&Scenario) -> bool) -> 
         for smaller in candidates(&least) {
             // A candidate was made from what was least then: what fits no more is made anew in the next round.
             let next = smaller(&least);
-            if next != least && fails(&next) {
+            if next != least && valid(&next.plan) && fails(&next) {
                 least = next;
             }
         }
@@ -25,6 +25,16 @@ pub fn shrink(scenario: &Scenario, mut fails: impl FnMut(&Scenario) -> bool) -> 
             return least;
         }
     }
+}
+
+/// A plan that a planner could have made: each change has a way back, or says that it has none.
+fn valid(plan: &Plan) -> bool {
+    let has = |role: &Role| plan.steps.iter().any(|step| step.role == *role);
+    let restored = plan.steps.iter().any(|step| matches!(step.role, Role::Restore { .. }));
+    let mut changes = plan.steps.iter().filter(|step| step.phase == Phase::Execute && step.role == Role::Plain);
+    plan.irreversible.is_some()
+        || restored
+        || changes.all(|step| step.irreversible.is_some() || has(&Role::Undo { of: step.id.clone() }))
 }
 
 type Change = Box<dyn Fn(&Scenario) -> Scenario>;
