@@ -126,9 +126,9 @@ impl Point {
     }
 }
 
-/// How many appends a process lives in [`Point::Lives`]. With fewer than these it would not get on: taking the run up
-/// again is recorded too.
-const LIVES: [u64; 4] = [3, 4, 5, 7];
+/// How many appends a process lives in [`Point::Lives`]. With fewer than these, three in a row can die in the same read-only
+/// step; it is then given up, and its host is blocked or taken back, as after any three unknown outcomes.
+const LIVES: [u64; 4] = [5, 7, 9, 12];
 
 /// Every point. `good` and `bad` say which records went into which append of a run without a fault: the program is killed
 /// before the first and after the last of each, because nobody can die between two records of one append.
