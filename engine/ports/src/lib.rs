@@ -6,6 +6,7 @@
 
 pub mod blob;
 pub mod clock;
+pub mod leftover;
 pub mod observe;
 pub mod person;
 pub mod posix;
@@ -16,6 +17,7 @@ pub mod transport;
 
 pub use blob::{BlobStore, BlobWriter};
 pub use clock::Clock;
+pub use leftover::{Leftover, LeftoverState};
 pub use observe::Observer;
 pub use person::Confirmer;
 pub use secret::{SecretBytes, SecretSource};

@@ -11,7 +11,9 @@
 //! What is needed on the host: POSIX `sh`, `cat`, `mkdir`, `rm`, `kill`, `sleep`, `tail`, `wc`; `sudo` for `as`; one of
 //! `sha256sum`, `shasum`, `openssl` for transfers.
 
+pub mod ending;
 pub mod frame;
+mod leftovers;
 pub mod program;
 mod pump;
 pub mod runner;

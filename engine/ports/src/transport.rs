@@ -12,6 +12,9 @@ use runbook_model::outcome::{Exit, Obstacle};
 use runbook_model::shell::ShellKind;
 use tokio_util::sync::CancellationToken;
 
+use crate::leftover::Leftover;
+#[cfg(doc)]
+use crate::leftover::LeftoverState;
 use crate::secret::SecretBytes;
 
 /// A way to reach hosts.
@@ -87,6 +90,26 @@ pub trait Session: Send + Sync {
             self.clear(attempt).await?;
         }
         Ok(())
+    }
+
+    /// What claimed attempts have left on the host, of whatever run and controller, by the name of what it is called there.
+    /// Only what the login account left. A transport that claims nothing has none.
+    ///
+    /// # Errors
+    /// The host did not answer, or not wholly.
+    async fn leftovers(&self) -> Result<Vec<Leftover>, Obstacle> {
+        Ok(Vec::new())
+    }
+
+    /// Removes leftovers, by their names. What runs by then, or may, is left alone ([`LeftoverState::is_over`] is looked at
+    /// again on the host). Gives the names of those that are not there any more.
+    ///
+    /// Whoever removes what a controller has yet to ask for makes its outcome unknown for ever.
+    ///
+    /// # Errors
+    /// The host did not answer; some of it may be removed.
+    async fn remove_leftovers(&self, _names: &[String]) -> Result<Vec<String>, Obstacle> {
+        Ok(Vec::new())
     }
 
     /// Puts the file at `source` on the host: into a temporary file beside `to`, checked there against `sha256`, then

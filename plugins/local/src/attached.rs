@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use runbook_model::outcome::{Exit, Obstacle, ObstacleKind};
 use runbook_ports::posix::BOOT;
+use runbook_ports::posix::ending::Mark;
 use runbook_ports::posix::frame::{Filter, Marker, Piece};
 use runbook_ports::posix::program::step_lines;
+use runbook_ports::posix::script::Attached;
 use runbook_ports::posix::session::{elevation, exit_of};
 use runbook_ports::transport::{Completion, Invocation, OutputSink, Stream};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -35,7 +37,8 @@ impl LocalSession {
             return Completion::Killed;
         }
         let marker = Marker::fresh();
-        let step = match step_lines(invocation, &marker) {
+        let mark = Mark::attached(&marker);
+        let step = match step_lines(invocation, &marker, &mark) {
             Ok(step) => step,
             Err(obstacle) => return Completion::NotStarted(obstacle),
         };
@@ -61,7 +64,8 @@ impl LocalSession {
         };
         let guard = Group { leader: Pid::from_raw(group.cast_signed()) };
         self.lifeline.hold(group).await;
-        let start = started_at(group);
+        let (leader, start) = (group.to_string(), started_at(group));
+        let what = Attached { mark: &mark, group: &leader, start: &start, account, given_up: false };
         let mut output =
             Output { filter: Filter::new(&marker), holding: step.announces.then(Vec::new), no_cwd: false, sink };
         let mut feed = std::pin::pin!(async move {
@@ -92,7 +96,7 @@ impl LocalSession {
                 () = &mut feed, if feeding => feeding = false,
                 status = child.wait(), if ended.is_none() => ended = Some(status),
                 () = stop.cancelled(), if stopping.is_none() => {
-                    stopping = Some(Box::pin(self.posix_end(group, start.clone(), account, grace)));
+                    stopping = Some(Box::pin(self.posix.end_attached(&what, grace)));
                 }
                 end = async { match stopping.as_mut() { Some(end) => end.await, None => std::future::pending().await } },
                     if stopping.is_some() && stopped.is_none() => stopped = Some(end),
@@ -142,16 +146,6 @@ impl LocalSession {
             Some(Err(error)) => Completion::Unknown(format!("{}: its end was not seen: {error}", self.shell.place)),
             None => Completion::Unknown(format!("{}: its end was not seen", self.shell.place)),
         }
-    }
-
-    async fn posix_end(
-        &self,
-        group: u32,
-        start: String,
-        account: Option<&str>,
-        grace: Duration,
-    ) -> Result<bool, String> {
-        self.posix.end_group(&group.to_string(), &start, account, grace).await
     }
 }
 

@@ -21,6 +21,7 @@ use runbook_model::host::{Facts, Host, PeerIdentity};
 use runbook_model::id::AttemptId;
 use runbook_model::outcome::{Obstacle, ObstacleKind};
 use runbook_ports::clock::Clock;
+use runbook_ports::leftover::Leftover;
 use runbook_ports::posix::BOOT;
 use runbook_ports::posix::runner::{KEEPER_PROGRAM, RUNNER_PROGRAM};
 use runbook_ports::posix::script::ClaimKey;
@@ -316,6 +317,14 @@ impl Session for LocalSession {
             }
             _ => self.posix.clear(attempt).await,
         }
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Leftover>, Obstacle> {
+        self.posix.leftovers().await
+    }
+
+    async fn remove_leftovers(&self, names: &[String]) -> Result<Vec<String>, Obstacle> {
+        self.posix.remove_leftovers(names).await
     }
 
     async fn upload(

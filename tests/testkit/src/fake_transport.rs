@@ -13,6 +13,7 @@ use runbook_model::Sha256;
 use runbook_model::host::{Facts, Host, PeerIdentity};
 use runbook_model::id::{AttemptId, HostName};
 use runbook_model::outcome::{Exit, Obstacle, ObstacleKind};
+use runbook_ports::leftover::{Leftover, LeftoverState};
 use runbook_ports::transport::{
     Capabilities, Completion, Invocation, Offsets, OutputSink, Probe, Program, Session, Stream, Transferred, Transport,
     UploadTarget,
@@ -430,6 +431,27 @@ fn text(program: &Program) -> String {
     }
 }
 
+fn leftover(attempt: &AttemptId, claim: &Claim, boots: u32) -> Leftover {
+    let state = match &claim.begun {
+        None => LeftoverState::NeverBegan,
+        Some(begun) if begun.boots != boots => LeftoverState::Lost("the host has rebooted since".into()),
+        Some(begun) if begun.killed => LeftoverState::Killed,
+        Some(begun) => match begun.behaviour.ending {
+            Ending::Exit(code) if begun.ends <= Instant::now() => LeftoverState::Exited(Exit::Code(code)),
+            _ => LeftoverState::Running { group: "1".into() },
+        },
+    };
+    Leftover {
+        name: attempt.to_string(),
+        run: attempt.run.clone(),
+        attempt: Some(attempt.clone()),
+        state,
+        account: None,
+        age: None,
+        bytes: 0,
+    }
+}
+
 #[async_trait]
 impl Session for FakeSession {
     fn identity(&self) -> PeerIdentity {
@@ -552,6 +574,31 @@ impl Session for FakeSession {
         }
         self.transport.world().host(&self.host).cleared.insert(attempt.clone());
         Ok(())
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Leftover>, Obstacle> {
+        if !self.alive() {
+            return Err(obstacle(ObstacleKind::Session, &self.host));
+        }
+        let mut world = self.transport.world();
+        let host = world.host(&self.host);
+        let left = host.claims.iter().filter(|(attempt, _)| !host.cleared.contains(attempt));
+        Ok(left.map(|(attempt, claim)| leftover(attempt, claim, host.boots)).collect())
+    }
+
+    async fn remove_leftovers(&self, names: &[String]) -> Result<Vec<String>, Obstacle> {
+        let left = self.leftovers().await?;
+        let mut removed = Vec::new();
+        let mut world = self.transport.world();
+        for name in names {
+            let found = left.iter().find(|one| one.name == *name);
+            if found.is_some_and(|one| !one.state.is_over()) {
+                continue;
+            }
+            world.host(&self.host).cleared.extend(found.and_then(|one| one.attempt.clone()));
+            removed.push(name.clone());
+        }
+        Ok(removed)
     }
 
     async fn upload(

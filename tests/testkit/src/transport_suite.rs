@@ -10,10 +10,10 @@ use runbook_model::Sha256;
 use runbook_model::id::AttemptId;
 use runbook_model::outcome::{Exit, ObstacleKind};
 use runbook_model::shell::ShellKind;
-use runbook_ports::SecretBytes;
 use runbook_ports::transport::{
     Completion, Invocation, Offsets, OutputSink, Probe, Program, Session, Stream, Transferred, UploadTarget,
 };
+use runbook_ports::{LeftoverState, SecretBytes};
 use tokio_util::sync::CancellationToken;
 
 /// A transport under test.
@@ -50,9 +50,13 @@ macro_rules! transport_suite {
             output_is_followed_while_it_is_written,
             an_attached_run_ends_with_its_session,
             stopped_is_gone_children_included,
+            stopped_is_gone_daemons_included,
+            stopped_is_gone_as_another_account,
+            a_daemon_of_a_step_that_has_ended_is_left_alone,
             what_ends_by_itself_is_not_killed,
             a_daemon_does_not_hold_its_step,
             cleared_leaves_nothing,
+            what_attempts_left_is_listed_and_removed_unless_it_runs,
             uploads_arrive_whole_or_not_at_all,
             downloads_arrive_whole_or_not_at_all,
             many_at_once_all_end,
@@ -527,6 +531,140 @@ pub async fn stopped_is_gone_children_included(subject: &dyn Subject) {
     }
 }
 
+/// Ways out of a process group, each saying `told` when all of it runs. `$F` is a private folder.
+const WAYS_OUT: [(&str, &str); 8] = [
+    ("a session of its own", "/usr/bin/setsid sleep 1000 & told; wait"),
+    ("a double fork", "(/usr/bin/setsid sh -c 'sleep 1000 & exit' </dev/null >/dev/null 2>&1 &); told; sleep 1000"),
+    ("nohup in a job of its own", "set -m; /usr/bin/nohup sleep 1000 >/dev/null 2>&1 & told; wait"),
+    ("a job that is a shell of the step's", "set -m; (while :; do sleep 1000; done) & told; wait"),
+    (
+        "deaf to TERM",
+        "(/usr/bin/setsid sh -c 'trap \"\" TERM; echo up >\"$F/up\"; while :; do sleep 1000; done' &); read x <$F/up; told; sleep 1000",
+    ),
+    ("an empty environment below a parent that lives", "/usr/bin/setsid sh -c 'env -i sleep 1000; :' & told; wait"),
+    (
+        "many sessions",
+        "for i in 1 2 3 4 5; do /usr/bin/setsid sh -c '/usr/bin/setsid sleep 1000 & sleep 1000' & done; told; wait",
+    ),
+    (
+        "moving on for ever",
+        "echo 'sleep 0.2; /usr/bin/setsid sh \"$F/on\" & exit' >$F/on; (/usr/bin/setsid sh $F/on &); told; sleep 1000",
+    ),
+];
+
+/// The live processes that bear a mark.
+fn marked(mark: &str) -> Vec<String> {
+    let bears = |environment: &[u8]| {
+        environment.split(|b| *b == 0).any(|variable| {
+            variable
+                .strip_prefix(b"RUNBOOK_ATTEMPT=")
+                .is_some_and(|held| held.split(|b| *b == b':').any(|m| m == mark.as_bytes()))
+        })
+    };
+    let all = std::fs::read_dir("/proc").expect("linux").filter_map(Result::ok);
+    let pids = all.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.parse::<u32>().is_ok());
+    pids.filter(|pid| std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| bears(&e)) && !is_gone(pid)).collect()
+}
+
+/// Processes that left the group are found and ended as well.
+pub async fn stopped_is_gone_daemons_included(subject: &dyn Subject) {
+    let session = subject.session().await;
+    for (n, (what, text)) in WAYS_OUT.into_iter().enumerate() {
+        for claim in ways("daemons") {
+            let folder = subject.scratch().join(format!("out{n}{}", claim.is_some()));
+            std::fs::create_dir(&folder).expect("scratch");
+            for name in ["up", "begun"] {
+                fifo(&folder.join(name));
+            }
+            let text =
+                format!("export F={}; told() {{ echo $$ $RUNBOOK_ATTEMPT >$F/begun; }}; {text}", folder.display());
+            let (mut kept, stop) = (Kept::default(), CancellationToken::new());
+            let invocation = sh(&text);
+            let (completion, (before, mark)) =
+                tokio::join!(session.run(claim.as_ref(), &invocation, &mut kept, &stop, GRACE), async {
+                    let told = read_all(&folder.join("begun")).await;
+                    let (pid, mark) = told.trim().split_once(' ').expect("both");
+                    eventually("what was started bears the mark", || marked(mark).iter().any(|marked| marked != pid))
+                        .await;
+                    stop.cancel();
+                    (marked(mark).len(), mark.to_owned())
+                });
+            assert!(before > 0, "{what}");
+            // On a host with far too much to do, nobody can be sure of the last one.
+            let unsure = |why: &String| what == "moving on for ever" && why.contains("nobody can say");
+            if matches!(&completion, Completion::Unknown(why) if unsure(why)) {
+                continue;
+            }
+            assert_eq!(completion, Completion::Killed, "{what}, claimed: {}", claim.is_some());
+            assert_eq!(marked(&mark), Vec::<String>::new(), "{what}, claimed: {}", claim.is_some());
+            if let Some(claim) = &claim {
+                assert!(mark.ends_with("/daemons@here.1"), "{mark}");
+                let stop = CancellationToken::new();
+                let again = session.follow(claim, Offsets::default(), &mut kept, &stop, GRACE).await;
+                assert_eq!(again, Completion::Killed, "{what}");
+            }
+        }
+    }
+}
+
+/// `as` somebody else, whose processes the login account may not signal unless it is root.
+pub async fn stopped_is_gone_as_another_account(subject: &dyn Subject) {
+    let session = subject.session().await;
+    for claim in ways("other") {
+        let folder = subject.scratch().join(format!("other{}", claim.is_some()));
+        std::fs::create_dir(&folder).expect("scratch");
+        let begun = folder.join("begun");
+        fifo(&begun);
+        for (path, mode) in [(subject.scratch(), 0o711), (&folder, 0o711), (&begun, 0o622)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("scratch");
+        }
+        let mut invocation = sh(&format!(
+            "(/usr/bin/setsid sh -c 'trap \"\" TERM; sleep 1000' &); sleep 1001 & id -un >&2; echo $RUNBOOK_ATTEMPT >{}; wait",
+            begun.display()
+        ));
+        invocation.account = Some("nobody".into());
+        let (mut kept, stop) = (Kept::default(), CancellationToken::new());
+        let (completion, mark) =
+            tokio::join!(session.run(claim.as_ref(), &invocation, &mut kept, &stop, GRACE), async {
+                let mark = read_all(&begun).await.trim().to_owned();
+                eventually("the daemon runs", || marked(&mark).len() >= 2).await;
+                stop.cancel();
+                mark
+            });
+        assert_eq!(completion, Completion::Killed, "claimed: {}", claim.is_some());
+        assert!(kept.stderr.starts_with(b"nobody\n"), "{:?}", String::from_utf8_lossy(&kept.stderr));
+        assert_eq!(marked(&mark), Vec::<String>::new(), "claimed: {}", claim.is_some());
+    }
+}
+
+/// A service that a step has restarted is not ended with anything, also when a stop comes after it.
+pub async fn a_daemon_of_a_step_that_has_ended_is_left_alone(subject: &dyn Subject) {
+    let session = subject.session().await;
+    let claim = attempt("service");
+    let text = "/usr/bin/setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $! $RUNBOOK_ATTEMPT; exit 0";
+    let (completion, kept) = run(&*session, Some(&claim), &sh(text)).await;
+    assert_eq!(completion, code(0));
+    let said = String::from_utf8_lossy(&kept.stdout).trim().to_owned();
+    let (pid, mark) = said.split_once(' ').expect("both");
+    let (stop, mut kept) = (CancellationToken::new(), Kept::default());
+    stop.cancel();
+    assert_eq!(session.follow(&claim, Offsets::default(), &mut kept, &stop, GRACE).await, code(0));
+    // Nor does the stop of another attempt end it.
+    let begun = subject.scratch().join("begun");
+    fifo(&begun);
+    let next = AttemptId { attempt: 2, ..claim.clone() };
+    let (invocation, stop) = (sh(&format!("echo >{}; sleep 1000", begun.display())), CancellationToken::new());
+    let (completion, ()) = tokio::join!(session.run(Some(&next), &invocation, &mut kept, &stop, GRACE), async {
+        read_all(&begun).await;
+        stop.cancel();
+    });
+    assert_eq!(completion, Completion::Killed);
+    assert_eq!(session.clear_all(&[claim, next]).await, Ok(()));
+    session.close().await;
+    assert!(marked(mark).contains(&pid.to_owned()), "it was left alone");
+    assert!(std::process::Command::new("kill").args(["-s", "KILL", pid]).status().expect("kill is here").success());
+}
+
 /// A stop that comes too late changes nothing.
 pub async fn what_ends_by_itself_is_not_killed(subject: &dyn Subject) {
     let session = subject.session().await;
@@ -575,6 +713,57 @@ pub async fn cleared_leaves_nothing(subject: &dyn Subject) {
     assert_eq!(left(), 0);
     session.close().await;
     assert!(!of_run.exists());
+}
+
+/// As `doctor` sees them: of whatever run, and what runs stays.
+pub async fn what_attempts_left_is_listed_and_removed_unless_it_runs(subject: &dyn Subject) {
+    let session = subject.session().await;
+    assert_eq!(session.leftovers().await, Ok(vec![]));
+    let (ended, never, lives) = (attempt("a step; $x"), attempt("never"), attempt("lives"));
+    assert_eq!(run(&*session, Some(&ended), &sh("echo 12345; echo 123 >&2; exit 3")).await.0, code(3));
+    assert_eq!(session.probe(&never).await, Probe::NeverStarted);
+    let (begun, go) = (subject.scratch().join("begun"), subject.scratch().join("go"));
+    fifo(&begun);
+    fifo(&go);
+    let invocation = sh(&format!("echo x >{}; read x <{}; exit 4", begun.display(), go.display()));
+    let (mut kept, stop) = (Kept::default(), CancellationToken::new());
+    tokio::select! {
+        completion = session.run(Some(&lives), &invocation, &mut kept, &stop, GRACE) => panic!("it cannot end: {completion:?}"),
+        _ = read_all(&begun) => {}
+    }
+
+    let session = subject.session().await;
+    let found = session.leftovers().await.expect("a list");
+    let of = |attempt: &AttemptId| {
+        let one = found.iter().find(|one| one.attempt.as_ref() == Some(attempt));
+        one.unwrap_or_else(|| panic!("{attempt} is not in {found:?}")).clone()
+    };
+    assert_eq!(found.len(), 3);
+    assert_eq!((of(&ended).state, of(&never).state), (LeftoverState::Exited(Exit::Code(3)), LeftoverState::NeverBegan));
+    assert!(matches!(of(&lives).state, LeftoverState::Running { .. }), "{:?}", of(&lives));
+    assert!(
+        of(&ended).bytes > 10 && of(&ended).age.is_some_and(|age| age < Duration::from_secs(600)),
+        "{:?}",
+        of(&ended)
+    );
+    assert_eq!((of(&ended).run, of(&ended).account), (ended.run.clone(), None));
+
+    let mut names: Vec<String> = found.iter().map(|one| one.name.clone()).collect();
+    names.push("../x".into());
+    let mut removed = session.remove_leftovers(&names).await.expect("an answer");
+    removed.sort();
+    let mut expected = vec![of(&ended).name, of(&never).name];
+    expected.sort();
+    assert_eq!(removed, expected);
+    let left = session.leftovers().await.expect("a list");
+    assert_eq!(left.iter().map(|one| one.name.clone()).collect::<Vec<_>>(), [of(&lives).name]);
+
+    // It was not disturbed.
+    let (completion, ()) =
+        tokio::join!(session.follow(&lives, Offsets::default(), &mut kept, &stop, GRACE), write_all(&go, "x\n"));
+    assert_eq!(completion, code(4));
+    assert_eq!(session.remove_leftovers(&names).await.map(|removed| removed.len()), Ok(3));
+    assert_eq!(session.leftovers().await, Ok(vec![]));
 }
 
 fn target(to: &Path, content: &[u8]) -> UploadTarget {

@@ -4,6 +4,7 @@ use runbook_model::outcome::{Obstacle, ObstacleKind};
 use runbook_model::shell::ShellKind;
 use zeroize::Zeroizing;
 
+use super::ending::Mark;
 use super::frame::Marker;
 use super::{BOOT, escape_for_printf, push_word};
 use crate::transport::{Invocation, Program};
@@ -16,12 +17,12 @@ pub struct StepLines {
     pub announces: bool,
 }
 
-/// The lines for `invocation`.
+/// The lines for `invocation`, whose processes bear `mark`.
 ///
 /// # Errors
 /// Kind `Local`: a shell that such hosts do not have, a NUL in a text, a name that is no environment variable's, an
 /// empty argument vector.
-pub fn step_lines(invocation: &Invocation, marker: &Marker) -> Result<StepLines, Obstacle> {
+pub fn step_lines(invocation: &Invocation, marker: &Marker, mark: &Mark) -> Result<StepLines, Obstacle> {
     let announces = invocation.account.is_some() || invocation.cwd.is_some();
     let mut line = Zeroizing::new(Vec::with_capacity(512));
     for (name, value) in &invocation.env {
@@ -35,6 +36,7 @@ pub fn step_lines(invocation: &Invocation, marker: &Marker) -> Result<StepLines,
         push_word(&mut line, value.expose());
         line.push(b';');
     }
+    line.extend_from_slice(mark.export().as_bytes());
     match &invocation.cwd {
         Some(cwd) => {
             no_nul(cwd.as_bytes(), "the working folder")?;

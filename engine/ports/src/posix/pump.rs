@@ -16,6 +16,8 @@ use crate::transport::{Offsets, OutputSink, Stream};
 const KEEPER_WITHIN: Duration = Duration::from_secs(10);
 /// Output on standard error that is held back until the step's shell said that it began.
 const HELD_BYTES_MAX: usize = 64 * 1024;
+/// The longest answer to a question that is kept: a list of some ten thousand leftovers.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How much is read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// How a last frame ends when processes are left that may write to the shell's outputs.
@@ -380,7 +382,7 @@ pub(super) struct Gather(pub Vec<u8>);
 #[async_trait]
 impl OutputSink for Gather {
     async fn write(&mut self, stream: Stream, bytes: &[u8]) {
-        if stream == Stream::Stdout && self.0.len() < HELD_BYTES_MAX {
+        if stream == Stream::Stdout && self.0.len() < ANSWER_BYTES_MAX {
             self.0.extend_from_slice(bytes);
         }
     }

@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | `KEY` | the claim. First its state: `running`, overwritten in place by `exit N .` or `killed N .` (a full disk cannot prevent that). Then `v1 pid pgid start boot account`: its keeper, its process group, when the keeper started. Both lines are `void` when a probe made sure that it never begins |
 //! | `KEY.out`, `KEY.err` | the outputs, byte for byte |
-//! | `KEY.stop` | somebody stops it |
+//! | `KEY.stop` | somebody stops it: `asked`, then `gone` once that is proved |
 //!
 //! A *keeper* (see [`runner`](super::runner)) starts the step's own shell, waits for it, and writes down how it ended. The
 //! process group is the step's own; where the host has no `setsid`, the keeper is in it too.
@@ -17,6 +17,7 @@
 use runbook_model::Sha256;
 use runbook_model::id::AttemptId;
 
+use super::ending::{KIN, Mark, STOP};
 use super::frame::Marker;
 use super::runner::{BASE, BOOT_ID, RUN_FOLDER, frames};
 use super::{BOOT, push_assignment, push_word};
@@ -24,7 +25,7 @@ use crate::transport::UploadTarget;
 
 /// `al`: is the keeper `p`, started at `st`, alive? (`pp` is then its parent, where that is known.) `gone`: is nothing left
 /// of group `g`? (Zombies count as gone, where `ps` tells.)
-const ALIVE: &str = r#"
+pub(super) const ALIVE: &str = r#"
 al() {
   if [ -r /proc/self/stat ]; then
     [ -r "/proc/$p/stat" ] || return 1
@@ -56,7 +57,7 @@ gone() {
 
 /// Reads a claim: `v` is empty without one. Between its making and its writing passes a moment, which is waited for.
 /// `ex` reads its state again: `e1` is `exit`, `killed` or `running`.
-const READ_CLAIM: &str = r#"
+pub(super) const READ_CLAIM: &str = r#"
 k=$b/$r/$K
 v= p=0 g=0 st=- bt=- u= e1= e2= e3= pp=
 w=0
@@ -125,9 +126,9 @@ se=$(($(wc -c <"$k.err") - f))
 case $e1 in
 exit) q="x $e2 $so $se" ;;
 killed)
-  w=0
-  while [ "$w" -lt 100 ] && ! gone; do sleep 0.05 || sleep 1; w=$((w + 1)); done
-  if gone; then q="k $e2 $so $se"; else q='u it was stopped, and processes of it are left'; fi ;;
+  q=
+  read -r q <"$k.stop"
+  if [ "$q" = gone ]; then q="k $e2 $so $se"; else q="p $e2 $so $se"; fi ;;
 *) if [ "$bt" != "$nb" ]; then q='l the host was restarted while it ran'
   elif gone; then q='l it is gone, and nothing on the host says how it ended'
   else q='l its keeper is gone, and processes of it are left'; fi ;;
@@ -164,62 +165,6 @@ v1)
   else fr 'l its keeper is gone, and processes of it are left'; fi ;;
 *) fr 'l its claim was never completed' ;;
 esac
-exit 0
-"#;
-
-/// Ends a group, which comes a moment after it is told of: TERM, a grace of `t` tenths of a second, KILL, proof. Says `g` (nothing was left before any signal),
-/// `e` (a claimed attempt had ended by itself), `k` (gone), `a` (something is left) or `u` (not ours to kill).
-const STOP: &str = r#"
-exec 4>&2 2>/dev/null
-if [ -n "$K" ]; then
-  case $v in
-  '' | void) fr n; exit 0 ;;
-  esac
-  [ "$e1" = exit ] && { fr e; exit 0; }
-  if [ "$bt" != "$nb" ]; then fr 'l the host was restarted while it ran'; exit 0; fi
-fi
-if [ "$g" -le 1 ]; then fr 'u the host gave it no process group of its own, so it cannot be ended safely'; exit 0; fi
-w=0
-while gone && al && [ "$w" -lt 40 ]; do
-  w=$((w + 1))
-  sleep 0.05 || sleep 1
-done
-if gone; then
-  if [ -n "$K" ]; then
-    ex
-    [ "$e1" = exit ] && { fr e; exit 0; }
-  fi
-  fr g
-  exit 0
-fi
-await() {
-  w=0
-  while ! gone; do
-    [ "$w" -ge "$1" ] && return 1
-    if sleep 0.05; then w=$((w + 1)); else sleep 1; w=$((w + 20)); fi
-  done
-}
-if ! al; then
-  # An attached run whose channel was given up ends itself, its keeper first: the rest is waited for, never signalled.
-  if [ -z "$K" ] && await 100; then fr k
-  else fr 'u its keeper is gone, so its process group cannot be told from a stranger'; fi
-  exit 0
-fi
-[ -n "$K" ] && printf '' >"$k.stop"
-send() {
-  kill -s "$1" -- "-$g"
-  [ -n "$u" ] && sudo -n -H -u "$u" -- sh -c 'kill -s "$1" -- "-$2"' sh "$1" "$g" </dev/null >/dev/null
-}
-send TERM
-if ! await "$t"; then
-  send KILL
-  if ! await 100; then fr 'a processes of it are left after KILL'; exit 0; fi
-fi
-if [ -n "$K" ]; then
-  ex
-  [ "$e1" = running ] && printf '%-24s\n' 'killed 137 .' 1<>"$k"
-fi
-fr k
 exit 0
 "#;
 
@@ -263,6 +208,35 @@ impl ClaimKey {
         let key = format!("{}@{}.{}", safe(attempt.step.as_str()), safe(attempt.host.as_str()), attempt.attempt);
         Self { run: shortened(safe(attempt.run.as_str())), key: shortened(key) }
     }
+
+    /// Which attempt it is the one of, unless its names were too long to be kept.
+    pub fn attempt(&self) -> Option<AttemptId> {
+        let (cell, attempt) = self.key.rsplit_once('.')?;
+        let (step, host) = cell.split_once('@')?;
+        let attempt = AttemptId {
+            run: plain(&self.run)?.into(),
+            host: plain(host)?.into(),
+            step: plain(step)?.into(),
+            attempt: attempt.parse().ok()?,
+        };
+        (Self::of(&attempt) == *self).then_some(attempt)
+    }
+}
+
+/// The text of which [`safe`] made `name`.
+fn plain(name: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let hex = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&hex).ok()?, 16).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// `text` with every character that is special somewhere replaced by `%` and its code; different texts stay different.
@@ -315,6 +289,11 @@ impl Script {
         self.with("r", claim.run.as_bytes()).with("K", claim.key.as_bytes()).then(BASE)
     }
 
+    /// What finds the processes that bear a mark.
+    fn kin(self, mark: &Mark) -> Self {
+        self.with("E", mark.pattern().as_bytes()).with("M", mark.as_str().as_bytes()).with("X", bare(KIN).as_bytes())
+    }
+
     /// The line of assignments, with the name of what is asked for.
     fn request(self, name: &str) -> Vec<u8> {
         let mut line = self.line;
@@ -331,12 +310,16 @@ impl Script {
             return line;
         }
         line.extend_from_slice(b"eval ");
-        // The host's shell reads this byte by byte, a system call each: what is there for our eyes alone is left out.
-        let lines: Vec<&str> = self.body.lines().map(str::trim_start).filter(|line| !line.is_empty()).collect();
-        push_word(&mut line, lines.join("\n").as_bytes());
+        push_word(&mut line, bare(&self.body).as_bytes());
         line.push(b'\n');
         line
     }
+}
+
+/// A text without what is there for our eyes alone: the host's shell reads it byte by byte, a system call each.
+fn bare(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim_start).filter(|line| !line.is_empty()).collect();
+    lines.join("\n")
 }
 
 /// What a keeper needs to start the step's own shell.
@@ -424,19 +407,40 @@ pub fn probe(marker: &Marker, claim: &ClaimKey) -> Vec<u8> {
 
 /// Ends a claimed attempt.
 pub fn stop_claimed(marker: &Marker, claim: &ClaimKey, grace_ms: u64) -> Vec<u8> {
-    let script = Script::new(marker).with("t", twentieths(grace_ms).as_bytes()).claim(claim);
+    let script = Script::new(marker)
+        .with("t", twentieths(grace_ms).as_bytes())
+        .kin(&Mark::of(claim))
+        .with("j", b"0")
+        .claim(claim);
     script.then(BOOT_ID).then(ALIVE).then(READ_CLAIM).then(STOP).line()
 }
 
-/// Ends an attached run that said `w group start`.
-pub fn stop_attached(marker: &Marker, group: &str, start: &str, account: Option<&str>, grace_ms: u64) -> Vec<u8> {
+/// An attached run that is to be ended: it said `w group start`.
+#[derive(Debug, Clone, Copy)]
+pub struct Attached<'a> {
+    /// What its processes bear.
+    pub mark: &'a Mark,
+    /// Its process group, and who leads it.
+    pub group: &'a str,
+    /// When the leader began, as `/proc/PID/stat` says, or `-`.
+    pub start: &'a str,
+    /// The account that the step became.
+    pub account: Option<&'a str>,
+    /// Its channel was closed, so its group has been ended already, or is about to be.
+    pub given_up: bool,
+}
+
+/// Ends an attached run.
+pub fn stop_attached(marker: &Marker, what: &Attached<'_>, grace_ms: u64) -> Vec<u8> {
     Script::new(marker)
         .with("t", twentieths(grace_ms).as_bytes())
+        .kin(what.mark)
+        .with("j", if what.given_up { b"0" } else { b"1" })
         .with("K", b"")
-        .with("g", group.as_bytes())
-        .with("p", group.as_bytes())
-        .with("st", start.as_bytes())
-        .with("u", account.unwrap_or_default().as_bytes())
+        .with("g", what.group.as_bytes())
+        .with("p", what.group.as_bytes())
+        .with("st", what.start.as_bytes())
+        .with("u", what.account.unwrap_or_default().as_bytes())
         .then(ALIVE)
         .then(STOP)
         .line()
@@ -556,7 +560,11 @@ mod tests {
         let odd = ClaimKey::of(&attempt("../../etc/passwd $(x)"));
         assert!(!odd.key.contains('/') && !odd.key.contains(' ') && !odd.key.contains('$'), "{odd:?}");
         assert_ne!(ClaimKey::of(&attempt("a/b")).key, ClaimKey::of(&attempt("a%2fb")).key);
+        for host in ["fs01", "../../etc/passwd $(x)", "a%2fb", "é@b.3"] {
+            assert_eq!(ClaimKey::of(&attempt(host)).attempt(), Some(attempt(host)));
+        }
         let long = "x".repeat(300);
+        assert_eq!(ClaimKey::of(&attempt(&long)).attempt(), None);
         assert!(ClaimKey::of(&attempt(&long)).key.len() <= 120);
         assert_ne!(ClaimKey::of(&attempt(&long)), ClaimKey::of(&attempt(&format!("{long}y"))));
     }
@@ -566,6 +574,8 @@ mod tests {
         let marker = Marker::fresh();
         let claim = ClaimKey::of(&attempt("h"));
         let how = Start { lines: b"echo 'a\nb'\n", stdin: Some(b"x\n"), account: Some("o'brien") };
+        let mark = Mark::attached(&marker);
+        let leaving = Attached { mark: &mark, group: "12", start: "34", account: None, given_up: false };
         for line in [
             attached(&marker, &how, 5),
             claimed(&marker, &claim, &how, true),
@@ -573,7 +583,7 @@ mod tests {
             follow(&marker, &claim, 1, 2),
             probe(&marker, &claim),
             stop_claimed(&marker, &claim, 10),
-            stop_attached(&marker, "12", "34", None, 10),
+            stop_attached(&marker, &leaving, 10),
             clear(&marker, std::slice::from_ref(&claim)),
             facts(&marker),
         ] {

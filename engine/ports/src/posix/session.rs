@@ -11,13 +11,15 @@ use runbook_model::outcome::{Exit, Obstacle, ObstacleKind};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::ending::Mark;
 use super::frame::Marker;
 use super::program::step_lines;
 use super::pump::{End, Gather, Pump, Report};
-use super::script::{self, AtTheEnd, ClaimKey, Start, question};
+use super::script::{self, AtTheEnd, Attached, ClaimKey, Start, question};
 use super::wire::{Channel, Opening, Wire};
-use super::{escape_for_printf, transfer};
+use super::{escape_for_printf, leftovers, transfer};
 use crate::clock::Clock;
+use crate::leftover::Leftover;
 use crate::transport::{Completion, Invocation, Offsets, OutputSink, Probe, Session, Transferred, UploadTarget};
 
 /// How long a claimed attempt is given to end before its outputs are followed over a channel of their own. Short steps
@@ -55,7 +57,7 @@ pub(super) enum Silence {
 }
 
 impl Silence {
-    fn obstacle(self) -> Obstacle {
+    pub(super) fn obstacle(self) -> Obstacle {
         match self {
             Silence::NotStarted(obstacle) => obstacle,
             Silence::Broken(message) => Obstacle { kind: ObstacleKind::Session, message },
@@ -74,21 +76,14 @@ impl<W: Wire> PosixSession<W> {
         &self.wire
     }
 
-    /// Ends the process group of something that runs attached and is led by process `group`, which began at `start` (as
-    /// `/proc/PID/stat` says, or `-`). `Ok(true)`: it was there and is gone; `Ok(false)`: nothing was left of it.
+    /// Ends something that runs attached. `Ok(true)`: it was there and is gone; `Ok(false)`: nothing was left of its group.
     ///
     /// # Errors
     /// Why nobody can say that it is gone.
-    pub async fn end_group(
-        &self,
-        group: &str,
-        start: &str,
-        account: Option<&str>,
-        grace: Duration,
-    ) -> Result<bool, String> {
+    pub async fn end_attached(&self, what: &Attached<'_>, grace: Duration) -> Result<bool, String> {
         let marker = Marker::fresh();
-        let line = script::stop_attached(&marker, group, start, account, millis(grace));
-        match self.ask(&line, &marker, AtTheEnd::GoOn).await {
+        let line = script::stop_attached(&marker, what, millis(grace));
+        match self.ask_within(ANSWER_WITHIN + grace, &line, &marker, AtTheEnd::GoOn).await {
             Ok(answer) => match answer.frame.split_once(' ').unwrap_or((&answer.frame, "")) {
                 ("k", _) => Ok(true),
                 ("g", _) => Ok(false),
@@ -144,19 +139,29 @@ impl<W: Wire> PosixSession<W> {
 
     /// Sends a script and takes its answer.
     pub(super) async fn ask(&self, script: &[u8], marker: &Marker, at_the_end: AtTheEnd) -> Result<Answer, Silence> {
+        self.ask_within(ANSWER_WITHIN, script, marker, at_the_end).await
+    }
+
+    async fn ask_within(
+        &self,
+        limit: Duration,
+        script: &[u8],
+        marker: &Marker,
+        at_the_end: AtTheEnd,
+    ) -> Result<Answer, Silence> {
         let line = Zeroizing::new(question(script, at_the_end));
         loop {
             let (channel, used) = self.runner().await.map_err(Silence::NotStarted)?;
             let mut stdout = Gather::default();
             let mut pump = Pump::new(channel, marker, line.clone(), &mut stdout, false);
             pump.answers_only = true;
-            let answered = tokio::time::timeout(ANSWER_WITHIN, pump.run(None, &CancellationToken::new())).await;
+            let answered = tokio::time::timeout(limit, pump.run(None, &CancellationToken::new())).await;
             let (report, channel) = pump.finish();
             let Ok(end) = answered else {
                 return Err(Silence::Broken(format!(
                     "{}: the host's shell did not answer within {} s{}",
                     self.place(),
-                    ANSWER_WITHIN.as_secs(),
+                    limit.as_secs(),
                     report.noise
                 )));
             };
@@ -232,9 +237,14 @@ impl<W: Wire> PosixSession<W> {
                             self.place()
                         ));
                     };
-                    let account = invocation.account.as_deref();
-                    let line = script::stop_attached(&marker, &group, &start, account, millis(grace));
-                    return self.stop(pump, &line, &marker, invocation).await;
+                    let what = Attached {
+                        mark: &Mark::attached(&marker),
+                        group: &group,
+                        start: &start,
+                        account: invocation.account.as_deref(),
+                        given_up: false,
+                    };
+                    return self.stop(pump, &what, grace, invocation).await;
                 }
                 End::Late => return Completion::Unknown("a timer rang that was never set".into()),
                 End::Broken => {
@@ -264,11 +274,16 @@ impl<W: Wire> PosixSession<W> {
                 message: format!("{}: the host did not run a shell for us{}", self.place(), report.noise),
             });
         };
-        let account = invocation.account.as_deref();
-        let line = script::stop_attached(marker, group, start, account, millis(grace));
-        let left = match self.ask(&line, marker, AtTheEnd::GoOn).await {
-            Ok(Answer { frame, .. }) if frame == "g" || frame == "k" => "nothing of it is left",
-            _ => "processes of it may be left",
+        let what = Attached {
+            mark: &Mark::attached(marker),
+            group,
+            start,
+            account: invocation.account.as_deref(),
+            given_up: true,
+        };
+        let left = match self.end_attached(&what, grace).await {
+            Ok(_) => "nothing of it is left",
+            Err(_) => "processes of it may be left",
         };
         Completion::Unknown(format!(
             "{}: the shell that waited for it was killed on the host, so nobody knows how it ended; {left}",
@@ -277,10 +292,17 @@ impl<W: Wire> PosixSession<W> {
     }
 
     /// Ends what the pump's channel runs, and proves it.
-    async fn stop(&self, mut pump: Pump<'_>, line: &[u8], marker: &Marker, invocation: &Invocation) -> Completion {
+    async fn stop(
+        &self,
+        mut pump: Pump<'_>,
+        what: &Attached<'_>,
+        grace: Duration,
+        invocation: &Invocation,
+    ) -> Completion {
         let mut ended = None;
-        let answer = if self.roomy() {
-            let mut asked = std::pin::pin!(self.ask(line, marker, AtTheEnd::GoOn));
+        let given_up = Attached { given_up: true, ..*what };
+        let mut answer = if self.roomy() {
+            let mut asked = std::pin::pin!(self.end_attached(what, grace));
             let mut open = true;
             loop {
                 tokio::select! {
@@ -307,28 +329,23 @@ impl<W: Wire> PosixSession<W> {
                 ended = Some(frame);
             }
             pump.abandon();
-            self.ask(line, marker, AtTheEnd::GoOn).await
+            self.end_attached(&given_up, grace).await
         };
-        if pump.is_open()
-            && ended.is_none()
-            && matches!(&answer, Ok(answer) if answer.frame == "g" || answer.frame == "k")
-        {
+        if pump.is_open() && ended.is_none() && answer.is_ok() {
             // All writers but daemons are gone; take what is left of the output.
             if let End::Frame(frame) = pump.drain(Duration::from_secs(2)).await {
                 ended = Some(frame);
             }
         }
+        if ended.is_none() && answer == Ok(false) {
+            // Its group was ended because the channel was closed, so what left the group is looked for all the same.
+            answer = self.end_attached(&given_up, grace).await;
+        }
         let (report, _) = pump.finish();
-        match answer {
-            Ok(answer) => match answer.frame.split_once(' ').unwrap_or((&answer.frame, "")) {
-                ("g", _) => match ended {
-                    Some(frame) => self.completion(&frame, &report, invocation),
-                    None => Completion::Killed,
-                },
-                ("k", _) => Completion::Killed,
-                (_, text) => Completion::Unknown(format!("{}: it was to be stopped: {text}", self.place())),
-            },
-            Err(silence) => Completion::Unknown(format!("it was to be stopped, but {}", silence.obstacle().message)),
+        match (answer, ended) {
+            (Ok(false), Some(frame)) => self.completion(&frame, &report, invocation),
+            (Ok(_), _) => Completion::Killed,
+            (Err(why), _) => Completion::Unknown(format!("{}: it was to be stopped: {why}", self.place())),
         }
     }
 
@@ -437,29 +454,25 @@ impl<W: Wire> PosixSession<W> {
                         from = to;
                         continue;
                     }
-                    if stopped && frame.starts_with("x ") {
-                        return Completion::Killed;
+                    match frame.split(' ').next() {
+                        Some("x" | "p") if stopped => return Completion::Killed,
+                        // Somebody stopped it, and did not live to see that all of it was gone.
+                        Some("p") => {
+                            from = to;
+                            match self.end_claimed(&marker, &claim, grace).await {
+                                Ok(gone) => stopped = gone,
+                                Err(completion) => return completion,
+                            }
+                        }
+                        _ => return self.completion_of(&frame, &report, report.account.as_deref(), None),
                     }
-                    return self.completion_of(&frame, &report, report.account.as_deref(), None);
                 }
                 End::Stop => {
                     from = to;
                     listening = false;
-                    let line = script::stop_claimed(&marker, &claim, millis(grace));
-                    let answer = self.ask(&line, &marker, AtTheEnd::GoOn).await;
-                    match &answer {
-                        Ok(answer) => match answer.frame.split_once(' ').unwrap_or((&answer.frame, "")) {
-                            ("k" | "g", _) => stopped = true,
-                            // It ended by itself: the rest of its output, and its true exit.
-                            ("e", _) => {}
-                            ("n", _) => return Completion::Unknown(self.no_record()),
-                            (_, text) => {
-                                return Completion::Unknown(format!("{}: it was to be stopped: {text}", self.place()));
-                            }
-                        },
-                        Err(Silence::NotStarted(Obstacle { message, .. }) | Silence::Broken(message)) => {
-                            return Completion::Unknown(format!("it was to be stopped, but {message}"));
-                        }
+                    match self.end_claimed(&marker, &claim, grace).await {
+                        Ok(gone) => stopped = gone,
+                        Err(completion) => return completion,
                     }
                 }
                 // It was ended while it had nothing to do.
@@ -479,6 +492,22 @@ impl<W: Wire> PosixSession<W> {
             return Completion::Killed;
         }
         Completion::Lost(format!("{}: following it broke off again and again", self.place()))
+    }
+
+    /// Ends a claimed attempt. `true`: it is gone; `false`: it had ended by itself, and has a true exit.
+    async fn end_claimed(&self, marker: &Marker, claim: &ClaimKey, grace: Duration) -> Result<bool, Completion> {
+        let line = script::stop_claimed(marker, claim, millis(grace));
+        match self.ask_within(ANSWER_WITHIN + grace, &line, marker, AtTheEnd::GoOn).await {
+            Ok(answer) => match answer.frame.split_once(' ').unwrap_or((&answer.frame, "")) {
+                ("k" | "g", _) => Ok(true),
+                ("e", _) => Ok(false),
+                ("n", _) => Err(Completion::Unknown(self.no_record())),
+                (_, text) => Err(Completion::Unknown(format!("{}: it was to be stopped: {text}", self.place()))),
+            },
+            Err(Silence::NotStarted(Obstacle { message, .. }) | Silence::Broken(message)) => {
+                Err(Completion::Unknown(format!("it was to be stopped, but {message}")))
+            }
+        }
     }
 
     fn no_record(&self) -> String {
@@ -552,7 +581,7 @@ fn attached_line(
     marker: &Marker,
     grace: Duration,
 ) -> Result<(Zeroizing<Vec<u8>>, bool), Obstacle> {
-    let step = step_lines(invocation, marker)?;
+    let step = step_lines(invocation, marker, &Mark::attached(marker))?;
     let stdin = invocation.stdin.as_ref().map(|s| Zeroizing::new(escape_for_printf(s.expose())));
     let how = Start {
         lines: &step.lines,
@@ -569,7 +598,7 @@ fn claimed_line(
     claim: &ClaimKey,
     runner: bool,
 ) -> Result<(Zeroizing<Vec<u8>>, bool), Obstacle> {
-    let step = step_lines(invocation, marker)?;
+    let step = step_lines(invocation, marker, &Mark::of(claim))?;
     let stdin = invocation.stdin.as_ref().map(|s| Zeroizing::new(escape_for_printf(s.expose())));
     let how = Start {
         lines: &step.lines,
@@ -659,6 +688,14 @@ impl<W: Wire> Session for PosixSession<W> {
             }
         }
         Ok(())
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Leftover>, Obstacle> {
+        leftovers::list(self).await
+    }
+
+    async fn remove_leftovers(&self, names: &[String]) -> Result<Vec<String>, Obstacle> {
+        leftovers::remove(self, names).await
     }
 
     async fn upload(
