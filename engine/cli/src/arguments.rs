@@ -137,7 +137,7 @@ pub(crate) enum Command {
     Actions(Actions),
     /// Check this machine, keys, clock, database, ssh and each host; say how to mend what is wrong.
     #[command(
-        after_help = "Examples:\n  runbook doctor\n  runbook doctor --limit fileservers\n  runbook doctor --offline           without touching a host"
+        after_help = "Examples:\n  runbook doctor\n  runbook doctor --limit fileservers\n  runbook doctor --offline           without touching a host\n  runbook doctor --clean             remove what dead runs left on the hosts"
     )]
     Doctor(Doctor),
     /// Print the JSON Schema of a file type, for editors.
@@ -541,8 +541,22 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "SELECTOR")]
     pub(crate) limit: Option<String>,
     /// Touch no host.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "clean")]
     pub(crate) offline: bool,
+    /// Remove what attempts of runs that are over have left on the hosts. What a run may still need is kept, and what runs.
+    #[arg(long)]
+    pub(crate) clean: bool,
+    /// With --clean: end what still runs for runs of this project that have ended.
+    #[arg(long, requires = "clean")]
+    pub(crate) end_running: bool,
+    /// With --clean: remove also what other projects and controllers left, once nothing of it was written for so long.
+    #[arg(
+        long,
+        value_name = "AGE",
+        requires = "clean",
+        help = "With --clean: remove also what other projects and controllers left, from this age on [default: 30d]"
+    )]
+    pub(crate) older_than: Option<String>,
     /// Print doctor/v1.
     #[arg(long)]
     pub(crate) json: bool,

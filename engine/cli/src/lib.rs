@@ -11,6 +11,7 @@ mod head;
 mod hub;
 mod init;
 mod keys;
+mod leftovers;
 mod library;
 mod live;
 mod machine;

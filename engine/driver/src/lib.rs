@@ -32,3 +32,4 @@ pub use control::Control;
 pub use engine::{Engine, Limits, Loaded, RunRequest, RunResult, RunState};
 pub use error::DriverError;
 pub use secrets::LocalSecrets;
+pub use world::controller;

@@ -177,7 +177,7 @@ impl World {
 }
 
 /// The machine that the engine runs on, as a host.
-pub(crate) fn controller() -> Host {
+pub fn controller() -> Host {
     Host::named(CONTROLLER, "local")
 }
 

@@ -1,35 +1,29 @@
 //! `doctor`: is everything as it must be, and how is it mended.
 
+mod hosts;
+
 use std::fmt::Write as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runbook_driver::SystemClock;
 use runbook_model::Host;
-use runbook_model::outcome::ObstacleKind;
-use runbook_ports::transport::{Completion, Invocation, OutputSink, Program, Session, Stream};
-use runbook_ports::{Clock, Store as _};
+use runbook_model::units::{format_size, parse_duration_ms};
+use runbook_ports::Store as _;
 use runbook_report::Palette;
 use runbook_report::style::Tone;
 use runbook_report::text::escape_line;
 use runbook_report::text::fit;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::arguments::Doctor;
 use crate::failure::{Failure, REFUSED};
+use crate::leftovers::{self, Care, Clean, Found, Seen};
 use crate::output::{self, Output};
 use crate::project::Project;
-use crate::{head, keys, machine, problems, record, sources, wiring};
+use crate::{head, keys, machine, problems, record, sources};
 
-/// Hosts that are tried at once.
-const AT_ONCE: usize = 16;
-/// A host has so long to answer.
-const LIMIT: Duration = Duration::from_secs(15);
 /// Less room than this for records is a warning: a run with much output fills it in an hour.
 const ROOM_BYTES: u64 = 1 << 30;
 
@@ -74,6 +68,8 @@ impl Check {
 
 /// Runs all checks.
 pub(crate) async fn run(project: &Project, arguments: &Doctor, output: Output) -> Result<u8, Failure> {
+    let clean = clean(arguments)?;
+    let mut left = Vec::new();
     let mut checks = vec![project_check(project), state_check(project), room_check(project), key_check(project)];
     checks.extend(database_checks(project).await);
     checks.push(clock_check());
@@ -93,18 +89,93 @@ pub(crate) async fn run(project: &Project, arguments: &Doctor, output: Output) -
                     .map_err(|found| problems::failure(&found, "--limit", output.error_palette))?,
             };
             if !arguments.offline {
-                let hosts = wanted.iter().map(|name| inventory.hosts[name].host.clone()).collect();
-                checks.extend(self::hosts(project, hosts).await?);
+                let mut hosts: Vec<Host> = wanted.iter().map(|name| inventory.hosts[name].host.clone()).collect();
+                let asked = hosts.len();
+                if !hosts.iter().any(|host| host.transport == "local") {
+                    // Steps with `on: controller` leave theirs here.
+                    hosts.push(runbook_driver::controller());
+                }
+                let care = Arc::new(Care::new(project, clean).await);
+                let visited = hosts::visit(project, hosts, Some(care)).await?;
+                let mut seen = Vec::new();
+                for (place, (found, host)) in visited.into_iter().enumerate() {
+                    if place < asked {
+                        checks.extend(found);
+                    }
+                    seen.push(host);
+                }
+                checks.extend(leftover_checks(&seen, clean.is_some()));
+                left = seen.into_iter().flat_map(|seen| seen.found).collect();
             }
         }
     }
     let bad = checks.iter().any(|check| !check.good());
     if arguments.json {
-        output::json(&json!({"schema": "doctor/v1", "good": !bad, "checks": checks}))?;
+        let left: Vec<_> = left.iter().map(Found::json).collect();
+        output::json(&json!({"schema": "doctor/v1", "good": !bad, "checks": checks, "leftovers": left}))?;
     } else {
-        output::data(text(&checks, output.palette))?;
+        let left: Vec<&Found> = left.iter().collect();
+        output::data(text(&checks, output.palette) + &leftovers::text(&left, output.palette))?;
     }
     Ok(if bad { REFUSED } else { 0 })
+}
+
+/// What is to be removed, if anything.
+fn clean(arguments: &Doctor) -> Result<Option<Clean>, Failure> {
+    let older_than = match &arguments.older_than {
+        None => leftovers::OLD,
+        Some(text) => Duration::from_millis(
+            parse_duration_ms(text)
+                .map_err(|error| Failure::usage("RB0617", format!("--older-than: {error}")).next("for example 7d"))?,
+        ),
+    };
+    Ok(arguments.clean.then_some(Clean { older_than, end_running: arguments.end_running }))
+}
+
+/// What attempts have left, in a line or two.
+fn leftover_checks(seen: &[Seen], cleaning: bool) -> Vec<Check> {
+    let all: Vec<&Found> = seen.iter().flat_map(|seen| &seen.found).collect();
+    let mut checks: Vec<Check> = seen
+        .iter()
+        .filter_map(|seen| seen.failed.clone())
+        .map(|why| Check::new("leftovers", if cleaning { Status::Bad } else { Status::Unknown }, why))
+        .collect();
+    let (dead, removed): (Vec<&&Found>, usize) =
+        (all.iter().filter(|found| found.is_dead()).collect(), all.iter().filter(|found| found.is_removed()).count());
+    let kept = all.len() - dead.len() - removed;
+    let mut found = Vec::new();
+    if removed > 0 {
+        found.push(format!("{removed} removed"));
+    }
+    if !dead.is_empty() {
+        let bytes = dead.iter().map(|found| found.bytes()).sum();
+        found.push(format!("{} of runs that are over, {}", dead.len(), format_size(bytes)));
+    }
+    if kept > 0 {
+        found.push(format!("{kept} kept"));
+    }
+    if found.is_empty() {
+        found.push("none".into());
+    }
+    let stuck = dead.iter().any(|found| found.is_stuck(cleaning));
+    let status = match (stuck, dead.is_empty()) {
+        (true, _) => Status::Bad,
+        (false, false) => Status::Warning,
+        (false, true) => Status::Good,
+    };
+    let check = Check::new("leftovers", status, found.join(", "));
+    checks.push(match status {
+        Status::Good => check,
+        _ if cleaning => check.mend("see below why they were kept"),
+        _ => check.mend("`runbook doctor --clean` removes what nobody needs any more"),
+    });
+    checks
+}
+
+/// Connects to each host and says what it found.
+pub(crate) async fn hosts(project: &Project, hosts: Vec<Host>) -> Result<Vec<Check>, Failure> {
+    let visited = hosts::visit(project, hosts, None).await?;
+    Ok(visited.into_iter().flat_map(|(checks, _)| checks).collect())
 }
 
 /// The checks as text.
@@ -243,127 +314,5 @@ fn ssh_check(project: &Project) -> Check {
         }
         Ok(_) | Err(_) => Check::new("ssh", Status::Warning, "there is no OpenSSH client here")
             .mend("install openssh-client; without it only `local` hosts can be reached"),
-    }
-}
-
-/// Connects to each host, asks it for its facts, and whether `sudo` works where it is needed.
-pub(crate) async fn hosts(project: &Project, hosts: Vec<Host>) -> Result<Vec<Check>, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let transports = Arc::new(wiring::transports(project, &clock));
-    let turn = Arc::new(Semaphore::new(AT_ONCE));
-    let mut tasks = JoinSet::new();
-    for (place, host) in hosts.into_iter().enumerate() {
-        let (transports, turn) = (Arc::clone(&transports), Arc::clone(&turn));
-        tasks.spawn(async move {
-            let _turn = turn.acquire_owned().await;
-            let check = match transports.get(&host.transport) {
-                None => Check::new(
-                    host.name.as_str(),
-                    Status::Bad,
-                    format!("this program has no transport `{}`", host.transport),
-                )
-                .mend("correct `transport` in the inventory"),
-                Some(transport) => match transport.open(&host, LIMIT).await {
-                    Err(obstacle) => {
-                        Check::new(host.name.as_str(), Status::Bad, obstacle.message).mend(advice(obstacle.kind, &host))
-                    }
-                    Ok(session) => {
-                        let check = host_check(&host, session.as_ref()).await;
-                        session.close().await;
-                        check
-                    }
-                },
-            };
-            (place, check)
-        });
-    }
-    let mut out = Vec::new();
-    while let Some(done) = tasks.join_next().await {
-        out.push(done.map_err(crate::failure::fault)?);
-    }
-    out.sort_by_key(|(place, _)| *place);
-    Ok(out.into_iter().map(|(_, check)| check).collect())
-}
-
-async fn host_check(host: &Host, session: &dyn Session) -> Check {
-    let name = host.name.as_str();
-    let facts = match session.facts().await {
-        Ok(facts) => facts,
-        Err(obstacle) => return Check::new(name, Status::Bad, obstacle.message).mend(advice(obstacle.kind, host)),
-    };
-    let identity = session.identity();
-    let mut found = vec![format!("{} {} {}", facts.os, facts.os_version, facts.arch).trim().replace("  ", " ")];
-    found.push(format!("as {}", identity.account));
-    if let Some(offset) = facts.clock_offset_ms
-        && offset.abs() > 2_000
-    {
-        found.push(format!("its clock is {:.1} s off", offset as f64 / 1000.0));
-    }
-    let wanted = host.account.as_deref().unwrap_or("root");
-    if identity.account == wanted {
-        return Check::new(name, Status::Good, found.join(", "));
-    }
-    match becomes(session, wanted).await {
-        Some(true) => {
-            found.push(format!("may become {wanted}"));
-            Check::new(name, Status::Good, found.join(", "))
-        }
-        Some(false) => {
-            found.push(format!("may not become {wanted}"));
-            // Only a host whose steps become another account by default needs it.
-            let status = if host.account.is_some() { Status::Bad } else { Status::Warning };
-            Check::new(name, status, found.join(", "))
-                .mend(format!("allow `sudo -n` for {} in sudoers (NOPASSWD), or use no `as`", identity.account))
-        }
-        None => {
-            found.push("sudo could not be tried".into());
-            Check::new(name, Status::Unknown, found.join(", "))
-        }
-    }
-}
-
-/// Whether `sudo -n` lets this login become `account`.
-async fn becomes(session: &dyn Session, account: &str) -> Option<bool> {
-    let invocation = Invocation {
-        program: Program::Argv(vec!["true".into()]),
-        account: Some(account.to_owned()),
-        cwd: None,
-        env: Vec::new(),
-        stdin: None,
-    };
-    let stop = CancellationToken::new();
-    let mut nowhere = Nowhere;
-    let run = session.run(None, &invocation, &mut nowhere, &stop, Duration::from_secs(1));
-    match tokio::time::timeout(LIMIT, run).await {
-        Ok(Completion::Exited(exit)) => Some(exit == runbook_model::outcome::Exit::Code(0)),
-        Ok(Completion::NotStarted(obstacle)) if obstacle.kind == ObstacleKind::Elevation => Some(false),
-        _ => None,
-    }
-}
-
-struct Nowhere;
-
-#[async_trait::async_trait]
-impl OutputSink for Nowhere {
-    async fn write(&mut self, _stream: Stream, _bytes: &[u8]) {}
-}
-
-/// How to mend what stopped a connection.
-fn advice(kind: ObstacleKind, host: &Host) -> String {
-    let address = &host.address;
-    match kind {
-        ObstacleKind::Unreachable => {
-            format!("is it on, is the address right, is port {} open? Try `ssh {address} true`", host.port.unwrap_or(22))
-        }
-        ObstacleKind::HostKey => {
-            "compare the host's key with its owner, then correct known_hosts; never take a changed key unseen".into()
-        }
-        ObstacleKind::Login => {
-            "is the key in the agent or named by `identity`, and in the account's authorized_keys? Passwords are not used".into()
-        }
-        ObstacleKind::Elevation => "allow `sudo -n` for the login account in sudoers (NOPASSWD)".into(),
-        ObstacleKind::HostFull => "make room on the host".into(),
-        ObstacleKind::Session => "raise MaxSessions in the host's sshd_config".into(),
-        ObstacleKind::Local => "see the message: the cause is on this machine".into(),
     }
 }
