@@ -1,5 +1,5 @@
 //! How an attempt is carried out on a POSIX host: the text that is sent to `sh`, how its answers are read, and a
-//! [`Session`](crate::Session) over any [`Wire`](session::Wire) that reaches such a shell.
+//! [`Session`](crate::Session) over any [`Wire`](wire::Wire) that reaches such a shell.
 //!
 //! The protocol in one paragraph. Only constants are on command lines: [`BOOT`], a shell that reads one line from its
 //! standard input and evaluates it, and for steps the programs in [`runner`], which read such a line too. That line
