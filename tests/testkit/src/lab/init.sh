@@ -136,5 +136,5 @@ if [ "$kind" = systemd ]; then
         /lib/systemd/systemd --unit=multi-user.target --log-target=journal --show-status=no
 fi
 cp "$dir/start.sh" run/start.sh
-exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+exec env -i --default-signal=HUP PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
     chroot . /usr/bin/tini -- /bin/sh /run/start.sh "$boot" <&3 3<&-
