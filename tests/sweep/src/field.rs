@@ -12,6 +12,9 @@ pub const HOSTS: [&str; 2] = ["fs01", "fs02"];
 // Nothing on a host takes so long; a hung trial shall end all the same.
 const PATIENCE_SECONDS: u32 = 120;
 
+// A process of a run that is left for longer than this is left for good.
+const ENDING_SECONDS: u32 = 20;
+
 /// What is not ours on a host: processes that were there before.
 pub type Before = Vec<BTreeSet<u32>>;
 
@@ -134,11 +137,23 @@ impl Field {
         found.lines().map(str::to_owned).collect()
     }
 
-    /// Processes on the host that were not there before and are not a connection's: those end with it.
+    /// Processes on the host that were not there before and are not a connection's: those end with it. What ran attached
+    /// to a connection that is gone gets its grace of ten seconds before it is ended, so they are waited for.
     pub fn strangers(&self, place: usize, before: &Before) -> Vec<String> {
         let host = self.lab.host(HOSTS[place]);
-        let now = self.processes(host);
-        now.into_iter().filter(|(pid, _)| !before[place].contains(pid)).map(|(_, text)| text).collect()
+        let mut now = Vec::new();
+        // Whoever is waited for may have started others meanwhile.
+        for _ in 0..3 {
+            now = self.processes(host);
+            now.retain(|(pid, _)| !before[place].contains(pid));
+            if now.is_empty() {
+                break;
+            }
+            for (pid, _) in &now {
+                host.sh(&format!("timeout {ENDING_SECONDS} tail --pid={pid} -f /dev/null || :"));
+            }
+        }
+        now.into_iter().map(|(_, text)| text).collect()
     }
 
     // Every process but what looks for them, the host's first two, sshd's own, and what an sshd is an ancestor of.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use runbook_model::Sha256;
 use serde_json::Value;
@@ -11,10 +10,6 @@ use crate::Error;
 use crate::field::HOSTS;
 use crate::script;
 use crate::trial::{Allowed, Trial};
-
-/// Processes of a run may still be ending when the program has: what ran attached gets its grace of ten seconds first.
-const ENDING_TRIES: u32 = 200;
-const ENDING_PAUSE: Duration = Duration::from_millis(150);
 
 /// The laws that are broken, in words. `code` is what the program ended with.
 ///
@@ -161,14 +156,7 @@ fn left(trial: &Trial<'_>, broken: &mut Vec<String>) {
         if !claims.is_empty() {
             broken.push(format!("{host}: claims are left: {}", claims.join(", ")));
         }
-        let mut strangers = Vec::new();
-        for _ in 0..ENDING_TRIES {
-            strangers = trial.field().strangers(place, trial.before());
-            if strangers.is_empty() {
-                break;
-            }
-            std::thread::sleep(ENDING_PAUSE);
-        }
+        let strangers = trial.field().strangers(place, trial.before());
         if !strangers.is_empty() {
             broken.push(format!("{host}: processes are left: {}", strangers.join("; ")));
         }
