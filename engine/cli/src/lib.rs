@@ -78,7 +78,9 @@ fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
 
 /// Commands that read or work on runs. Only they pay for a runtime.
 fn with_runtime(arguments: &Arguments, project: &Project, output: Output) -> Result<u8, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(fault)?;
+    // One thread: what is done for a step is little, and handing it from thread to thread cost more than that. The
+    // database, large files and the view have threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
     let result = runtime.block_on(async {
         match &arguments.command {
             Command::Apply(arguments) => work::apply(project, arguments, output).await,

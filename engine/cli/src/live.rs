@@ -113,7 +113,7 @@ impl Live {
         for record in records {
             shared.screen.record(record);
         }
-        shared.dirty = true;
+        self.wake(&mut shared);
     }
 
     /// Says something: in the last line of the terminal, or as a line.
@@ -163,6 +163,15 @@ impl Live {
         }
         if let Some(thread) = lock(&self.thread).take() {
             let _ = thread.join();
+        }
+    }
+
+    /// Wakes the thread when there is something to write, or when it does not know yet that a frame is due.
+    fn wake(&self, shared: &mut Shared) {
+        let knew = std::mem::replace(&mut shared.dirty, true);
+        let waits = !shared.data.is_empty() || !shared.notes.is_empty();
+        if waits || (!knew && shared.mode == Mode::Terminal) {
+            self.changed.notify_one();
         }
     }
 
@@ -235,8 +244,7 @@ impl Observer for Live {
         {
             shared.notes.push_back(line);
         }
-        shared.dirty = true;
-        self.changed.notify_one();
+        self.wake(&mut shared);
         drop(shared);
         if let Event::AttemptStarted { attempt, .. } | Event::AttemptEnded { attempt, .. } = &record.event {
             self.hub.forget(&attempt.cell());
@@ -255,8 +263,7 @@ impl Observer for Live {
         let mut shared = lock(&self.shared);
         if shared.mode == Mode::Terminal {
             shared.screen.output(cell, bytes);
-            shared.dirty = true;
-            self.changed.notify_one();
+            self.wake(&mut shared);
         }
     }
 
@@ -273,8 +280,7 @@ impl Observer for Live {
         let mut shared = lock(&self.shared);
         if shared.mode == Mode::Terminal {
             shared.screen.progress(cell, bytes_done, bytes_total);
-            shared.dirty = true;
-            self.changed.notify_one();
+            self.wake(&mut shared);
         }
     }
 }

@@ -14,7 +14,14 @@ impl Run {
     /// Derives the commands of every host about which something changed, and notes the difference.
     pub(crate) fn derive_commands(&mut self) {
         while let Some(host) = self.dirty.pop_first() {
-            let now = self.commands_of(host);
+            debug_assert_eq!(self.hosts[host].counts, self.layout.counts(&self.hosts[host].cells));
+            self.look_at_live_cells(host);
+            let now = self.commands_of(host, self.hosts[host].live.iter().copied());
+            debug_assert_eq!(
+                now,
+                self.commands_of(host, 0..self.layout.plan.steps.len()),
+                "a cell is not among the live"
+            );
             let before = std::mem::replace(&mut self.per_host[host], now);
             self.note_difference(&before, host);
         }
@@ -50,7 +57,21 @@ impl Run {
         }
     }
 
-    fn commands_of(&self, host: HostNo) -> BTreeSet<Command> {
+    /// Forgets cells that nothing can be outstanding for until another cell changes.
+    fn look_at_live_cells(&mut self, host: HostNo) {
+        let stage = self.hosts[host].stage;
+        let mut live = std::mem::take(&mut self.hosts[host].live);
+        live.retain(|&step| match self.hosts[host].cells[step].stage {
+            CellStage::Ended(_) => false,
+            // They go by their place in the list, not by needs.
+            CellStage::Waiting if matches!(stage, Stage::Releasing | Stage::Phase(Phase::Rollback)) => true,
+            CellStage::Waiting => matches!(stage, Stage::Phase(phase) if self.needs_met(host, step, phase)),
+            _ => true,
+        });
+        self.hosts[host].live = live;
+    }
+
+    fn commands_of(&self, host: HostNo, cells: impl Iterator<Item = StepNo>) -> BTreeSet<Command> {
         let mut commands = BTreeSet::new();
         if self.status != Status::Running {
             return commands;
@@ -69,7 +90,7 @@ impl Run {
                 {
                     commands.insert(Command::SetTimer { timer: Timer::RollbackBudget { host: name() }, at_ms });
                 }
-                for &step in self.layout.phase(phase) {
+                for step in cells.filter(|&step| self.layout.counted_in(step) == Some(phase)) {
                     self.cell_commands(host, step, &mut commands);
                 }
                 if phase == Phase::Rollback {
@@ -80,7 +101,7 @@ impl Run {
                 }
             }
             Stage::Releasing => {
-                for &step in &self.layout.releases {
+                for step in cells.filter(|step| self.layout.releases.contains(step)) {
                     self.cell_commands(host, step, &mut commands);
                 }
             }

@@ -61,49 +61,51 @@ impl Run {
             }
             Event::StepPrepared { cell, .. } => self.on_cell(cell, |run, host, step| {
                 run.lead(host, step);
-                run.cell_mut(host, step).stage = CellStage::Prepared;
+                run.set_cell(host, step, CellStage::Prepared);
             }),
             Event::UnlessChecked { cell, .. } => {
-                self.on_cell(cell, |run, host, step| run.cell_mut(host, step).stage = CellStage::Checked);
+                self.on_cell(cell, |run, host, step| run.set_cell(host, step, CellStage::Checked));
             }
             Event::Measured { host, subject, manifest, obstacle, .. } => self.on_host(host, |run, no| {
                 run.fold_measured(no, subject, *manifest, obstacle.as_ref());
             }),
             Event::AttemptStarted { attempt, .. } => self.on_cell(&attempt.cell(), |run, host, step| {
                 run.lead(host, step);
-                let cell = run.cell_mut(host, step);
-                cell.stage = CellStage::Attempting;
-                cell.attempts = attempt.attempt;
+                run.change_cell(host, step, |cell| {
+                    cell.stage = CellStage::Attempting;
+                    cell.attempts = attempt.attempt;
+                });
             }),
             Event::AttemptLost { attempt, deadline_ms, not_begun, .. } => {
                 self.on_cell(&attempt.cell(), |run, host, step| {
-                    run.cell_mut(host, step).stage =
-                        CellStage::Lost { deadline_ms: *deadline_ms, not_begun: *not_begun };
+                    run.set_cell(host, step, CellStage::Lost { deadline_ms: *deadline_ms, not_begun: *not_begun });
                     if run.on_the_host(step) {
                         run.hosts[host].lost_until_ms.get_or_insert(*deadline_ms);
                     }
                 });
             }
             Event::AttemptEnded { attempt, outcome, report } => self.on_cell(&attempt.cell(), |run, host, step| {
-                let cell = run.cell_mut(host, step);
-                let lost = matches!(cell.stage, CellStage::Lost { .. });
-                cell.void += u32::from(lost && *outcome == AttemptOutcome::NotStarted);
-                cell.stage = CellStage::Attempted(*outcome);
-                let in_doubt = cell.last == Some(AttemptOutcome::Unknown) && *outcome == AttemptOutcome::NotStarted;
-                if !in_doubt {
-                    cell.last = Some(*outcome);
-                }
-                cell.effect |= !matches!(report.ended, Ended::NotStarted { .. });
+                run.change_cell(host, step, |cell| {
+                    let lost = matches!(cell.stage, CellStage::Lost { .. });
+                    cell.void += u32::from(lost && *outcome == AttemptOutcome::NotStarted);
+                    cell.stage = CellStage::Attempted(*outcome);
+                    let in_doubt =
+                        cell.last == Some(AttemptOutcome::Unknown) && *outcome == AttemptOutcome::NotStarted;
+                    if !in_doubt {
+                        cell.last = Some(*outcome);
+                    }
+                    cell.effect |= !matches!(report.ended, Ended::NotStarted { .. });
+                });
                 run.hosts[host].reasons.insert(step, judge(&report.ended).reason);
                 if matches!(report.ended, Ended::Exited { .. } | Ended::Killed { .. }) && run.on_the_host(step) {
                     run.hosts[host].lost_until_ms = None;
                 }
             }),
             Event::RetryScheduled { attempt, at_ms, .. } => self.on_cell(&attempt.cell(), |run, host, step| {
-                run.cell_mut(host, step).stage = CellStage::Backoff { at_ms: *at_ms };
+                run.set_cell(host, step, CellStage::Backoff { at_ms: *at_ms });
             }),
             Event::StepEnded { cell, outcome, reason, done_on, snapshot } => self.on_cell(cell, |run, host, step| {
-                run.cell_mut(host, step).stage = CellStage::Ended(*outcome);
+                run.set_cell(host, step, CellStage::Ended(*outcome));
                 run.hosts[host].reasons.remove(&step);
                 if let Some(done_on) = done_on.as_ref().and_then(|name| run.layout.host_no(name)) {
                     run.hosts[host].done_on.insert(step, done_on);
@@ -112,13 +114,17 @@ impl Run {
                     run.hosts[host].snapshots.insert(step, reference.clone());
                 }
                 run.fold_step_outcome(host, step, *outcome, reason);
-                run.touch_once_peers(host, step);
+                // What came of it where it is only shared is nobody else's concern.
+                if run.other_leader(host, step).is_none() {
+                    run.touch_once_peers(host, step);
+                }
             }),
             Event::StepResolved { cell, succeeded, .. } => self.on_cell(cell, |run, host, step| {
                 let outcome = if *succeeded { AttemptOutcome::Succeeded } else { AttemptOutcome::Failed };
-                let cell = run.cell_mut(host, step);
-                cell.stage = CellStage::Ended(outcome);
-                cell.resolved = true;
+                run.change_cell(host, step, |cell| {
+                    cell.stage = CellStage::Ended(outcome);
+                    cell.resolved = true;
+                });
             }),
             Event::HostHeld { host } => self.on_host(host, |run, no| {
                 run.hosts[no].verified = true;
@@ -137,7 +143,7 @@ impl Run {
         match timer {
             Timer::Soak { .. } => self.soaked = true,
             Timer::Retry { attempt } => self.on_cell(&attempt.cell(), |run, host, step| {
-                run.cell_mut(host, step).stage = CellStage::Due;
+                run.set_cell(host, step, CellStage::Due);
             }),
             Timer::RollbackBudget { host } => self.on_host(host, |run, no| run.hosts[no].expired = true),
         }
@@ -211,7 +217,7 @@ impl Run {
             }
             Subject::Before { step } => {
                 if let Some(step) = self.layout.step_no(step) {
-                    self.cell_mut(host, step).stage = CellStage::Measured;
+                    self.set_cell(host, step, CellStage::Measured);
                 }
             }
             Subject::After { .. } => {}
@@ -267,6 +273,7 @@ impl Run {
             let cell = &mut state.cells[step];
             *cell = CellState { stage: CellStage::Waiting, earlier: cell.attempts, void: 0, ..*cell };
         }
+        state.counts = layout.counts(&state.cells);
         state.why_stuck = None;
         state.blemish = None;
         state.rollback = None;
@@ -316,8 +323,19 @@ impl Run {
         self.dirty.extend(0..self.hosts.len());
     }
 
-    fn cell_mut(&mut self, host: HostNo, step: StepNo) -> &mut CellState {
-        &mut self.hosts[host].cells[step]
+    fn set_cell(&mut self, host: HostNo, step: StepNo, stage: CellStage) {
+        self.change_cell(host, step, |cell| cell.stage = stage);
+    }
+
+    fn change_cell(&mut self, host: HostNo, step: StepNo, change: impl FnOnce(&mut CellState)) {
+        let state = &mut self.hosts[host];
+        self.layout.count(step, &state.cells[step], &mut state.counts, false);
+        change(&mut state.cells[step]);
+        self.layout.count(step, &state.cells[step], &mut state.counts, true);
+        state.live.insert(step);
+        if matches!(state.cells[step].stage, CellStage::Ended(_)) {
+            state.live.extend(&self.layout.needed_by[step]);
+        }
     }
 
     fn on_host(&mut self, name: &HostName, fold: impl FnOnce(&mut Self, HostNo)) {

@@ -24,6 +24,10 @@ pub(crate) struct Layout {
     phases: [Vec<StepNo>; 6],
     /// `needs` of each step.
     pub(crate) needs: Vec<Vec<StepNo>>,
+    /// The steps that need each step.
+    pub(crate) needed_by: Vec<Vec<StepNo>>,
+    /// The `once` steps of each phase.
+    once: [Vec<StepNo>; 6],
     /// The step that a derived one is about.
     pub(crate) about: Vec<Option<StepNo>>,
     /// `Release` steps, last snapshot first.
@@ -63,8 +67,19 @@ impl Layout {
         let with_role = |wanted: fn(&Role) -> bool| {
             plan.steps.iter().enumerate().filter(move |(_, step)| wanted(&step.role)).map(|(no, _)| no)
         };
+        let needs: Vec<Vec<StepNo>> = plan.steps.iter().map(|step| step.needs.iter().map(number).collect()).collect();
+        let mut needed_by = vec![Vec::new(); plan.steps.len()];
+        for (step, needs) in needs.iter().enumerate() {
+            for &need in needs {
+                needed_by[need].push(step);
+            }
+        }
+        let is_once = |step: &StepNo| plan.steps[*step].once.is_some();
+        let once = phases.each_ref().map(|steps: &Vec<StepNo>| steps.iter().copied().filter(is_once).collect());
         Self {
-            needs: plan.steps.iter().map(|step| step.needs.iter().map(number).collect()).collect(),
+            needs,
+            needed_by,
+            once,
             about: about.collect(),
             releases: {
                 let mut releases: Vec<_> = with_role(|role| matches!(role, Role::Release { .. })).collect();
@@ -88,6 +103,16 @@ impl Layout {
 
     pub(crate) fn phase(&self, phase: Phase) -> &[StepNo] {
         &self.phases[phase as usize]
+    }
+
+    /// The phase that waits for the step; `None` for those that no phase waits for.
+    pub(crate) fn counted_in(&self, step: StepNo) -> Option<Phase> {
+        let step = self.step(step);
+        (!matches!(step.role, Role::Release { .. })).then_some(step.phase)
+    }
+
+    pub(crate) fn once_in(&self, phase: Phase) -> &[StepNo] {
+        &self.once[phase as usize]
     }
 
     pub(crate) fn host_no(&self, name: &HostName) -> Option<HostNo> {

@@ -40,6 +40,7 @@ use runbook_model::{Cell, Command, Event, HostName, Input, Plan, RunOutcome, Sha
 
 mod attempts;
 mod commands;
+mod counts;
 mod fold;
 mod layout;
 mod patience;
@@ -123,7 +124,11 @@ impl Run {
     /// made and when they are loaded.
     pub fn new(plan: Arc<Plan>, header: Arc<RunHeader>) -> Self {
         let layout = Arc::new(Layout::new(plan));
-        let hosts = vec![HostState::new(layout.plan.steps.len()); layout.hosts.len()];
+        let mut hosts = vec![HostState::new(layout.plan.steps.len()); layout.hosts.len()];
+        if let Some((first, others)) = hosts.split_first_mut() {
+            first.counts = layout.counts(&first.cells);
+            others.iter_mut().for_each(|other| other.counts = first.counts);
+        }
         Self {
             tally: schedule::Tally::new(&layout),
             per_host: vec![BTreeSet::new(); hosts.len()],
@@ -171,6 +176,7 @@ impl Run {
                     *new = state::CellState { attempts: 0, earlier: 0, void: 0, ..old };
                 }
             }
+            new.counts = run.layout.counts(&new.cells);
         }
         run
     }
@@ -277,6 +283,14 @@ impl Run {
 
     fn set_stage(&mut self, host: HostNo, stage: Stage) {
         let before = std::mem::replace(&mut self.hosts[host].stage, stage);
+        // Which of them have something outstanding is seen when the commands are derived.
+        let live = &mut self.hosts[host].live;
+        live.clear();
+        match stage {
+            Stage::Phase(phase) => live.extend(self.layout.phase(phase)),
+            Stage::Releasing => live.extend(&self.layout.releases),
+            _ => {}
+        }
         self.tally.moved(self.layout.batch_of[host], host, before, stage);
     }
 }

@@ -109,12 +109,9 @@ impl Run {
         } else if self.share_once_outcome(host, phase) {
             return;
         }
-        let stopping = self.stopping(host);
-        let open = |step: &StepNo| {
-            let cell = &self.hosts[host].cells[*step];
-            cell.busy() || (cell.outcome().is_none() && !stopping)
-        };
-        if self.layout.phase(phase).iter().any(open) || !self.measures_due(host, phase).is_empty() {
+        let count = self.hosts[host].counts[phase as usize];
+        let open = if self.stopping(host) { count.busy } else { count.open };
+        if open > 0 || !self.measures_due(host, phase).is_empty() {
             return;
         }
         if phase == Phase::Rollback && self.asked_before_rollback(host).next().is_some() {
@@ -156,7 +153,7 @@ impl Run {
 
     /// Takes over the outcome of a `once` step that another host did.
     fn share_once_outcome(&mut self, host: HostNo, phase: Phase) -> bool {
-        for &step in self.layout.clone().phase(phase) {
+        for &step in self.layout.clone().once_in(phase) {
             let Some(leader) = self.other_leader(host, step) else { continue };
             let Some(outcome) = self.hosts[leader].cells[step].outcome() else { continue };
             if self.hosts[host].cells[step].stage != CellStage::Waiting || !self.needs_met(host, step, phase) {
@@ -249,7 +246,7 @@ impl Run {
             Stage::Phase(phase) => {
                 let unmeasured = |subject| state.measured.get(&subject) == Some(&None);
                 self.cancel
-                    || self.layout.phase(phase).iter().any(|&step| self.failed(host, step))
+                    || state.counts[phase as usize].failed > 0
                     || (phase == Phase::Execute && (unmeasured(Subject::Baseline) || unmeasured(Subject::WatchBefore)))
             }
             _ => false,
@@ -268,14 +265,11 @@ impl Run {
 
     /// The cell has ended in a way that ends its phase.
     fn failed(&self, host: HostNo, step: StepNo) -> bool {
-        let cell = &self.hosts[host].cells[step];
-        cell.outcome().is_some() && !cell.good() && !self.goes_on(host, step)
+        self.layout.failed(step, &self.hosts[host].cells[step])
     }
 
-    /// The cell failed, and its `on_failure` says to go on. What is unknown is not gone past.
     fn goes_on(&self, host: HostNo, step: StepNo) -> bool {
-        let outcome = self.hosts[host].cells[step].outcome();
-        self.layout.step(step).on_failure == OnFailure::Continue && outcome != Some(AttemptOutcome::Unknown)
+        self.layout.goes_on(step, &self.hosts[host].cells[step])
     }
 
     /// A step failed and was gone past, or one of `finally` did not end well: the host is at best `failed`.
@@ -348,7 +342,7 @@ impl Run {
             }
     }
 
-    fn needs_met(&self, host: HostNo, step: StepNo, phase: Phase) -> bool {
+    pub(crate) fn needs_met(&self, host: HostNo, step: StepNo, phase: Phase) -> bool {
         self.layout.needs[step].iter().all(|&need| {
             let cell = &self.hosts[host].cells[need];
             cell.good()
@@ -358,7 +352,7 @@ impl Run {
     }
 
     /// A `once` step is, or was, done on another host.
-    fn other_leader(&self, host: HostNo, step: StepNo) -> Option<HostNo> {
+    pub(crate) fn other_leader(&self, host: HostNo, step: StepNo) -> Option<HostNo> {
         let peers = self.layout.once_peers(host, step)?;
         self.leaders.get(&(step, peers.start)).copied().filter(|leader| *leader != host)
     }

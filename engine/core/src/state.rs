@@ -1,6 +1,6 @@
 //! What is remembered of each host and each cell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use runbook_model::command::Subject;
 use runbook_model::host::Facts;
@@ -112,15 +112,31 @@ impl CellState {
     }
 }
 
+/// Cells of one phase by how they stand, so that no decision looks at all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Count {
+    /// Without an outcome.
+    pub(crate) open: u32,
+    /// Begun, and without an outcome.
+    pub(crate) busy: u32,
+    /// Ended in a way that ends the phase.
+    pub(crate) failed: u32,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct HostState {
     pub(crate) stage: Stage,
+    /// Changed by `Run::change_cell` alone, which keeps `counts` and `live` in step with it.
     pub(crate) cells: Vec<CellState>,
+    /// By phase.
+    pub(crate) counts: [Count; 6],
+    /// Every cell that may have something outstanding is among these; what has nothing leaves when that is seen.
+    pub(crate) live: BTreeSet<StepNo>,
     pub(crate) facts: Option<Facts>,
     /// References that `take` printed.
     pub(crate) snapshots: BTreeMap<StepNo, String>,
     /// Snapshots that were removed after the run.
-    pub(crate) released: std::collections::BTreeSet<StepNo>,
+    pub(crate) released: BTreeSet<StepNo>,
     /// Manifests measured; `None` when it could not be done.
     pub(crate) measured: BTreeMap<Subject, Option<Sha256>>,
     /// Where a `once` step was really done, when elsewhere.
@@ -158,9 +174,11 @@ impl HostState {
         Self {
             stage: Stage::Waiting,
             cells: vec![CellState::NEW; steps],
+            counts: [Count::default(); 6],
+            live: BTreeSet::new(),
             facts: None,
             snapshots: BTreeMap::new(),
-            released: std::collections::BTreeSet::new(),
+            released: BTreeSet::new(),
             measured: BTreeMap::new(),
             done_on: BTreeMap::new(),
             reasons: BTreeMap::new(),

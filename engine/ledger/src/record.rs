@@ -92,16 +92,8 @@ impl Sealer {
         event: &Event,
     ) -> Result<Sealed, Error> {
         let seq = self.tree.size();
-        let line = Line {
-            schema: SCHEMA,
-            seq,
-            prev: &self.last_leaf.unwrap_or_else(first_prev),
-            time: &rfc3339_ms(now_ms),
-            mono_ms,
-            run,
-            run_seq,
-            event,
-        };
+        let line =
+            Line { schema: SCHEMA, seq, prev: &self.prev(), time: &rfc3339_ms(now_ms), mono_ms, run, run_seq, event };
         let bytes = serde_json::to_vec(&line).expect("events are representable as JSON");
         if bytes.len() > BYTES_MAX {
             return Err(Error::TooLong { bytes: bytes.len() });
@@ -115,6 +107,11 @@ impl Sealer {
     /// The ledger's end after what was sealed so far.
     pub fn head(&self) -> Head {
         Head { size: self.tree.size(), last_leaf: self.last_leaf, frontier: self.tree.roots().to_vec() }
+    }
+
+    /// What the next record has in `prev`: the leaf hash of the last one.
+    pub fn prev(&self) -> Sha256 {
+        self.last_leaf.unwrap_or_else(first_prev)
     }
 
     /// How many records there are.

@@ -19,8 +19,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::LocalSession;
+use crate::lifeline::{Held, Lifeline};
 
+/// So much is read at once, at most.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// So much at first: most steps print little, and memory that is not used need not be made ready.
+const FIRST_BYTES: usize = 4 * 1024;
 /// More than any pipe holds: what a program wrote before it ended is read up to here without waiting.
 const PIPE_BYTES_MAX: usize = 2 * 1024 * 1024;
 const HELD_BYTES_MAX: usize = 64 * 1024;
@@ -62,8 +66,11 @@ impl LocalSession {
         else {
             return Completion::Unknown(format!("{}: a shell was started without pipes", self.shell.place));
         };
-        let guard = Group { leader: Pid::from_raw(group.cast_signed()) };
-        self.lifeline.hold(group).await;
+        let guard = Group {
+            leader: Pid::from_raw(group.cast_signed()),
+            held: self.lifeline.hold(group),
+            lifeline: &self.lifeline,
+        };
         let (leader, start) = (group.to_string(), started_at(group));
         let what = Attached { mark: &mark, group: &leader, start: &start, account, given_up: false };
         let mut output =
@@ -78,19 +85,18 @@ impl LocalSession {
             drop(stdin);
         });
         let mut stopping = None;
-        let mut buffers = [vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]];
-        let [out, err] = &mut buffers;
+        let (mut out, mut err) = (vec![0; FIRST_BYTES], vec![0; FIRST_BYTES]);
         let (mut feeding, mut open) = (true, [true, true]);
         let mut ended: Option<io::Result<ExitStatus>> = None;
         let mut stopped: Option<Result<bool, String>> = None;
         while ended.is_none() || (stopping.is_some() && stopped.is_none()) {
             tokio::select! {
-                read = stdout.read(out), if open[0] => match read {
-                    Ok(n) if n > 0 => output.take(Stream::Stdout, &out[..n]).await,
+                read = stdout.read(&mut out), if open[0] => match read {
+                    Ok(n) if n > 0 => output.take_from(Stream::Stdout, &mut out, n).await,
                     _ => open[0] = false,
                 },
-                read = stderr.read(err), if open[1] => match read {
-                    Ok(n) if n > 0 => output.take(Stream::Stderr, &err[..n]).await,
+                read = stderr.read(&mut err), if open[1] => match read {
+                    Ok(n) if n > 0 => output.take_from(Stream::Stderr, &mut err, n).await,
                     _ => open[1] = false,
                 },
                 () = &mut feed, if feeding => feeding = false,
@@ -104,15 +110,14 @@ impl LocalSession {
         }
         // What it wrote before it ended is in the pipes. Processes that it left behind may keep them open for ever.
         if open[0] {
-            drain(&stdout, Stream::Stdout, out, &mut output).await;
+            drain(&stdout, Stream::Stdout, &mut out, &mut output).await;
         }
         if open[1] {
-            drain(&stderr, Stream::Stderr, err, &mut output).await;
+            drain(&stderr, Stream::Stderr, &mut err, &mut output).await;
         }
         output.finish().await;
         let Output { holding, no_cwd, .. } = output;
         guard.disarm();
-        self.lifeline.release(group).await;
         match stopped {
             Some(Ok(true)) => return Completion::Killed,
             Some(Err(why)) => {
@@ -158,13 +163,13 @@ pub(crate) fn started_at(pid: u32) -> String {
 }
 
 /// Reads what is there, without waiting.
-async fn drain(pipe: &impl AsFd, stream: Stream, buffer: &mut [u8], output: &mut Output<'_>) {
+async fn drain(pipe: &impl AsFd, stream: Stream, buffer: &mut Vec<u8>, output: &mut Output<'_>) {
     let mut total = 0;
     while total < PIPE_BYTES_MAX {
         // The pipe is non-blocking on our side.
-        match rustix::io::read(pipe, &mut *buffer) {
+        match rustix::io::read(pipe, buffer.as_mut_slice()) {
             Ok(n) if n > 0 => {
-                output.take(stream, &buffer[..n]).await;
+                output.take_from(stream, buffer, n).await;
                 total += n;
             }
             Err(rustix::io::Errno::INTR) => {}
@@ -181,6 +186,14 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
+    /// Takes `n` bytes of a buffer, which grows when it was full.
+    async fn take_from(&mut self, stream: Stream, buffer: &mut Vec<u8>, n: usize) {
+        self.take(stream, &buffer[..n]).await;
+        if n == buffer.len() && n < CHUNK_BYTES {
+            buffer.resize(CHUNK_BYTES, 0);
+        }
+    }
+
     async fn take(&mut self, stream: Stream, bytes: &[u8]) {
         if stream == Stream::Stdout {
             return self.sink.write(stream, bytes).await;
@@ -221,22 +234,25 @@ fn one_line(bytes: &[u8]) -> String {
     lines.join("; ").chars().filter(|c| !c.is_control()).take(600).collect()
 }
 
-/// Kills the group when the future that waits for it is dropped.
-struct Group {
+/// Kills the group when the future that waits for it is dropped. Gone, it is not held any more.
+struct Group<'a> {
     leader: Option<Pid>,
+    held: Option<Held>,
+    lifeline: &'a Lifeline,
 }
 
-impl Group {
+impl Group<'_> {
     fn disarm(mut self) {
         self.leader = None;
     }
 }
 
-impl Drop for Group {
+impl Drop for Group<'_> {
     fn drop(&mut self) {
         if let Some(leader) = self.leader.take() {
             // Not reaped yet, so the number is still its own.
             let _gone_already = kill_process_group(leader, Signal::KILL);
         }
+        self.lifeline.release(self.held.take());
     }
 }
