@@ -26,6 +26,8 @@ use crate::{machine, output};
 
 /// Between two frames at least.
 const FRAME_MS: u64 = 100;
+/// Lines are written together that come within so long.
+const LINES_MS: u64 = 50;
 /// Between two frames at most while a run goes on.
 const TICK_MS: u64 = 1_000;
 
@@ -55,10 +57,20 @@ struct Shared {
     data: VecDeque<String>,
     notes: VecDeque<String>,
     dirty: bool,
+    /// The thread knows that lines wait.
+    told: bool,
+    lines_ms: u64,
     /// A person is being asked: nothing is drawn meanwhile.
     asking: bool,
     ended: bool,
     frame: Frame,
+}
+
+impl Shared {
+    /// Lines wait to be written.
+    fn waits(&self) -> bool {
+        !self.data.is_empty() || !self.notes.is_empty()
+    }
 }
 
 /// What is on the terminal.
@@ -86,6 +98,8 @@ impl Live {
                 data: VecDeque::new(),
                 notes: VecDeque::new(),
                 dirty: false,
+                told: false,
+                lines_ms: 0,
                 asking: false,
                 ended: false,
                 frame: Frame::default(),
@@ -169,8 +183,8 @@ impl Live {
     /// Wakes the thread when there is something to write, or when it does not know yet that a frame is due.
     fn wake(&self, shared: &mut Shared) {
         let knew = std::mem::replace(&mut shared.dirty, true);
-        let waits = !shared.data.is_empty() || !shared.notes.is_empty();
-        if waits || (!knew && shared.mode == Mode::Terminal) {
+        let lines = shared.waits() && !std::mem::replace(&mut shared.told, true);
+        if lines || (!knew && shared.mode == Mode::Terminal) {
             self.changed.notify_one();
         }
     }
@@ -181,18 +195,18 @@ impl Live {
             let now = self.clock.mono_ms();
             let since = now.saturating_sub(shared.frame.drawn_ms);
             let terminal = shared.mode == Mode::Terminal;
-            let waits = !shared.data.is_empty() || !shared.notes.is_empty();
-            if waits {
+            let lines_in = LINES_MS.saturating_sub(now.saturating_sub(shared.lines_ms));
+            if shared.waits() && (lines_in == 0 || shared.ended) {
+                shared.told = false;
+                shared.lines_ms = now;
                 let data: Vec<String> = shared.data.drain(..).collect();
                 let notes: Vec<String> = shared.notes.drain(..).collect();
                 drop(shared);
                 write_lines(&data, &notes);
                 shared = lock(&self.shared);
+                continue;
             }
             if shared.ended {
-                if !shared.data.is_empty() || !shared.notes.is_empty() {
-                    continue;
-                }
                 erase(&mut shared.frame);
                 return;
             }
@@ -212,6 +226,7 @@ impl Live {
                 (true, _) => TICK_MS.saturating_sub(since).max(1),
                 (false, _) => 60_000,
             };
+            let pause = if shared.waits() { pause.min(lines_in) } else { pause };
             let waited = self.changed.wait_timeout(shared, Duration::from_millis(pause));
             shared = waited.unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -1,9 +1,10 @@
 //! What runs attached on this machine: our own child.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use runbook_model::outcome::{Exit, Obstacle, ObstacleKind};
@@ -17,6 +18,7 @@ use runbook_ports::transport::{Completion, Invocation, OutputSink, Stream};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::LocalSession;
 use crate::lifeline::{Held, Lifeline};
@@ -47,9 +49,19 @@ impl LocalSession {
             Err(obstacle) => return Completion::NotStarted(obstacle),
         };
         let account = invocation.account.as_deref();
-        let mut command = match account {
-            Some(account) => self.shell.command(&["sudo", "-n", "-H", "-u", account, "--", "sh", "-c", BOOT]),
-            None => self.shell.command(&["sh", "-c", BOOT]),
+        let script = match (account, &invocation.stdin) {
+            (None, None) => in_memory(&step.lines),
+            _ => None,
+        };
+        let told = script.is_some();
+        let mut command = match (account, script) {
+            (Some(account), _) => self.shell.command(&["sudo", "-n", "-H", "-u", account, "--", "sh", "-c", BOOT]),
+            (None, Some(script)) => {
+                let mut command = self.shell.command(&["sh"]);
+                command.stdin(script);
+                command
+            }
+            (None, None) => self.shell.command(&["sh", "-c", BOOT]),
         };
         let mut child = match command.spawn() {
             Ok(child) => child,
@@ -61,7 +73,7 @@ impl LocalSession {
                 return Completion::NotStarted(self.shell.local(format!("no shell can be started: {error}")));
             }
         };
-        let (Some(group), Some(stdin), Some(mut stdout), Some(mut stderr)) =
+        let (Some(group), stdin, Some(mut stdout), Some(mut stderr)) =
             (child.id(), child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Completion::Unknown(format!("{}: a shell was started without pipes", self.shell.place));
@@ -71,13 +83,11 @@ impl LocalSession {
             held: self.lifeline.hold(group),
             lifeline: &self.lifeline,
         };
-        let (leader, start) = (group.to_string(), started_at(group));
-        let what = Attached { mark: &mark, group: &leader, start: &start, account, given_up: false };
         let mut output =
             Output { filter: Filter::new(&marker), holding: step.announces.then(Vec::new), no_cwd: false, sink };
         let mut feed = std::pin::pin!(async move {
             // A program that reads none of its input is no error.
-            let mut stdin = stdin;
+            let Some(mut stdin) = stdin else { return };
             drop(stdin.write_all(&step.lines).await);
             if let Some(input) = &invocation.stdin {
                 drop(stdin.write_all(input.expose()).await);
@@ -86,7 +96,7 @@ impl LocalSession {
         });
         let mut stopping = None;
         let (mut out, mut err) = (vec![0; FIRST_BYTES], vec![0; FIRST_BYTES]);
-        let (mut feeding, mut open) = (true, [true, true]);
+        let (mut feeding, mut open) = (!told, [true, true]);
         let mut ended: Option<io::Result<ExitStatus>> = None;
         let mut stopped: Option<Result<bool, String>> = None;
         while ended.is_none() || (stopping.is_some() && stopped.is_none()) {
@@ -102,7 +112,14 @@ impl LocalSession {
                 () = &mut feed, if feeding => feeding = false,
                 status = child.wait(), if ended.is_none() => ended = Some(status),
                 () = stop.cancelled(), if stopping.is_none() => {
-                    stopping = Some(Box::pin(self.posix.end_attached(&what, grace)));
+                    // Nobody else can have its number while we have not seen it end.
+                    let start = if ended.is_none() { started_at(group) } else { "-".to_owned() };
+                    let mark = &mark;
+                    stopping = Some(Box::pin(async move {
+                        let leader = group.to_string();
+                        let what = Attached { mark, group: &leader, start: &start, account, given_up: false };
+                        self.posix.end_attached(&what, grace).await
+                    }));
                 }
                 end = async { match stopping.as_mut() { Some(end) => end.await, None => std::future::pending().await } },
                     if stopping.is_some() && stopped.is_none() => stopped = Some(end),
@@ -152,6 +169,32 @@ impl LocalSession {
             None => Completion::Unknown(format!("{}: its end was not seen", self.shell.place)),
         }
     }
+}
+
+/// The lines as a file that a shell reads as its program, in blocks and not byte by byte as from a pipe. `None` where
+/// there is no such file, and for a shell that hands over to another one, which would not find the rest.
+fn in_memory(lines: &[u8]) -> Option<Stdio> {
+    let line = lines.strip_suffix(b"\n").filter(|line| !line.contains(&b'\n'))?;
+    // A shell executes a line when it has read all of it. It must not go on to read: the step may have put another file
+    // into the place of this one.
+    let text = Zeroizing::new([SET_N, line, b";exit\n"].concat());
+    let mut file = memory_file()?;
+    file.write_all(&text).and_then(|()| file.rewind()).ok()?;
+    Some(file.into())
+}
+
+/// As [`BOOT`] begins.
+const SET_N: &[u8] = b"n=${IFS#??};";
+
+#[cfg(target_os = "linux")]
+fn memory_file() -> Option<File> {
+    Some(rustix::fs::memfd_create("step", rustix::fs::MemfdFlags::CLOEXEC).ok()?.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn memory_file() -> Option<File> {
+    // Secrets must not come to lie on a disk.
+    None
 }
 
 /// When a process started, as its `stat` says; `-` where there is none.

@@ -92,6 +92,8 @@ struct Shell {
     boot: Option<Arc<str>>,
     /// We have a terminal, so a shell needs a session of its own, lest it reads from it.
     on_terminal: bool,
+    /// Where `sh` is: found once, and not again for every step in every folder of `PATH`.
+    sh: Arc<Path>,
 }
 
 impl Shell {
@@ -101,7 +103,7 @@ impl Shell {
         let home = settings.home.as_deref().map(Arc::from);
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         let boot = boot.map(|boot| boot.trim().into()).filter(|boot: &Arc<str>| !boot.is_empty());
-        Self { place: format!("{} (this machine)", host.name).into(), home, boot, on_terminal }
+        Self { place: format!("{} (this machine)", host.name).into(), home, boot, on_terminal, sh: shell_file().into() }
     }
 
     /// `words` in a process group of its own (and in a session of its own, if we have a terminal), with pipes.
@@ -113,8 +115,11 @@ impl Shell {
             command.arg(program);
             command
         } else {
-            let mut command = Command::new(program);
-            command.process_group(0);
+            let mut command = match *program {
+                "sh" => Command::new(&*self.sh),
+                _ => Command::new(program),
+            };
+            command.arg0(program).process_group(0);
             command
         };
         command.args(rest).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -151,6 +156,14 @@ impl Shell {
     fn local(&self, message: String) -> Obstacle {
         Obstacle { kind: ObstacleKind::Local, message: format!("{}: {message}", self.place) }
     }
+}
+
+/// The file that `sh` is. Its name alone when it cannot be found: then the system says so.
+fn shell_file() -> PathBuf {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let files = std::env::split_paths(&folders).filter(|folder| folder.is_absolute()).map(|folder| folder.join("sh"));
+    let runnable = |file: &PathBuf| rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file();
+    { files }.find(runnable).unwrap_or_else(|| PathBuf::from("sh"))
 }
 
 struct LocalWire {
