@@ -46,6 +46,9 @@ pub fn main() -> ExitCode {
 
 /// The program with something of the caller's between each run and its record. Once per process.
 pub fn main_with(between: Between) -> ExitCode {
+    if let Some(code) = runbook_builtin::part(std::env::args_os().skip(1)) {
+        return code;
+    }
     wiring::put_between(between);
     let arguments = Arguments::parse();
     let output = Output::new(arguments.global.color);

@@ -47,7 +47,7 @@ pub(crate) fn parts(project: &Project, key: LedgerKey) -> Parts {
 
 /// The transports inside the program, by name.
 pub(crate) fn transports(project: &Project, clock: &Arc<dyn Clock>) -> BTreeMap<String, Arc<dyn Transport>> {
-    let mut settings = runbook_builtin::Settings::default();
+    let mut settings = runbook_builtin::with_parts(runbook_builtin::Settings::default());
     settings.ssh.config.clone_from(&project.settings.ssh_config);
     runbook_builtin::transports(settings, clock)
 }

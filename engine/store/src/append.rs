@@ -1,5 +1,6 @@
-//! An append as SQL: one text with all its statements, sent at once, so that the thread that owns the connection is
-//! woken once per commit. The texts differ only in how many rows they insert; the connection keeps them prepared.
+//! An append as SQL: one statement, so that the thread that owns the connection is woken once per commit, and the one
+//! that waits for it too. It inserts into a view of the connection's own; triggers beside that put each row where it
+//! belongs. The texts differ only in how many rows they insert; the connection keeps them prepared.
 
 use runbook_model::{RunOutcome, Sha256};
 use runbook_ports::store::{Append, RunIndex, RunStatus, Sealed, StoreError};
@@ -10,6 +11,30 @@ use crate::blob::Packed;
 
 /// Rows per text. A larger append is sent as several texts of one transaction.
 const ROWS_MAX: usize = 24;
+
+/// Where a connection that appends puts its rows: the first column says which kind it is. Nothing of it is in the file.
+pub(crate) const PLACES: &str = "
+CREATE TEMP VIEW appended (kind, a, b, c, d, e, f) AS SELECT 0, 0, 0, 0, 0, 0, 0 WHERE 0;
+CREATE TEMP TRIGGER appended_head INSTEAD OF INSERT ON appended WHEN NEW.kind = 'head' BEGIN
+    UPDATE head SET base = NEW.a, run = NEW.b, fence = NEW.c, size = NEW.d, last_leaf = NEW.e, frontier = NEW.f
+    WHERE id = 0;
+END;
+CREATE TEMP TRIGGER appended_record INSTEAD OF INSERT ON appended WHEN NEW.kind = 'record' BEGIN
+    INSERT INTO records (seq, run, run_seq, leaf, bytes) VALUES (NEW.a, NEW.b, NEW.c, NEW.d, NEW.e);
+END;
+CREATE TEMP TRIGGER appended_blob INSTEAD OF INSERT ON appended WHEN NEW.kind = 'blob' BEGIN
+    INSERT OR IGNORE INTO blobs (sha256, length, packed, content) VALUES (NEW.a, NEW.b, NEW.c, NEW.d);
+END;
+CREATE TEMP TRIGGER appended_checkpoint INSTEAD OF INSERT ON appended WHEN NEW.kind = 'checkpoint' BEGIN
+    INSERT INTO checkpoints (size, note) VALUES (NEW.a, NEW.b);
+END;
+CREATE TEMP TRIGGER appended_run INSTEAD OF INSERT ON appended WHEN NEW.kind = 'run' BEGIN
+    INSERT INTO runs (run, started_ms, header, status, outcome, ended_ms)
+    VALUES (NEW.a, NEW.b, NEW.c, NEW.d, NEW.e, NEW.f)
+    ON CONFLICT (run) DO UPDATE SET started_ms = excluded.started_ms, header = excluded.header,
+        status = excluded.status, outcome = excluded.outcome, ended_ms = excluded.ended_ms;
+END;
+";
 
 /// A text under construction, with the values of its parameters.
 struct Script {
@@ -23,137 +48,135 @@ impl Script {
         Self { text: String::with_capacity(512), arguments: SqliteArguments::default(), rows: 0 }
     }
 
-    fn sql(&mut self, sql: &str) {
-        self.text.push_str(sql);
-    }
-
-    /// Binds the next value and writes its parameter.
-    fn bind<'q, T>(&mut self, value: T)
-    where
-        T: sqlx::Encode<'q, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + 'q,
-    {
-        use sqlx::Arguments as _;
-        self.arguments.add(value).expect("integers, texts and bytes can be encoded");
-        // Without a number: each statement of a text takes the values that follow those of the one before it.
-        self.text.push('?');
-    }
-
-    /// `(?, ?), (?, …`: one more row of an insert.
-    fn row(&mut self, first: bool) {
-        self.sql(if first { " (" } else { ", (" });
+    /// One more row of the insert.
+    fn row(&mut self, kind: &str, values: impl FnOnce(&mut Row<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        self.text.push_str(if self.rows == 0 { "INSERT INTO appended VALUES ('" } else { ", ('" });
+        self.text.push_str(kind);
+        self.text.push('\'');
+        let mut row = Row { script: self, values: 0 };
+        values(&mut row)?;
+        for _ in row.values..VALUES {
+            self.text.push_str(", NULL");
+        }
+        self.text.push(')');
         self.rows += 1;
+        Ok(())
     }
 
     async fn send(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        // Nothing but our own constants and parameters is in it.
-        sqlx::query_with(AssertSqlSafe(self.text), self.arguments).execute(connection).await?;
+        if self.rows > 0 {
+            // Nothing but our own constants and parameters is in it.
+            sqlx::query_with(AssertSqlSafe(self.text), self.arguments).execute(connection).await?;
+        }
         Ok(())
     }
 }
 
-/// Sends the whole transaction. On an error it may still be open: the caller rolls it back.
+/// Values of a row, beside its kind.
+const VALUES: usize = 6;
+
+/// A row under construction.
+struct Row<'a> {
+    script: &'a mut Script,
+    values: usize,
+}
+
+impl Row<'_> {
+    /// The next value.
+    fn with<'q, T>(&mut self, value: T) -> &mut Self
+    where
+        T: sqlx::Encode<'q, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + 'q,
+    {
+        use sqlx::Arguments as _;
+        self.script.arguments.add(value).expect("integers, texts and bytes can be encoded");
+        self.script.text.push_str(", ?");
+        self.values += 1;
+        self
+    }
+}
+
+/// Sends the whole append: a statement is a transaction, and so are several between `BEGIN` and `COMMIT`. On an error it
+/// may still be open: the caller rolls it back.
 pub(crate) async fn run(
     connection: &mut SqliteConnection,
-    append: &Append,
-    blobs: &[(Sha256, Packed)],
+    append: Append,
+    blobs: Vec<(Sha256, Packed)>,
 ) -> Result<(), Error> {
-    check(append)?;
+    check(&append)?;
+    let rows = 3 + append.records.len() + blobs.len();
+    let whole = rows <= ROWS_MAX;
+    if !whole {
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    }
     let mut script = Script::new();
-    script.sql("BEGIN IMMEDIATE; UPDATE head SET base = ");
-    script.bind(number(append.expected_size)?);
-    script.sql(", run = ");
-    script.bind(append.fence.as_ref().map(|(run, _)| run.as_str().to_owned()));
-    script.sql(", fence = ");
-    script.bind(append.fence.as_ref().map(|(_, fence)| number(fence.0)).transpose()?);
-    script.sql(", size = ");
-    script.bind(number(append.head.size)?);
-    script.sql(", last_leaf = ");
-    script.bind(append.head.last_leaf.map(|leaf| leaf.0.to_vec()));
-    script.sql(", frontier = ");
-    script.bind(append.head.frontier.iter().flat_map(|root| root.0).collect::<Vec<u8>>());
-    script.sql(" WHERE id = 0;");
-
-    for records in append.records.chunks(ROWS_MAX) {
-        script = room(script, records.len(), connection).await?;
-        script.sql(" INSERT INTO records (seq, run, run_seq, leaf, bytes) VALUES");
-        for (n, record) in records.iter().enumerate() {
-            insert_record(&mut script, record, n == 0)?;
-        }
-        script.sql(";");
-    }
-    for blobs in blobs.chunks(ROWS_MAX) {
-        script = room(script, blobs.len(), connection).await?;
-        script.sql(" INSERT OR IGNORE INTO blobs (sha256, length, packed, content) VALUES");
-        for (n, (digest, blob)) in blobs.iter().enumerate() {
-            script.row(n == 0);
-            script.bind(digest.0.to_vec());
-            script.sql(", ");
-            script.bind(number(blob.length)?);
-            script.sql(", ");
-            script.bind(i64::from(blob.packed));
-            script.sql(", ");
-            script.bind(blob.content.clone());
-            script.sql(")");
-        }
-        script.sql(";");
-    }
-    if let Some(checkpoint) = &append.checkpoint {
-        script.sql(" INSERT INTO checkpoints (size, note) VALUES (");
-        script.bind(number(checkpoint.size)?);
-        script.sql(", ");
-        script.bind(checkpoint.note.clone());
-        script.sql(");");
+    head(&mut script, &append)?;
+    if let Some(checkpoint) = append.checkpoint {
+        let size = number(checkpoint.size)?;
+        script.row("checkpoint", |row| {
+            row.with(size).with(checkpoint.note);
+            Ok(())
+        })?;
     }
     if let Some(index) = &append.index {
-        upsert_index(&mut script, index)?;
+        run_index(&mut script, index)?;
     }
-    script.sql(" COMMIT;");
+    for record in append.records {
+        script = room(script, connection).await?;
+        sealed(&mut script, record)?;
+    }
+    for (digest, blob) in blobs {
+        script = room(script, connection).await?;
+        script.row("blob", |row| {
+            row.with(digest.0.to_vec()).with(number(blob.length)?);
+            row.with(i64::from(blob.packed)).with(blob.content);
+            Ok(())
+        })?;
+    }
     script.send(connection).await?;
+    if !whole {
+        sqlx::query("COMMIT").execute(connection).await?;
+    }
     Ok(())
 }
 
-/// The script with room for `rows` more rows: sent and begun anew when it has none.
-async fn room(script: Script, rows: usize, connection: &mut SqliteConnection) -> Result<Script, sqlx::Error> {
-    if script.rows + rows <= ROWS_MAX {
+/// The script with room for one more row: sent and begun anew when it has none.
+async fn room(script: Script, connection: &mut SqliteConnection) -> Result<Script, sqlx::Error> {
+    if script.rows < ROWS_MAX {
         return Ok(script);
     }
     script.send(connection).await?;
     Ok(Script::new())
 }
 
-fn insert_record(script: &mut Script, record: &Sealed, first: bool) -> Result<(), Error> {
-    script.row(first);
-    script.bind(number(record.seq)?);
-    script.sql(", ");
-    script.bind(record.run.as_str().to_owned());
-    script.sql(", ");
-    script.bind(number(record.run_seq)?);
-    script.sql(", ");
-    script.bind(record.leaf.0.to_vec());
-    script.sql(", ");
-    script.bind(record.bytes.clone());
-    script.sql(")");
-    Ok(())
+/// The ledger's end. First of all: a trigger of the database refuses what does not go on from where it stands.
+fn head(script: &mut Script, append: &Append) -> Result<(), Error> {
+    script.row("head", |row| {
+        row.with(number(append.expected_size)?);
+        row.with(append.fence.as_ref().map(|(run, _)| run.as_str().to_owned()));
+        row.with(append.fence.as_ref().map(|(_, fence)| number(fence.0)).transpose()?);
+        row.with(number(append.head.size)?);
+        row.with(append.head.last_leaf.map(|leaf| leaf.0.to_vec()));
+        row.with(append.head.frontier.iter().flat_map(|root| root.0).collect::<Vec<u8>>());
+        Ok(())
+    })
 }
 
-fn upsert_index(script: &mut Script, index: &RunIndex) -> Result<(), Error> {
-    script.sql(" INSERT INTO runs (run, started_ms, header, status, outcome, ended_ms) VALUES (");
-    script.bind(index.header.run.as_str().to_owned());
-    script.sql(", ");
-    script.bind(number(index.header.started_ms)?);
-    script.sql(", ");
-    script.bind(serde_json::to_string(&index.header).expect("a run's header is representable as JSON"));
-    script.sql(", ");
-    script.bind(status_name(index.status));
-    script.sql(", ");
-    script.bind(index.outcome.map(RunOutcome::name));
-    script.sql(", ");
-    script.bind(index.ended_ms.map(number).transpose()?);
-    script.sql(
-        ") ON CONFLICT (run) DO UPDATE SET started_ms = excluded.started_ms, header = excluded.header, \
-         status = excluded.status, outcome = excluded.outcome, ended_ms = excluded.ended_ms;",
-    );
-    Ok(())
+fn sealed(script: &mut Script, record: Sealed) -> Result<(), Error> {
+    script.row("record", |row| {
+        row.with(number(record.seq)?).with(record.run.as_str().to_owned()).with(number(record.run_seq)?);
+        row.with(record.leaf.0.to_vec()).with(record.bytes);
+        Ok(())
+    })
+}
+
+fn run_index(script: &mut Script, index: &RunIndex) -> Result<(), Error> {
+    let header = serde_json::to_string(&index.header).expect("a run's header is representable as JSON");
+    script.row("run", |row| {
+        row.with(index.header.run.as_str().to_owned()).with(number(index.header.started_ms)?).with(header);
+        row.with(status_name(index.status)).with(index.outcome.map(RunOutcome::name));
+        row.with(index.ended_ms.map(number).transpose()?);
+        Ok(())
+    })
 }
 
 /// What cannot be the continuation of the ledger is not written, whoever made it.

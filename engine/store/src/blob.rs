@@ -35,12 +35,12 @@ pub(crate) struct Packed {
 
 impl Packed {
     /// Compressed, when that makes it smaller.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
         let length = bytes.len() as u64;
-        let compressed = if bytes.len() < PACK_MIN { None } else { zstd::bulk::compress(bytes, LEVEL).ok() };
+        let compressed = if bytes.len() < PACK_MIN { None } else { zstd::bulk::compress(&bytes, LEVEL).ok() };
         match compressed {
             Some(content) if content.len() < bytes.len() => Self { length, packed: true, content },
-            _ => Self { length, packed: false, content: bytes.to_vec() },
+            _ => Self { length, packed: false, content: bytes },
         }
     }
 
@@ -79,8 +79,8 @@ impl Inner {
         .await
     }
 
-    async fn put_small(&self, bytes: &[u8]) -> Result<Sha256, StoreError> {
-        let digest = Sha256::of(bytes);
+    async fn put_small(&self, bytes: Vec<u8>) -> Result<Sha256, StoreError> {
+        let digest = Sha256::of(&bytes);
         let blob = Packed::of(bytes);
         self.write(async |connection| {
             sqlx::query("INSERT OR IGNORE INTO blobs (sha256, length, packed, content) VALUES (?1, ?2, ?3, ?4)")
@@ -127,7 +127,7 @@ impl BlobStore for SqliteStore {
             return self.0.put_large(bytes).await;
         }
         let (inner, bytes) = (self.0.clone(), bytes.to_vec());
-        self.apart(async move { inner.put_small(&bytes).await }).await
+        self.apart(async move { inner.put_small(bytes).await }).await
     }
 
     async fn put_file(&self, path: &Path) -> Result<(Sha256, u64), StoreError> {

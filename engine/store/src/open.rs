@@ -221,6 +221,7 @@ async fn open_database(
     // What a process that died or whose disk failed has left in the write-ahead log may be in the system's memory alone:
     // after a failed sync the next one succeeds without it. Written into the database it is written anew.
     sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await.map_err(failed)?;
+    crate::sqlite::prepare_to_write(&mut connection).await.map_err(failed)?;
     Ok(connection)
 }
 

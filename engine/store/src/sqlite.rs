@@ -89,7 +89,7 @@ impl Inner {
         let mut slot = self.writer.lock().await;
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => SqliteConnection::connect_with(&self.options).await.map_err(|error| failed(&error))?,
+            None => connect_to_write(&self.options).await.map_err(|error| failed(&error))?,
         };
         let result = work(&mut connection).await;
         match &result {
@@ -106,16 +106,17 @@ impl Inner {
         result
     }
 
-    async fn append(&self, append: Append) -> Result<(), StoreError> {
+    async fn append(&self, mut append: Append) -> Result<(), StoreError> {
         let mut blobs = Vec::with_capacity(append.blobs.len());
-        for (digest, content) in &append.blobs {
+        for (digest, content) in std::mem::take(&mut append.blobs) {
             if content.len() > SMALL_MAX {
-                self.put_large(content).await?;
+                self.put_large(&content).await?;
             } else {
-                blobs.push((*digest, Packed::of(content)));
+                blobs.push((digest, Packed::of(content)));
             }
         }
-        let written = self.write(async |connection| match append::run(connection, &append, &blobs).await {
+        let head = append.head.clone();
+        let written = self.write(async |connection| match append::run(connection, append, blobs).await {
             Err(append::Error::Sql(error)) if said(&error, "fence lost") => Err(StoreError::FenceLost),
             Err(append::Error::Sql(error)) if said(&error, "head moved") => {
                 roll_back(connection).await;
@@ -124,9 +125,22 @@ impl Inner {
             result => Ok(result?),
         });
         written.await?;
-        self.end.keep(&append.head);
+        self.end.keep(&head);
         Ok(())
     }
+}
+
+/// A connection that can append.
+pub(crate) async fn connect_to_write(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+    let mut connection = SqliteConnection::connect_with(options).await?;
+    prepare_to_write(&mut connection).await?;
+    Ok(connection)
+}
+
+/// Makes a connection one that can append.
+pub(crate) async fn prepare_to_write(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(append::PLACES).execute(connection).await?;
+    Ok(())
 }
 
 /// Ends a transaction that may be open. That there is none is no error.

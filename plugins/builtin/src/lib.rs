@@ -1,6 +1,8 @@
 //! The list of transports inside the program.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use runbook_model::outcome::ObstacleKind;
@@ -23,6 +25,21 @@ pub fn transports(settings: Settings, clock: &Arc<dyn Clock>) -> BTreeMap<String
         Arc::new(runbook_ssh::Ssh::new(settings.ssh, Arc::clone(clock))),
     ];
     all.into_iter().map(|transport| (transport.name().to_owned(), transport)).collect()
+}
+
+/// What this process is instead of the program, when the first of its `words` (without its name) says so: a transport may
+/// start the program once more for a part of its work.
+pub fn part(words: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
+    let mut words = words.into_iter();
+    (words.next()? == runbook_local::KEEP).then(|| runbook_local::keep(words))
+}
+
+/// The settings for a program that calls [`part`] before it does anything else.
+pub fn with_parts(mut settings: Settings) -> Settings {
+    if let Ok(program) = std::env::current_exe() {
+        settings.local.keeper = Some(vec![program.into(), runbook_local::KEEP.into()]);
+    }
+    settings
 }
 
 /// The names of [`transports`].

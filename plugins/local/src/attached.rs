@@ -172,15 +172,21 @@ impl LocalSession {
 }
 
 /// The lines as a file that a shell reads as its program, in blocks and not byte by byte as from a pipe. `None` where
-/// there is no such file, and for a shell that hands over to another one, which would not find the rest.
+/// there is no such file, or no such program.
 fn in_memory(lines: &[u8]) -> Option<Stdio> {
-    let line = lines.strip_suffix(b"\n").filter(|line| !line.contains(&b'\n'))?;
-    // A shell executes a line when it has read all of it. It must not go on to read: the step may have put another file
-    // into the place of this one.
-    let text = Zeroizing::new([SET_N, line, b";exit\n"].concat());
+    let text = whole_program(lines)?;
     let mut file = memory_file()?;
     file.write_all(&text).and_then(|()| file.rewind()).ok()?;
     Some(file.into())
+}
+
+/// The lines as a program for a shell that reads it from its standard input; `None` for one that hands over to another
+/// shell, which would not find the rest.
+pub(crate) fn whole_program(lines: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let line = lines.strip_suffix(b"\n").filter(|line| !line.contains(&b'\n'))?;
+    // A shell executes a line when it has read all of it. It must not go on to read: the step may have put another file
+    // into the place of this one.
+    Some(Zeroizing::new([SET_N, line, b";exit\n"].concat()))
 }
 
 /// As [`BOOT`] begins.

@@ -2,16 +2,19 @@
 //!
 //! They go through the same protocol as steps on other POSIX hosts ([`runbook_ports::posix`]), so they behave the same:
 //! same claims, same records, same exits. Two things are shorter. What runs attached: the step's shell is our own child,
-//! nothing stands between. What is claimed: its keeper is there before the step is, so a step costs the time of one
-//! process, its own shell.
+//! nothing stands between. What is claimed: a [`keep`]er starts and keeps all plain steps of a session, so a step costs
+//! one process, its own shell; where there is no such keeper, a shell keeps the step and is there before the step is.
 
 mod attached;
+mod claimed;
+mod keeper;
 mod lifeline;
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitCode, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,6 +37,7 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use attached::started_at;
+use claimed::Keeping;
 use lifeline::Lifeline;
 
 /// Invocations at once on this machine, before further ones wait.
@@ -44,6 +48,20 @@ const CONCURRENCY: usize = 64;
 pub struct Settings {
     /// Taken as the account's home instead of `HOME`: claims are kept below it.
     pub home: Option<PathBuf>,
+    /// The words that start a process that calls [`keep`]; without them shells keep the steps.
+    pub keeper: Option<Vec<OsString>>,
+}
+
+/// The word behind which [`keep`] is to be called with what follows it. People have no use for it.
+pub const KEEP: &str = "--keep-local-steps";
+
+/// The process that keeps claimed steps, until nobody asks for more and all have ended. Its standard input is a socket;
+/// `words` are what follows [`KEEP`].
+pub fn keep(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match words.into_iter().next() {
+        Some(shell) => keeper::keep(shell.into()),
+        None => ExitCode::FAILURE,
+    }
 }
 
 /// The transport `local`.
@@ -74,6 +92,7 @@ impl Transport for Local {
         Ok(Box::new(LocalSession {
             lifeline: Lifeline::new(shell.clone()),
             emptied: Mutex::default(),
+            keeping: Keeping::default(),
             posix: PosixSession::new(
                 LocalWire { shell: shell.clone(), keeper: Arc::default() },
                 Arc::clone(&self.clock),
@@ -94,6 +113,7 @@ struct Shell {
     on_terminal: bool,
     /// Where `sh` is: found once, and not again for every step in every folder of `PATH`.
     sh: Arc<Path>,
+    keeper: Option<Arc<[OsString]>>,
 }
 
 impl Shell {
@@ -103,26 +123,36 @@ impl Shell {
         let home = settings.home.as_deref().map(Arc::from);
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         let boot = boot.map(|boot| boot.trim().into()).filter(|boot: &Arc<str>| !boot.is_empty());
-        Self { place: format!("{} (this machine)", host.name).into(), home, boot, on_terminal, sh: shell_file().into() }
+        let keeper = settings.keeper.as_deref().map(Arc::from);
+        let place = format!("{} (this machine)", host.name).into();
+        Self { place, home, boot, on_terminal, sh: shell_file().into(), keeper }
     }
 
     /// `words` in a process group of its own (and in a session of its own, if we have a terminal), with pipes.
     fn command(&self, words: &[&str]) -> Command {
         let (program, rest) = words.split_first().unwrap_or((&"sh", &[]));
+        let mut command = match *program {
+            "sh" if !self.on_terminal => self.own_group(self.sh.as_os_str()),
+            _ => self.own_group(program.as_ref()),
+        };
+        if !self.on_terminal {
+            command.arg0(program);
+        }
+        command.args(rest).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn own_group(&self, program: &OsStr) -> Command {
         let mut command = if self.on_terminal {
             // Not the leader of a group yet, so it becomes one in the same process.
             let mut command = Command::new("setsid");
             command.arg(program);
             command
         } else {
-            let mut command = match *program {
-                "sh" => Command::new(&*self.sh),
-                _ => Command::new(program),
-            };
-            command.arg0(program).process_group(0);
+            let mut command = Command::new(program);
+            command.process_group(0);
             command
         };
-        command.args(rest).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(home) = &self.home {
             command.env("HOME", home.as_os_str());
         }
@@ -149,6 +179,10 @@ impl Shell {
             Some(home) => home.to_path_buf(),
             None => PathBuf::from(std::env::var_os("HOME").filter(|home| !home.is_empty())?),
         };
+        // Where the scripts would look elsewhere, they are to be asked.
+        if home == Path::new("/") || rustix::fs::access(&home, rustix::fs::Access::WRITE_OK).is_err() {
+            return None;
+        }
         let claims = home.join(".local/state/runbook");
         claims.is_dir().then_some(claims)
     }
@@ -278,6 +312,7 @@ struct LocalSession {
     lifeline: Lifeline,
     /// Folders of runs, to be removed at the end if they are empty then.
     emptied: Mutex<BTreeSet<PathBuf>>,
+    keeping: Keeping,
 }
 
 #[async_trait]
@@ -299,7 +334,10 @@ impl Session for LocalSession {
         grace: Duration,
     ) -> Completion {
         match claim {
-            Some(_) => self.posix.run(claim, invocation, sink, stop, grace).await,
+            Some(attempt) => match self.run_kept(attempt, invocation, sink, stop, grace).await {
+                Some(completion) => completion,
+                None => self.posix.run(claim, invocation, sink, stop, grace).await,
+            },
             None => self.run_attached(invocation, sink, stop, grace).await,
         }
     }
@@ -370,6 +408,7 @@ impl Session for LocalSession {
             // One that is not empty stays, and an empty one harms nobody.
             drop(std::fs::remove_dir(folder));
         }
+        self.keeping.close().await;
         self.posix.close().await;
     }
 }

@@ -1,5 +1,7 @@
 //! The transport `local` keeps what every transport promises.
 
+use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,12 +48,33 @@ impl Subject for Here {
     }
 }
 
+/// With a keeper, as in the program.
 async fn here() -> Here {
+    here_with(Some(vec![env!("CARGO_BIN_EXE_runbook-local-keeper").into(), runbook_local::KEEP.into()]))
+}
+
+/// Where shells keep the steps.
+async fn kept_by_shells() -> Here {
+    here_with(None)
+}
+
+fn here_with(keeper: Option<Vec<OsString>>) -> Here {
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let home = scratch.path().join("home");
     std::fs::create_dir(&home).expect("a home");
-    let local = Local::new(Settings { home: Some(home) }, Arc::new(WallClock));
+    if keeper.is_some() {
+        // Whoever needs it first makes it by a script, and so without a keeper.
+        let mut folder = std::fs::DirBuilder::new();
+        folder.mode(0o700).recursive(true).create(home.join(".local/state/runbook")).expect("a folder for claims");
+    }
+    let local = Local::new(Settings { home: Some(home), keeper }, Arc::new(WallClock));
     Here { scratch, local }
 }
 
 runbook_testkit::transport_suite!(here);
+
+mod shells {
+    use super::kept_by_shells;
+
+    runbook_testkit::transport_suite!(kept_by_shells);
+}

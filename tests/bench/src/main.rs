@@ -10,11 +10,13 @@
 //! | `chain` | 1,000 steps in a row on this machine, with a bare loop that starts a shell and commits one row per step |
 //! | `hosts` | 10 steps on 10 and on 100 ssh hosts, with OpenSSH itself and with other tools |
 //! | `detached` | claimed, detached steps on 100 ssh hosts with attached ones, near and far |
+//! | `alone` | 10 steps on 100, 1,000 and 10,000 hosts that cost nothing: the controller alone |
 //! | `start` | `runbook --help`, with the start of the smallest program |
 //! | `plan` | a plan of 1,000 hosts and 50 steps |
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program of the terminal")]
 
+mod alone;
 mod chain;
 mod delay;
 mod detached;
@@ -32,7 +34,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: runbook-bench CASE… [--rounds N] [--hosts N,N] [--steps N] [--program FILE] [--peers FOLDER] [--no-ansible]
                            [--write FILE]
-cases: chain detached hosts start plan all
+cases: chain alone detached hosts start plan all
        runbook-bench fleet N    starts N ssh hosts, and a project for them, until its input ends
   --program  the program that is measured; `runbook` beside this one when it is not given
   --peers    what tests/bench/peers.sh has installed; target/bench-peers when it is not given
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
     let done = match words.next().as_deref() {
         // The bench starts itself for these.
         Some("meter") => meter::serve(words),
+        Some("alone-run") => alone::run(),
         Some("bare-chain") => chain::bare(words),
         Some("fleet") => fleet::stay(words),
         Some(first) => options(first.to_owned(), words).and_then(|options| run(&options)),
@@ -89,6 +92,7 @@ fn run(options: &Options) -> Result<()> {
                     tell(options, &format!("{case} {count}"), &hosts::measure(options, count)?)?;
                 }
             }
+            "alone" => tell(options, case, &alone::measure(options)?)?,
             "start" => tell(options, case, &start::help(options)?)?,
             "plan" => tell(options, case, &start::plan(options)?)?,
             other => return Err(format!("there is no case `{other}`\n{USAGE}").into()),
@@ -129,7 +133,7 @@ fn options(first: String, mut words: impl Iterator<Item = String>) -> Result<Opt
             "--peers" => options.peers = value()?.into(),
             "--write" => options.write = Some(value()?.into()),
             "--no-ansible" => options.ansible = false,
-            "all" => options.cases.extend(["start", "plan", "chain", "detached", "hosts"].map(String::from)),
+            "all" => options.cases.extend(["start", "plan", "chain", "alone", "detached", "hosts"].map(String::from)),
             flag if flag.starts_with('-') => return Err(format!("there is no option {flag}\n{USAGE}").into()),
             case => options.cases.push(case.to_owned()),
         }

@@ -42,7 +42,8 @@ zombies() {
   ps -A -o pgid= -o stat= 2>/dev/null | {
     y=1
     while read -r q z; do
-      if [ "$q" = "$g" ]; then case $z in Z*) y=0 ;; *) exit 1 ;; esac; fi
+      y=0
+      if [ "$q" = "$g" ]; then case $z in Z*) ;; *) exit 1 ;; esac; fi
     done
     exit "$y"
   }
