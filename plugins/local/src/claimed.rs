@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use runbook_model::id::AttemptId;
 use runbook_model::outcome::{Obstacle, ObstacleKind};
+use runbook_ports::posix::ending::Mark;
 use runbook_ports::posix::frame::Marker;
 use runbook_ports::posix::program::step_lines;
 use runbook_ports::posix::script::ClaimKey;
@@ -41,7 +42,7 @@ pub(crate) struct Keeping {
 enum Line {
     #[default]
     NotYet,
-    Up(Up),
+    Up(Box<Up>),
     /// It could not be started, or has gone: steps are kept by shells.
     Down,
 }
@@ -125,10 +126,14 @@ impl LocalSession {
         if self.shell.keeper.is_none() || invocation.account.is_some() || invocation.stdin.is_some() {
             return None;
         }
-        let step = step_lines(invocation, &Marker::of(attempt)).ok().filter(|step| !step.announces)?;
+        let claim = ClaimKey::of(attempt);
+        let step = step_lines(invocation, &Marker::of(attempt), &Mark::of(&claim)).ok()?;
+        if step.announces {
+            return None;
+        }
         let program = whole_program(&step.lines).filter(|program| program.len() <= PROGRAM_BYTES_MAX)?;
         let claims = self.shell.claims()?;
-        let ClaimKey { run, key } = ClaimKey::of(attempt);
+        let ClaimKey { run, key } = claim;
         let path = claims.join(&run).join(&key);
         let request = Request { number: 0, claims, run, key, program };
         if stop.is_cancelled() {
@@ -175,7 +180,7 @@ impl LocalSession {
     async fn ask_keeper(&self, mut request: Request) -> Option<oneshot::Receiver<Said>> {
         let mut line = self.keeping.line.lock().await;
         if matches!(*line, Line::NotYet) {
-            *line = self.start_keeper().map_or(Line::Down, Line::Up);
+            *line = self.start_keeper().map_or(Line::Down, |up| Line::Up(Box::new(up)));
         }
         let Line::Up(up) = &mut *line else { return None };
         up.next += 1;

@@ -66,7 +66,8 @@ fn project(folder: &Path, hosts: usize) -> Result<()> {
     }
     crate::write(&folder.join("inventory.yaml"), &inventory)?;
     let mut runbook = "schema: runbook/v1\nname: many\nirreversible: it changes nothing\ntargets: {select: all, \
-                       parallel: 500}\nexecute:\n"
+                       parallel: 500, \
+                       failure_budget: 100%}\nrollback: {verify: none}\nexecute:\n"
         .to_owned();
     for step in 0..STEPS {
         writeln!(runbook, "  - run: echo step {step} on {{{{ host.name }}}}")?;
