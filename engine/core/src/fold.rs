@@ -89,8 +89,7 @@ impl Run {
                     let lost = matches!(cell.stage, CellStage::Lost { .. });
                     cell.void += u32::from(lost && *outcome == AttemptOutcome::NotStarted);
                     cell.stage = CellStage::Attempted(*outcome);
-                    let in_doubt =
-                        cell.last == Some(AttemptOutcome::Unknown) && *outcome == AttemptOutcome::NotStarted;
+                    let in_doubt = cell.last == Some(AttemptOutcome::Unknown) && *outcome == AttemptOutcome::NotStarted;
                     if !in_doubt {
                         cell.last = Some(*outcome);
                     }
