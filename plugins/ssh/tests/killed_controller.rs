@@ -29,7 +29,9 @@ async fn open(folder: &str, host: &Host, over: &str) -> Box<dyn Session> {
         let config = Some(format!("{folder}/client_config").into());
         runbook_ssh::Ssh::new(runbook_ssh::Settings { config, ..Default::default() }, clock).open(host, limit).await
     } else {
-        Local::new(Settings { home: Some(format!("{folder}/home").into()), ..Settings::default() }, clock).open(host, limit).await
+        Local::new(Settings { home: Some(format!("{folder}/home").into()), ..Settings::default() }, clock)
+            .open(host, limit)
+            .await
     };
     opened.expect("a session")
 }

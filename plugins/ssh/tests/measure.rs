@@ -49,7 +49,8 @@ async fn ms(session: &dyn Session, claimed: bool, clear: bool) -> f64 {
 #[ignore = "measures"]
 async fn steps() {
     let sshd = sshd::Sshd::start();
-    let local = Local::new(Settings { home: Some(sshd.path("home")) }, Arc::new(sshd::WallClock));
+    let local =
+        Local::new(Settings { home: Some(sshd.path("home")), ..Settings::default() }, Arc::new(sshd::WallClock));
     let here = local.open(&sshd.host(serde_json::json!({})), Duration::from_secs(5)).await.expect("here");
     let there = sshd.open().await.expect("there");
     for _ in 0..3 {
