@@ -24,7 +24,7 @@ struct Arguments {
     #[arg(long, default_value = "0")]
     seed: String,
     /// So many pairs of hosts at once.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 6)]
     fields: usize,
     /// Print the points and try none.
     #[arg(long)]

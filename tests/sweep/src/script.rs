@@ -80,14 +80,19 @@ fi
 /// while all are killed may hold the port for a moment; so it is tried again until sshd has it.
 pub const RESTART_SSHD: &str = r#"#!/bin/sh
 rm -f /run/sshd.pid
-until
+until [ -s /run/sshd.pid ]; do
   for folder in /proc/[0-9]*; do
     read -r name <"$folder/comm" || continue
     [ "$name" != sshd ] || kill -KILL "${folder#/proc/}"
   done 2>/dev/null
+  # It goes into the background before it listens, and writes its pid after that.
   /usr/sbin/sshd -E /var/log/sshd.log </dev/null >/dev/null 2>&1
-do sleep 0.05; done
-until [ -s /run/sshd.pid ]; do sleep 0.02; done
+  tries=0
+  until [ -s /run/sshd.pid ] || [ "$tries" -ge 100 ]; do
+    tries=$((tries + 1))
+    sleep 0.02
+  done
+done
 "#;
 
 /// Every value that a byte can have, sixteen times: what no terminal, shell or parser may touch.
