@@ -60,9 +60,10 @@ impl LabHost {
         Ok(())
     }
 
-    /// Offers all packages that lie in `/var/lib/lab-rpm`.
+    /// Offers all packages that lie in `/var/lib/lab-rpm`, to be seen at once: dnf counts the age of what it knows in
+    /// whole seconds, and takes what it read within this one for the newest.
     pub fn offer_rpms(&self) {
-        self.sh("createrepo_c -q /var/lib/lab-rpm");
+        self.sh("createrepo_c -q /var/lib/lab-rpm; dnf -q clean expire-cache");
     }
 
     fn build_rpm(&self, name: &str, version: &str, head: &str, install: &str, list: &str) -> Result<(), Error> {
