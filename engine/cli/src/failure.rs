@@ -21,7 +21,7 @@ pub(crate) const UNRECORDED: u8 = 9;
 pub(crate) struct Failure {
     pub(crate) code: &'static str,
     pub(crate) exit: u8,
-    message: String,
+    pub(crate) message: String,
     details: Vec<String>,
     changed: &'static str,
     next: Vec<String>,

@@ -15,6 +15,7 @@ mod leftovers;
 mod library;
 mod live;
 mod machine;
+mod notices;
 mod output;
 mod person;
 mod problems;

@@ -1,12 +1,14 @@
 //! Reading what was recorded: the store, a run by the name that a person gave, its view.
 
+use std::io::{Read as _, Seek as _};
 use std::sync::Arc;
 
-use runbook_ledger::{Checkpoint, Sealer};
+use runbook_ledger::{Checkpoint, Sealer, segments};
+use runbook_model::digest::Hasher;
 use runbook_model::event::RunHeader;
 use runbook_model::plan::Plan;
 use runbook_model::record::Record;
-use runbook_model::{Event, RunId, Sha256};
+use runbook_model::{Event, OutputRef, RunId, Sha256};
 use runbook_ports::store::{RunIndex, RunStatus, StoreError};
 use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::RunView;
@@ -166,13 +168,65 @@ pub(crate) async fn attachments(
             attachments.changes.insert(digest, list);
         }
     }
-    let failed = view.hosts.values().filter_map(runbook_report::summary::failed_output).take(FAILURES_READ);
-    for digest in failed.collect::<std::collections::BTreeSet<_>>() {
-        if let Ok(bytes) = store.get(&digest, FAILURE_BYTES_MAX).await {
-            attachments.said.insert(digest, bytes);
+    for failed in view.hosts.values().filter_map(runbook_report::summary::failed_output).take(FAILURES_READ) {
+        if let Some(blob) = failed.blob
+            && let Ok(Some(bytes)) = output(store, failed, FAILURE_BYTES_MAX).await
+        {
+            attachments.said.insert(blob, bytes);
         }
     }
     Ok(attachments)
+}
+
+/// Adds the digests of outputs, which `run/v1` has and the record does not. One that cannot be read has none.
+pub(crate) async fn digests(store: &SqliteStore, view: &RunView, attachments: &mut Attachments) -> Result<(), Failure> {
+    let attempts = view.hosts.values().flat_map(|host| host.steps.values()).flat_map(|step| &step.attempts);
+    for report in attempts.filter_map(|attempt| attempt.report.as_ref()) {
+        for stream in [&report.stdout, &report.stderr] {
+            let Some(blob) = stream.blob.filter(|_| stream.sha256.is_none()) else { continue };
+            if let Ok(digest) = content_digest(store, stream, &blob).await {
+                attachments.digests.insert(blob, digest);
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn content_digest(store: &SqliteStore, output: &OutputRef, blob: &Sha256) -> Result<Sha256, StoreError> {
+    match store.get(blob, FAILURE_BYTES_MAX).await {
+        Ok(bytes) => Ok(Sha256::of(segments::content(output, &bytes))),
+        Err(StoreError::TooLarge(_)) => {
+            let file = store.file(blob).await?;
+            let hash = || -> std::io::Result<Sha256> {
+                let mut reader = std::fs::File::open(&file.path)?;
+                reader.seek(std::io::SeekFrom::Start(segments::LINE_BYTES as u64))?;
+                let mut hasher = Hasher::default();
+                let mut buffer = vec![0; 1 << 17];
+                loop {
+                    let length = reader.read(&mut buffer)?;
+                    if length == 0 {
+                        return Ok(hasher.finish());
+                    }
+                    hasher.update(&buffer[..length]);
+                }
+            };
+            hash().map_err(|error| StoreError::Failed(error.to_string()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What is kept of an output, when that is not more than `bytes_max`; `None` when nothing is.
+pub(crate) async fn output(
+    store: &SqliteStore,
+    output: &OutputRef,
+    bytes_max: u64,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(blob) = &output.blob else { return Ok(None) };
+    let mut bytes = store.get(blob, bytes_max.saturating_add(segments::LINE_BYTES as u64)).await?;
+    let content = segments::content(output, &bytes).len();
+    bytes.drain(..bytes.len() - content);
+    Ok(Some(bytes))
 }
 
 /// The signed head of the ledger that first covers the run, else the ledger's end.

@@ -255,7 +255,7 @@ fn an_output_that_was_exchanged_is_seen() {
                print\n    run: od -An -v -tx1 -N 300000 /dev/urandom\n";
     place.write("runbooks/big.yaml", big);
     let run = place.run(&["apply", "runbooks/big.yaml", "--json"]).code(0).json();
-    let digest = step(&run, "print")["stdout"]["sha256"].as_str().unwrap();
+    let digest = step(&run, "print")["stdout"]["blob"].as_str().unwrap();
     let blob = place.path(&format!(".runbook/blobs/sha256/{}/{digest}", &digest[..2]));
     assert!(blob.exists());
     std::fs::write(&blob, b"something else").unwrap();

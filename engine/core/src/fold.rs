@@ -13,7 +13,7 @@ use crate::{Run, Status};
 impl Run {
     pub(crate) fn fold(&mut self, event: &Event) {
         match event {
-            Event::RunOpened(_) | Event::RollbackAsked { .. } => {}
+            Event::RunOpened(_) | Event::RollbackAsked { .. } | Event::Installation(_) => {}
             Event::SnapshotReleased { cell, .. } => self.on_cell(cell, |run, host, step| {
                 run.hosts[host].released.insert(step);
             }),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use runbook_core::{Run, Status};
@@ -475,6 +475,7 @@ impl Engine {
             leash: Leash::new(Arc::clone(&self.store), Arc::clone(&self.clock), header.run.clone(), fence),
             answers,
             parked: Mutex::default(),
+            output_secret: OnceLock::new(),
             known: Mutex::default(),
         };
         (Arc::new(world), messages)

@@ -16,7 +16,7 @@ use crate::DriverError;
 pub(crate) const CHECKPOINT_MS: u64 = 2_000;
 
 /// Another process that appends at the same time moves the head; it cannot do so for ever.
-const TRIES_MAX: u32 = 10_000;
+pub(crate) const TRIES_MAX: u32 = 10_000;
 
 /// The end of the ledger as one run's controller sees it.
 pub(crate) struct Journal {
@@ -152,11 +152,7 @@ impl Journal {
     }
 
     fn checkpoint(&self, sealer: &Sealer) -> Result<(Checkpoint, String), DriverError> {
-        let head = Checkpoint { origin: self.key.name().to_owned(), size: sealer.size(), root: sealer.root() };
-        let note = head
-            .sign(self.last.as_ref(), &self.key, |bytes| self.signer.sign(bytes))
-            .map_err(|error| self.fault(format!("the ledger's head could not be signed: {error}")))?;
-        Ok((head, note))
+        sign_head(sealer, &self.key, &*self.signer, self.last.as_ref()).map_err(|cause| self.fault(cause))
     }
 
     fn fault(&self, cause: String) -> DriverError {
@@ -169,6 +165,20 @@ impl Journal {
             tracing::debug!(run = %self.run, %error, "the lease was not given up");
         }
     }
+}
+
+/// Signs the ledger's head, unless it contradicts the one that was signed last.
+pub(crate) fn sign_head(
+    sealer: &Sealer,
+    key: &VerifierKey,
+    signer: &dyn Signer,
+    last: Option<&Checkpoint>,
+) -> Result<(Checkpoint, String), String> {
+    let head = Checkpoint { origin: key.name().to_owned(), size: sealer.size(), root: sealer.root() };
+    let note = head
+        .sign(last, key, |bytes| signer.sign(bytes))
+        .map_err(|error| format!("the ledger's head could not be signed: {error}"))?;
+    Ok((head, note))
 }
 
 /// The run's line in the list of runs.

@@ -13,6 +13,7 @@ mod clock;
 mod control;
 mod engine;
 mod error;
+pub mod installation;
 mod journal;
 mod leash;
 mod leftovers;

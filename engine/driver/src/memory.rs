@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use runbook_ledger::segments::LINE_BYTES;
 use runbook_model::evaluate::{StepResult, StepResults};
 use runbook_model::event::AttemptReport;
 use runbook_model::outcome::{Ended, Exit, OutputRef};
@@ -228,7 +229,10 @@ async fn fetched(blobs: &dyn BlobStore, output: &OutputRef) -> Result<(Vec<u8>, 
     match &output.blob {
         None => Ok((Vec::new(), output.bytes == 0)),
         Some(_) if output.bytes > SEEN_BYTES_MAX as u64 || output.truncated => Ok((Vec::new(), false)),
-        Some(blob) => Ok((blobs.get(blob, SEEN_BYTES_MAX as u64).await?, true)),
+        Some(blob) => {
+            let bytes = blobs.get(blob, (SEEN_BYTES_MAX + LINE_BYTES) as u64).await?;
+            Ok((runbook_ledger::segments::content(output, &bytes).to_vec(), true))
+        }
     }
 }
 

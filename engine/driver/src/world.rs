@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use runbook_ledger::segments::Seed;
+use runbook_model::digest::Hasher;
 use runbook_model::event::{Person, Transfer};
 use runbook_model::host::Host;
 use runbook_model::outcome::{Exit, KilledBy, Obstacle};
@@ -18,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Limits;
 use crate::leash::Leash;
 use crate::measure::Known;
-use crate::output::{Capture, Captured, Tail};
+use crate::output::{Capture, Captured, Keeping, Tail};
 use crate::secrets::Vault;
 use crate::sessions::Sessions;
 
@@ -47,6 +49,8 @@ pub(crate) struct World {
     pub(crate) parked: Mutex<BTreeMap<AttemptId, Parked>>,
     /// What was hashed before, by host: unchanged files are not hashed twice.
     pub(crate) known: Mutex<BTreeMap<HostName, Known>>,
+    /// From which the seeds of outputs are made; one signature by the ledger key, when the first output comes.
+    pub(crate) output_secret: OnceLock<Sha256>,
 }
 
 /// An output that is not complete yet.
@@ -130,18 +134,19 @@ impl World {
 
     /// A sink for an attempt of this step.
     pub(crate) fn capture(&self, step: &Step, attempt: &AttemptId) -> Capture {
-        let salts = step.sensitive.then(|| [self.salt(attempt, "stdout"), self.salt(attempt, "stderr")]);
+        let seeds = [self.output_seed(attempt, "stdout"), self.output_seed(attempt, "stderr")];
         let tail = Tail { observer: Arc::clone(&self.observer), cell: attempt.cell() };
         let limit = match self.limits.output_bytes_max {
             Some(max) => step.output_bytes_max.min(max),
             None => step.output_bytes_max,
         };
-        Capture::new(&self.blobs, &self.vault.mask(), limit, salts, Some(tail), self.fault())
+        let keeping = if step.sensitive { Keeping::Sensitive(seeds) } else { Keeping::Salted(limit, seeds) };
+        Capture::new(&self.blobs, &self.vault.mask(), keeping, Some(tail), self.fault())
     }
 
     /// A sink for what is read by the engine alone and never kept: measurements, `unless`.
     pub(crate) fn scratch(&self, bytes_max: u64) -> Capture {
-        Capture::new(&self.blobs, &self.vault.mask(), bytes_max, None, None, self.fault())
+        Capture::new(&self.blobs, &self.vault.mask(), Keeping::Plain(bytes_max), None, self.fault())
     }
 
     fn fault(&self) -> Box<dyn Fn() + Send + Sync> {
@@ -151,18 +156,24 @@ impl World {
         })
     }
 
-    /// The salt of a sensitive output's digest. Whoever holds the ledger key can make it again and so check the digest
-    /// against an output that is at hand; nobody else can guess an output from its digest.
-    fn salt(&self, attempt: &AttemptId, stream: &str) -> Sha256 {
-        let text = format!("runbook sensitive output v1\n{attempt}/{stream}\n");
-        // A key that cannot sign stops the run: its heads could not be signed either.
-        match self.signer.sign(text.as_bytes()) {
-            Ok(signature) => Sha256::of(&signature),
-            Err(why) => {
-                let _ = self.answers.send(Message::Fault(format!("the ledger key cannot be used: {why}")));
-                Sha256::of(text.as_bytes())
+    /// The seed of an output's salts. Whoever holds the ledger key can make it again, and so check what a record says
+    /// of a sensitive output against one that is at hand; nobody else can guess an output from its record.
+    fn output_seed(&self, attempt: &AttemptId, stream: &str) -> Seed {
+        let secret = self.output_secret.get_or_init(|| {
+            let text = format!("runbook output seeds v1\n{}\n", attempt.run);
+            // A key that cannot sign stops the run: its heads could not be signed either.
+            match self.signer.sign(text.as_bytes()) {
+                Ok(signature) => Sha256::of(&signature),
+                Err(why) => {
+                    let _ = self.answers.send(Message::Fault(format!("the ledger key cannot be used: {why}")));
+                    Sha256::of(text.as_bytes())
+                }
             }
-        }
+        });
+        let mut hasher = Hasher::default();
+        hasher.update(&secret.0);
+        hasher.update(format!("{attempt}/{stream}").as_bytes());
+        Seed(hasher.finish().0)
     }
 
     pub(crate) fn progress(

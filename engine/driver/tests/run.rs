@@ -204,8 +204,8 @@ async fn a_lost_connection_brings_the_true_exit_and_all_of_the_output() {
     bench.apply(plan(&["a"], simple())).await.unwrap();
     let report = bench.report("change", "a").await;
     assert!(matches!(&report.ended, Ended::Exited { exit: runbook_model::outcome::Exit::Code(7), .. }));
-    assert_eq!(report.stdout.sha256, Sha256::of(&text));
-    assert_eq!(bench.blob(report.stdout.blob).await, text);
+    assert_eq!(report.stdout.sha256, None, "a digest of the content itself is not on record");
+    assert_eq!(bench.output(&report.stdout).await, text);
     assert_eq!(bench.transport.count("change-it"), 1, "it was not started twice");
     assert_eq!(report.duration_ms, 30_000);
 }
@@ -273,7 +273,7 @@ async fn a_run_that_is_left_goes_on_after_a_resume() {
     let result = bench.engine().resume(&RUN.into(), ada(), &control).await.unwrap();
     assert_eq!(result.state, RunState::Ended(RunOutcome::Succeeded));
     assert_eq!(bench.transport.count("change-it"), 1);
-    assert_eq!(bench.blob(bench.report("change", "a").await.stdout.blob).await, b"done");
+    assert_eq!(bench.output(&bench.report("change", "a").await.stdout).await, b"done");
 }
 
 #[tokio::test(start_paused = true)]
@@ -314,7 +314,7 @@ async fn results_of_steps_can_be_used_and_are_whole_or_refused() {
     assert_eq!(bench.transport.count("print"), 0, "half an output is never used as if it were whole");
     let big = bench.report("big", "a").await;
     assert_eq!((big.stdout.bytes, big.stdout.truncated), (3 << 20, false));
-    assert_eq!(bench.blob(big.stdout.blob).await.len(), 3 << 20);
+    assert_eq!(bench.output(&big.stdout).await.len(), 3 << 20);
 }
 
 #[tokio::test(start_paused = true)]
@@ -332,8 +332,8 @@ async fn output_beyond_the_limit_keeps_head_and_tail_and_the_whole_digest() {
         bench.apply(plan(&["a"], steps)).await.unwrap();
         let report = bench.report("change", "a").await;
         assert_eq!((report.stdout.bytes, report.stdout.truncated), (2_000_000, true));
-        assert_eq!(report.stdout.sha256, Sha256::of(&text));
-        let kept = bench.blob(report.stdout.blob).await;
+        assert_eq!(report.stdout.sha256, Some(Sha256::of(&text)));
+        let kept = bench.output(&report.stdout).await;
         assert_eq!(kept.len() as u64, limit);
         let tail = (limit / 2).min(256 << 10) as usize;
         assert_eq!(kept[..kept.len() - tail], text[..kept.len() - tail]);
@@ -364,7 +364,7 @@ async fn secrets_reach_the_host_in_the_environment_and_nobody_else() {
     assert_eq!(effect.env["RUNBOOK_SECRET_pw"], "hunter2secret");
     let report = bench.report("login", "a").await;
     assert_eq!(report.stdout.masked, 1);
-    assert_eq!(bench.blob(report.stdout.blob).await, b"the password is ***, really");
+    assert_eq!(bench.output(&report.stdout).await, b"the password is ***, really");
     assert_eq!(*bench.seen.output.lock().unwrap(), b"the password is ***, really");
     for sealed in bench.store.ledger(0, usize::MAX).await.unwrap() {
         assert!(!String::from_utf8(sealed.bytes).unwrap().contains("hunter2"));
@@ -380,7 +380,9 @@ async fn a_sensitive_output_leaves_only_a_salted_digest() {
     bench.apply(plan(&["a"], steps)).await.unwrap();
     let report = bench.report("change", "a").await;
     assert_eq!((report.stdout.bytes, report.stdout.blob), (10, None));
-    assert_ne!(report.stdout.sha256, Sha256::of(b"top secret"));
+    assert_eq!((report.stdout.sha256, report.stdout.segments), (None, 1));
+    let root = report.stdout.root.unwrap();
+    assert_ne!(root, runbook_ledger::tree::leaf_hash(b"top secret"));
     assert!(!bench.store.has(&Sha256::of(b"top secret")).await.unwrap());
     assert!(bench.seen.output.lock().unwrap().is_empty());
 }
@@ -453,7 +455,7 @@ async fn a_reboot_is_done_when_the_boot_id_has_changed() {
     assert_eq!(result.exit_code(), 0);
     assert_eq!(bench.transport.count("systemctl reboot"), 1);
     let report = bench.report("boot", "a").await;
-    assert_eq!(bench.blob(report.stdout.blob).await, b"boot id before: boot-0\nboot id after: boot-1\n");
+    assert_eq!(bench.output(&report.stdout).await, b"boot id before: boot-0\nboot id after: boot-1\n");
     assert_eq!(bench.transport.count("after-it"), 1);
 }
 

@@ -12,6 +12,7 @@ pub mod key;
 pub mod note;
 pub mod proof;
 pub mod record;
+pub mod segments;
 pub mod tree;
 pub mod verify;
 

@@ -11,6 +11,7 @@ use crate::digest::Sha256;
 use crate::host::{Facts, PeerIdentity};
 use crate::id::{AttemptId, Cell, HostName, RunId};
 use crate::input::Intent;
+use crate::notice::Notice;
 use crate::outcome::{AttemptOutcome, Ended, HostOutcome, Obstacle, OutputRef, RunOutcome};
 use crate::plan::Phase;
 
@@ -240,6 +241,9 @@ pub enum Event {
         /// Who asked.
         by: Person,
     },
+    /// It belongs to no run.
+    #[serde(untagged)]
+    Installation(Notice),
 }
 
 /// Who did something.

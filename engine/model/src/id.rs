@@ -62,6 +62,19 @@ name_type! {
     /// those of earlier ones.
     RunId
 }
+
+impl RunId {
+    /// Under which records stand that belong to no run. Not a UUID, so no run can have it.
+    pub fn installation() -> Self {
+        "installation".into()
+    }
+
+    /// Whether it stands for no run.
+    pub fn is_installation(&self) -> bool {
+        self.as_str() == "installation"
+    }
+}
+
 name_type! {
     /// A host's name in the inventory.
     HostName

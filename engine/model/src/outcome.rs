@@ -105,18 +105,31 @@ impl HostOutcome {
     }
 }
 
-/// What is kept of an output stream. The bytes are a blob.
+/// What is kept of an output stream (secrets masked). The bytes are a blob.
+///
+/// A digest of the content itself is not here: whoever has the record could guess a short content from it, and no line
+/// could be withheld from a reader of the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputRef {
-    /// Digest of the whole stream as it came (secrets masked), whether or not all of it is kept.
-    pub sha256: Sha256,
+    /// Root over the salted segments of what is kept (of all of it, when nothing is kept because it is `sensitive`);
+    /// `None` for a stream without a byte, for what the engine itself wrote, and in records of the first format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Sha256>,
+    /// How many segments there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub segments: u64,
+    /// Digest of the whole stream as it came, when only a part is kept: without all of the rest it cannot be guessed.
+    /// In records without `root`: of the stream, always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Sha256>,
     /// Length of the whole stream.
     pub bytes: u64,
     /// Only the head and the tail are kept.
     #[serde(default)]
     pub truncated: bool,
-    /// The blob with what is kept; `None` when nothing is (`sensitive`, or an empty stream).
+    /// The blob with what is kept, after a line with the seed of the salts; `None` when nothing is (`sensitive`, or an
+    /// empty stream). Without `root`: the kept bytes alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blob: Option<Sha256>,
     /// How often a secret was masked in it.
@@ -124,10 +137,21 @@ pub struct OutputRef {
     pub masked: u32,
 }
 
+// By reference, because serde asks for it so.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl OutputRef {
     /// A stream without a byte.
     pub fn empty() -> Self {
-        Self { sha256: Sha256::of(b""), bytes: 0, truncated: false, blob: None, masked: 0 }
+        Self { root: None, segments: 0, sha256: None, bytes: 0, truncated: false, blob: None, masked: 0 }
+    }
+
+    /// Whether its blob begins with the line that has the seed of the salts.
+    pub fn is_salted(&self) -> bool {
+        self.root.is_some()
     }
 }
 

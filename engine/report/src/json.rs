@@ -20,6 +20,9 @@ use crate::view::{AttemptView, HostView, RunState, RunView};
 pub struct Attachments {
     /// What the changes blobs hold, by their digest. One that is not here is shown as not readable.
     pub changes: BTreeMap<Sha256, Vec<Change>>,
+    /// Digests of what is kept of outputs, by their blob's digest. The record does not have them: see
+    /// [`OutputRef`].
+    pub digests: BTreeMap<Sha256, Sha256>,
     /// The ends of outputs of attempts that failed (see [`crate::summary::failed_output`]), by their blob's digest.
     pub said: BTreeMap<Sha256, Vec<u8>>,
     /// The ledger's head that covers the run.
@@ -177,8 +180,10 @@ pub struct LostDocument {
 /// An output stream in `run/v1`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct OutputDocument {
-    /// Of the whole stream.
-    pub sha256: String,
+    /// Of the whole stream; null when nothing of it is kept.
+    pub sha256: Option<String>,
+    /// On record: the Merkle root over the stream's salted segments; null when there is none.
+    pub root: Option<String>,
     /// Length of the whole stream.
     pub bytes: u64,
     /// Only head and tail are kept.
@@ -189,10 +194,17 @@ pub struct OutputDocument {
     pub masked: u32,
 }
 
-impl From<&OutputRef> for OutputDocument {
-    fn from(output: &OutputRef) -> Self {
+impl OutputDocument {
+    /// `content`: the digest of what is kept, where the record does not have it.
+    pub(crate) fn of(output: &OutputRef, content: Option<Sha256>) -> Self {
+        let sha256 = match output.sha256 {
+            Some(sha256) => Some(sha256),
+            None if output.bytes == 0 => Some(Sha256::of(b"")),
+            None => content,
+        };
         Self {
-            sha256: output.sha256.to_string(),
+            sha256: sha256.map(|sha256| sha256.to_string()),
+            root: output.root.map(|root| root.to_string()),
             bytes: output.bytes,
             truncated: output.truncated,
             blob: output.blob.map(|blob| blob.to_string()),
@@ -281,6 +293,10 @@ fn step_document(
     let cell = row.view.filter(|_| last);
     let changes = cell.and_then(|cell| cell.changes);
     let known = changes.map(|digest| attachments.changes.get(&digest));
+    let stream = |output: &OutputRef| {
+        let content = output.blob.and_then(|blob| attachments.digests.get(&blob));
+        OutputDocument::of(output, content.copied())
+    };
     StepDocument {
         id: row.step.id.to_string(),
         phase: row.step.phase.name(),
@@ -296,8 +312,8 @@ fn step_document(
         command_sha256: attempt.map(|attempt| attempt.intent.command_sha256.to_string()),
         template_sha256: attempt.map(|attempt| attempt.intent.template_sha256.to_string()),
         account: attempt.and_then(|attempt| attempt.intent.account.clone()),
-        stdout: report.map(|report| (&report.stdout).into()),
-        stderr: report.map(|report| (&report.stderr).into()),
+        stdout: report.map(|report| stream(&report.stdout)),
+        stderr: report.map(|report| stream(&report.stderr)),
         changes: known.flatten().cloned().unwrap_or_default(),
         changes_known: !matches!(known, Some(None)) && cell.is_none_or(|cell| cell.unmeasured.is_none()),
         reason: if last { cell_reason(row) } else { attempt.and_then(attempt_reason) },

@@ -1,5 +1,6 @@
 //! What steps printed: which streams there are, and how they are headed. The bytes are the caller's to read.
 
+use runbook_model::Sha256;
 use runbook_model::outcome::OutputRef;
 use runbook_model::units::format_size;
 use runbook_model::{HostName, StepId};
@@ -95,7 +96,7 @@ pub struct StreamLine {
 pub fn line(entry: &Entry<'_>, stdout: Option<&[u8]>, stderr: Option<&[u8]>) -> Line {
     let report = entry.attempt.report.as_ref().expect("only ended attempts are entries");
     let stream = |output: &OutputRef, bytes: Option<&[u8]>| StreamLine {
-        output: output.into(),
+        output: OutputDocument::of(output, bytes.map(Sha256::of)),
         text: bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
     };
     Line {

@@ -195,7 +195,7 @@ fn hosts(page: &mut Page, view: &RunView, attachments: &Attachments) {
             for line in text {
                 page.lines.push(format!("{}{line}", " ".repeat(indent)));
             }
-            let said = failed_output(host).and_then(|blob| attachments.said.get(&blob));
+            let said = failed_output(host).and_then(|output| attachments.said.get(&output.blob?));
             for line in said.map(|bytes| last_lines(bytes)).unwrap_or_default() {
                 let line = cut(&format!("| {line}"), room);
                 page.lines.push(format!("{}{}", " ".repeat(indent), page.palette.paint(Tone::Dim, &line)));
@@ -426,8 +426,8 @@ fn evidence(page: &mut Page, view: &RunView, attachments: &Attachments, circumst
     page.section("Evidence", &sentences);
 }
 
-/// The last lines that a host's failed attempt printed are worth showing in the summary: which blob has them, if any.
-pub fn failed_output(host: &HostView) -> Option<runbook_model::Sha256> {
+/// The last lines that a host's failed attempt printed are worth showing in the summary: which output has them, if any.
+pub fn failed_output(host: &HostView) -> Option<&runbook_model::OutputRef> {
     let bad = |outcome| matches!(outcome, Some(AttemptOutcome::Failed | AttemptOutcome::TimedOut));
     host.steps
         .values()
@@ -435,5 +435,5 @@ pub fn failed_output(host: &HostView) -> Option<runbook_model::Sha256> {
         .min_by_key(|attempt| attempt.started_ms)
         .filter(|attempt| attempt_reason(attempt).is_some())
         .and_then(|attempt| attempt.report.as_ref())
-        .and_then(|report| report.stderr.blob.or(report.stdout.blob))
+        .and_then(|report| [&report.stderr, &report.stdout].into_iter().find(|output| output.blob.is_some()))
 }

@@ -249,7 +249,7 @@ impl RunView {
     fn event(&mut self, event: &Event, now: u64) {
         match event {
             Event::RunOpened(header) => self.header = Some(header.as_ref().clone()),
-            Event::RunStarted | Event::TimerFired { .. } | Event::RollbackAsked { .. } => {}
+            Event::RunStarted | Event::TimerFired { .. } | Event::RollbackAsked { .. } | Event::Installation(_) => {}
             Event::RunResumed { by } => {
                 self.resumed.push((by.clone(), now));
                 self.state = RunState::Running;

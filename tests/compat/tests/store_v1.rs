@@ -58,11 +58,10 @@ fn events() -> Vec<Event> {
     let cell = Cell { host: host.clone(), step: "restart".into() };
     let attempt = AttemptId { run: run(), host: host.clone(), step: "restart".into(), attempt: 1 };
     let stdout = OutputRef {
-        sha256: Sha256::of(CONTENT),
+        sha256: Some(Sha256::of(CONTENT)),
         bytes: CONTENT.len() as u64,
-        truncated: false,
         blob: Some(Sha256::of(CONTENT)),
-        masked: 0,
+        ..OutputRef::empty()
     };
     let report = AttemptReport {
         ended: Ended::Exited { exit: Exit::Code(0), unmet: Vec::new(), class: None },
@@ -70,7 +69,8 @@ fn events() -> Vec<Event> {
         ended_ms: 1_700_000_000_002,
         duration_ms: 1,
         stdout,
-        stderr: OutputRef::empty(),
+        // As this version wrote a stream without a byte.
+        stderr: OutputRef { sha256: Some(Sha256::of(b"")), ..OutputRef::empty() },
         last_line: None,
         transfers: None,
     };

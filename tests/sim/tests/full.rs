@@ -171,7 +171,7 @@ fn laws_see_what_is_not_so() {
             });
         }),
         ("its output is not complete", |lived| {
-            report(lived, "do", |report| report.stdout.sha256 = runbook_model::Sha256::of(b"half of it"));
+            report(lived, "do", |report| report.stdout.root = Some(runbook_model::Sha256::of(b"half of it")));
         }),
         ("began, and its end is not on record", |lived| {
             lived.simulated.log.retain(

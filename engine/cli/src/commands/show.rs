@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use runbook_ledger::segments::LINE_BYTES;
 use runbook_model::event::RunHeader;
 use runbook_model::outcome::OutputRef;
 use runbook_model::{Cell, HostName, StepId};
@@ -47,8 +48,9 @@ pub(crate) async fn show(project: &Project, arguments: &Show, output: Output) ->
     let index = record::find(&store, &arguments.run).await?;
     let view = record::view(&store, &index).await?;
     let host = host(&view, arguments.host.as_deref())?;
-    let attachments = record::attachments(&store, project, &view).await?;
+    let mut attachments = record::attachments(&store, project, &view).await?;
     if arguments.json {
+        record::digests(&store, &view, &mut attachments).await?;
         output::json(&json::run(&view, &attachments, host.as_ref()))?;
     } else {
         output::data(show::text(&view, &attachments, host.as_ref(), output.columns(), output.palette))?;
@@ -186,6 +188,10 @@ async fn raw(store: &SqliteStore, entries: &[Entry<'_>], header: &RunHeader) -> 
         let file = store.file(&blob).await.map_err(|error| record::failed(&error))?;
         let mut reader =
             std::fs::File::open(&file.path).map_err(|error| Failure::file("RB0608", "read", &file.path, &error))?;
+        if report.stdout.is_salted() {
+            std::io::Seek::seek(&mut reader, std::io::SeekFrom::Start(LINE_BYTES as u64))
+                .map_err(|error| Failure::file("RB0608", "read", &file.path, &error))?;
+        }
         let mut out = std::io::stdout().lock();
         match std::io::copy(&mut reader, &mut out) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
@@ -257,9 +263,6 @@ impl Printer<'_> {
     }
 
     async fn content(&self, output: &OutputRef) -> Result<Option<Vec<u8>>, Failure> {
-        match output.blob {
-            Some(blob) => self.store.get(&blob, TEXT_BYTES_MAX).await.map(Some).map_err(|error| record::failed(&error)),
-            None => Ok(None),
-        }
+        record::output(self.store, output, TEXT_BYTES_MAX).await.map_err(|error| record::failed(&error))
     }
 }

@@ -218,7 +218,8 @@ pub(crate) async fn resolve(project: &Project, arguments: &Resolve, output: Outp
     let index = record::find(&desk.store, run.as_str()).await?;
     let view = record::view(&desk.store, &index).await?;
     if arguments.ending.json {
-        let attachments = record::attachments(&desk.store, project, &view).await?;
+        let mut attachments = record::attachments(&desk.store, project, &view).await?;
+        record::digests(&desk.store, &view, &mut attachments).await?;
         output::json(&json::run(&view, &attachments, None))?;
     }
     let name = runbook_report::list::short(run.as_str());
@@ -386,10 +387,11 @@ async fn finish(
     ending: Ending,
     output: Output,
 ) -> Result<(), Failure> {
-    let attachments = record::attachments(store, project, view).await.unwrap_or_default();
+    let mut attachments = record::attachments(store, project, view).await.unwrap_or_default();
     let columns = output::terminal_size().map_or(80, |(columns, _)| columns);
     note(summary::lines(view, &attachments, circumstances, columns, output.error_palette).join("\n"));
     if ending.json {
+        record::digests(store, view, &mut attachments).await?;
         output::json(&json::run(view, &attachments, None))?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use runbook_ledger::segments::Seed;
 use runbook_model::digest::{Hasher, Sha256};
 use runbook_model::id::Cell;
 use runbook_model::outcome::OutputRef;
@@ -24,6 +25,17 @@ pub struct Tail {
     pub observer: Arc<dyn Observer>,
     /// Whose output it is.
     pub cell: Cell,
+}
+
+/// What becomes of an attempt's output. The seeds are of standard output and standard error.
+#[derive(Debug, Clone, Copy)]
+pub enum Keeping {
+    /// Evidence: at most so many bytes of each stream are kept, as salted segments.
+    Salted(u64, [Seed; 2]),
+    /// `sensitive`: nothing is kept or shown; the record has the root over the salted segments.
+    Sensitive([Seed; 2]),
+    /// For the engine alone: at most so many bytes, as they are.
+    Plain(u64),
 }
 
 /// The sink of one attempt: masks, hashes, counts, keeps.
@@ -65,13 +77,12 @@ pub struct StreamResult {
 }
 
 impl StreamResult {
-    /// A stream that the engine itself wrote: short, without secrets.
+    /// A stream that the engine itself wrote: short, without secrets, so that it needs no salts.
     pub fn of(text: String) -> Self {
         let bytes = text.into_bytes();
-        let sha256 = Sha256::of(&bytes);
-        let blob = (!bytes.is_empty()).then_some(sha256);
+        let blob = (!bytes.is_empty()).then(|| Sha256::of(&bytes));
         Self {
-            reference: OutputRef { sha256, bytes: bytes.len() as u64, truncated: false, blob, masked: 0 },
+            reference: OutputRef { sha256: blob, bytes: bytes.len() as u64, blob, ..OutputRef::empty() },
             small: blob.map(|blob| (blob, bytes.clone())),
             end: bytes.clone(),
             seen: bytes,
@@ -102,26 +113,24 @@ impl Captured {
 }
 
 impl Capture {
-    /// Keeps at most `limit` bytes of each stream. With `salts` (standard output's, standard error's) nothing is kept
-    /// or shown: the digest is over the salt and the stream. `on_failure` is called once, when a blob cannot be written.
+    /// `on_failure` is called once, when a blob cannot be written.
     pub fn new(
         blobs: &Arc<dyn BlobStore>,
         mask: &Mask,
-        limit: u64,
-        salts: Option<[Sha256; 2]>,
+        keeping: Keeping,
         tail: Option<Tail>,
         on_failure: Box<dyn Fn() + Send + Sync>,
     ) -> Self {
-        let one = |salt: Option<Sha256>| {
-            let mut hasher = Hasher::default();
-            if let Some(salt) = salt {
-                hasher.update(&salt.0);
-            }
-            let keep = Keep::new(Arc::clone(blobs), salt.is_none().then_some(limit));
-            One { masker: mask.stream(), hasher, keep, decided: Vec::new() }
+        let one = |limit, seed| {
+            let keep = Keep::new(Arc::clone(blobs), limit, seed);
+            One { masker: mask.stream(), hasher: Hasher::default(), keep, decided: Vec::new() }
         };
-        let sensitive = salts.is_some();
-        let streams = [one(salts.map(|salts| salts[0])), one(salts.map(|salts| salts[1]))];
+        let sensitive = matches!(keeping, Keeping::Sensitive(_));
+        let streams = match keeping {
+            Keeping::Salted(limit, seeds) => seeds.map(|seed| one(Some(limit), Some(seed))),
+            Keeping::Sensitive(seeds) => seeds.map(|seed| one(None, Some(seed))),
+            Keeping::Plain(limit) => [one(Some(limit), None), one(Some(limit), None)],
+        };
         Self { streams, tail: tail.filter(|_| !sensitive), offsets: Offsets::default(), failed: None, on_failure }
     }
 
@@ -150,8 +159,11 @@ impl Capture {
             one.hasher.update(&one.decided);
             one.keep.write(&one.decided).await?;
             let kept = one.keep.finish().await?;
+            let (root, segments) = kept.root.unzip();
             let reference = OutputRef {
-                sha256: one.hasher.finish(),
+                root,
+                segments: segments.unwrap_or(0),
+                sha256: (kept.truncated || (root.is_none() && kept.total > 0)).then(|| one.hasher.finish()),
                 bytes: kept.total,
                 truncated: kept.truncated,
                 blob: kept.blob,

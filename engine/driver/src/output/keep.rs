@@ -2,17 +2,20 @@
 //!
 //! Up to [`SMALL_BYTES_MAX`] stays in memory and goes into the store with the append that names it; what is longer is
 //! written to a blob while it comes. In memory there is never more than [`SEEN_BYTES_MAX`] and [`TAIL_BYTES_MAX`] of a
-//! stream, whatever the limit.
+//! stream, whatever the limit. What is kept of a step's output stands after a line with the seed of its salts
+//! ([`runbook_ledger::segments`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use runbook_ledger::segments::{LINE_BYTES, Seed, Segmenter};
 use runbook_model::Sha256;
 use runbook_ports::store::StoreError;
 use runbook_ports::{BlobStore, BlobWriter};
 
 /// An output of at most so many bytes goes into the store with its record: a flush of its own costs more than the copy.
-pub const SMALL_BYTES_MAX: usize = 64 << 10;
+/// With its first line it is as long as a content that the store keeps in its database.
+pub const SMALL_BYTES_MAX: usize = (64 << 10) - LINE_BYTES;
 
 /// So much of a stream's head stays in memory until its step is judged, and can be used in templates.
 pub const SEEN_BYTES_MAX: usize = 1 << 20;
@@ -28,6 +31,7 @@ pub struct Keep {
     blobs: Arc<dyn BlobStore>,
     /// `None`: nothing goes into the evidence, only what is seen stays for judging.
     limit: Option<u64>,
+    salted: Option<(Seed, Segmenter)>,
     seen: Vec<u8>,
     head_bytes: u64,
     tail: VecDeque<u8>,
@@ -42,6 +46,8 @@ pub struct Kept {
     pub blob: Option<Sha256>,
     /// Its bytes, when they are to go with the append.
     pub small: Option<Vec<u8>>,
+    /// The root over the salted segments of what is kept (of the whole stream when nothing is), and their number.
+    pub root: Option<(Sha256, u64)>,
     /// There was more than the limit.
     pub truncated: bool,
     /// What is in memory: the head and, when there is a gap after it, the tail.
@@ -55,11 +61,12 @@ pub struct Kept {
 }
 
 impl Keep {
-    /// Keeps at most `limit` bytes; `None` keeps nothing for the evidence.
-    pub fn new(blobs: Arc<dyn BlobStore>, limit: Option<u64>) -> Self {
+    /// Keeps at most `limit` bytes; `None` keeps nothing for the evidence. Without a seed the bytes are kept as they are.
+    pub fn new(blobs: Arc<dyn BlobStore>, limit: Option<u64>, seed: Option<Seed>) -> Self {
         Self {
             blobs,
             limit,
+            salted: seed.map(|seed| (seed, Segmenter::new(seed))),
             seen: Vec::new(),
             head_bytes: 0,
             tail: VecDeque::new(),
@@ -75,6 +82,9 @@ impl Keep {
     /// When the blob cannot be written.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.total += bytes.len() as u64;
+        if self.limit.is_none() {
+            self.segment(bytes);
+        }
         self.end.extend_from_slice(&bytes[bytes.len().saturating_sub(END_BYTES_MAX)..]);
         let over = self.end.len().saturating_sub(END_BYTES_MAX);
         self.end.drain(..over);
@@ -93,11 +103,26 @@ impl Keep {
         Ok(())
     }
 
+    fn segment(&mut self, bytes: &[u8]) {
+        if let Some((_, segmenter)) = &mut self.salted {
+            segmenter.push(bytes);
+        }
+    }
+
+    /// What stands in front of the kept bytes.
+    fn line(&self) -> String {
+        self.salted.as_ref().map(|(seed, _)| seed.line()).unwrap_or_default()
+    }
+
     async fn write_head(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.head_bytes += bytes.len() as u64;
+        if self.limit.is_some() {
+            self.segment(bytes);
+        }
         if self.limit.is_some() && self.head_bytes > SMALL_BYTES_MAX as u64 {
             if self.writer.is_none() {
                 let mut writer = self.blobs.writer().await?;
+                writer.write(self.line().as_bytes()).await?;
                 writer.write(&self.seen).await?;
                 self.writer = Some(writer);
             }
@@ -115,6 +140,10 @@ impl Keep {
     pub async fn finish(mut self) -> Result<Kept, StoreError> {
         let truncated = self.limit.is_some_and(|limit| self.total > limit);
         let tail: Vec<u8> = self.tail.iter().copied().collect();
+        if self.limit.is_some() {
+            self.segment(&tail);
+        }
+        let line = self.line();
         let mut blob = None;
         let mut small = None;
         if let Some(mut writer) = self.writer.take() {
@@ -124,13 +153,15 @@ impl Keep {
         self.seen.extend_from_slice(&tail);
         let whole = self.seen.len() as u64 == self.total;
         if self.limit.is_some() && blob.is_none() && !self.seen.is_empty() {
+            let bytes = [line.as_bytes(), &self.seen].concat();
             if self.seen.len() > SMALL_BYTES_MAX {
-                blob = Some(self.blobs.put(&self.seen).await?);
+                blob = Some(self.blobs.put(&bytes).await?);
             } else {
-                blob = Some(Sha256::of(&self.seen));
-                small = Some(self.seen.clone());
+                blob = Some(Sha256::of(&bytes));
+                small = Some(bytes);
             }
         }
-        Ok(Kept { blob, small, truncated, seen: self.seen, whole, end: self.end, total: self.total })
+        let root = self.salted.filter(|_| self.total > 0).map(|(_, segmenter)| segmenter.finish());
+        Ok(Kept { blob, small, root, truncated, seen: self.seen, whole, end: self.end, total: self.total })
     }
 }

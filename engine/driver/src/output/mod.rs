@@ -7,5 +7,5 @@ pub mod capture;
 pub mod keep;
 pub mod mask;
 
-pub use capture::{Capture, Captured, StreamResult, Tail};
+pub use capture::{Capture, Captured, Keeping, StreamResult, Tail};
 pub use mask::{Mask, Masker};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use runbook_driver::{Control, DriverError, Engine, Limits, RunRequest, RunResult};
-use runbook_ledger::FileKey;
+use runbook_ledger::{FileKey, segments};
 use runbook_model::evaluate::{
     Evaluate, EvaluateError, Kept, Piece, Rendered, RenderedAction, Scope, SecretText, When,
 };
@@ -20,7 +20,7 @@ use runbook_model::plan::{
 };
 use runbook_model::record::Record;
 use runbook_model::shell::ShellKind;
-use runbook_model::{Cell, Event, HostName, RunId, Sha256, StepId};
+use runbook_model::{Cell, Event, HostName, OutputRef, RunId, Sha256, StepId};
 use runbook_ports::person::Answer;
 use runbook_ports::transport::Stream;
 use runbook_ports::{BlobStore, Confirmer, Observer, SecretBytes, SecretSource, Signer, Store};
@@ -377,6 +377,13 @@ impl Bench {
             _ => None,
         };
         self.events(RUN).await.into_iter().filter_map(fits).next_back().expect("it was attempted")
+    }
+
+    /// What is kept of an output, after a check of its root.
+    pub async fn output(&self, output: &OutputRef) -> Vec<u8> {
+        let blob = self.blob(output.blob).await;
+        assert!(segments::verify(output, &blob), "the output's root is that of its blob");
+        segments::content(output, &blob).to_vec()
     }
 
     pub async fn blob(&self, digest: Option<Sha256>) -> Vec<u8> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use runbook_ledger::segments;
 use runbook_model::manifest::{Change, Entry};
 use runbook_model::outcome::{Ended, Exit, OutputRef};
 use runbook_model::units::{format_size, rfc3339_ms};
@@ -167,7 +168,7 @@ fn attempt(attempt: &AttemptView, several: bool, contents: &Contents) -> String 
     }
     rows.push(("Command", format!("<code>{}</code>", attempt.intent.command_sha256)));
     out.push_str(&facts(&rows));
-    out.push_str(&excerpt(contents.get(&attempt.intent.command_sha256)));
+    out.push_str(&excerpt(contents.get(&attempt.intent.command_sha256).map(Vec::as_slice)));
     if let Some(report) = &attempt.report {
         out.push_str(&output("Standard output", &report.stdout, contents));
         out.push_str(&output("Standard error", &report.stderr, contents));
@@ -187,13 +188,13 @@ fn output(heading: &str, output: &OutputRef, contents: &Contents) -> String {
         remarks.push(format!("a secret was masked {} times", output.masked));
     }
     let body = match output.blob {
-        Some(blob) => excerpt(contents.get(&blob)),
+        Some(blob) => excerpt(contents.get(&blob).map(|bytes| segments::content(output, bytes))),
         None => "<p class=\"dim\">It was not kept.</p>\n".to_owned(),
     };
     format!("<p>{heading} <span class=\"dim\">({})</span></p>\n{body}", text(&remarks.join(", ")))
 }
 
-fn excerpt(content: Option<&Vec<u8>>) -> String {
+fn excerpt(content: Option<&[u8]>) -> String {
     let Some(content) = content else {
         return "<p class=\"dim\">Not shown here; <code>runbook logs</code> and the bundle have it.</p>\n".to_owned();
     };

@@ -205,11 +205,10 @@ impl Writer {
         let started_ms = self.now;
         self.wait(1_500);
         let output = OutputRef {
-            sha256: Sha256::of(stderr.as_bytes()),
+            sha256: (!stderr.is_empty()).then(|| Sha256::of(stderr.as_bytes())),
             bytes: stderr.len() as u64,
-            truncated: false,
             blob: (!stderr.is_empty()).then(|| Sha256::of(stderr.as_bytes())),
-            masked: 0,
+            ..OutputRef::empty()
         };
         let report = AttemptReport {
             ended: Ended::Exited { exit: Exit::Code(code), unmet, class: None },

@@ -14,7 +14,7 @@ use runbook_model::plan::SecretRef;
 use runbook_model::record::Record;
 use runbook_model::{Event, HostName, RunId, Sha256, StepId};
 use runbook_ports::person::Answer;
-use runbook_ports::{Confirmer, Observer, SecretBytes, SecretSource, Signer, Store};
+use runbook_ports::{BlobStore as _, Confirmer, Observer, SecretBytes, SecretSource, Signer, Store};
 use runbook_testkit::memory_store::MemoryStore;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -50,6 +50,8 @@ pub struct Lived {
     /// Rare situations that were reached.
     pub wonders: std::collections::BTreeSet<Wonder>,
     pub(crate) begun: Vec<Begun>,
+    /// What is kept of standard outputs, by their blob.
+    pub(crate) outputs: BTreeMap<Sha256, Vec<u8>>,
 }
 
 impl Lived {
@@ -400,6 +402,14 @@ async fn gather(scenario: &Scenario, hosts: &Hosts, disk: &Disk, store: &MemoryS
             break;
         }
     }
+    let mut outputs = BTreeMap::new();
+    for (_, event) in log_of_run.iter().chain(&back) {
+        if let Event::AttemptEnded { report, .. } = event
+            && let Some(blob) = report.stdout.blob
+        {
+            outputs.insert(blob, store.get(&blob, u64::MAX).await.expect("what a record names is in the store"));
+        }
+    }
     let mut world = hosts.world();
     broken.append(&mut world.broken);
     let mut effects: BTreeMap<_, u32> = BTreeMap::new();
@@ -426,6 +436,7 @@ async fn gather(scenario: &Scenario, hosts: &Hosts, disk: &Disk, store: &MemoryS
         appends: disk.appends(),
         wonders: std::mem::take(&mut world.wonders),
         begun: std::mem::take(&mut world.begun),
+        outputs,
     };
     lived.wonders.extend(wonders(scenario, &lived));
     lived

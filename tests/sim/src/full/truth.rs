@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use runbook_core::Status;
+use runbook_ledger::segments;
 use runbook_model::outcome::{Ended, Exit, KilledBy};
 use runbook_model::plan::{Action, Phase, Work};
-use runbook_model::{AttemptId, AttemptOutcome, Event, HostOutcome, Sha256};
+use runbook_model::{AttemptId, AttemptOutcome, Event, HostOutcome};
 
 use crate::full::host_world::{Begun, State, output_of};
 use crate::full::live::Lived;
@@ -146,7 +147,10 @@ pub fn broken_laws(lived: &Lived) -> Vec<String> {
             broken.extend(lie(attempt, &report.ended, begun, reboots));
             if !reboots && matches!(report.ended, Ended::Exited { exit: Exit::Code(_), .. }) {
                 let expected = output_of(plan, &attempt.host, &attempt.step, attempt.attempt);
-                if report.stdout.sha256 != Sha256::of(&expected) || report.stdout.truncated {
+                let kept = report.stdout.blob.and_then(|blob| lived.outputs.get(&blob)).map_or(&[][..], Vec::as_slice);
+                let whole =
+                    segments::verify(&report.stdout, kept) && segments::content(&report.stdout, kept) == expected;
+                if (!expected.is_empty() && !whole) || report.stdout.bytes != expected.len() as u64 {
                     broken.push(format!("{attempt}: its output is not complete ({} bytes)", report.stdout.bytes));
                 }
             }

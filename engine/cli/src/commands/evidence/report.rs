@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 
+use runbook_ledger::segments::LINE_BYTES;
 use runbook_model::Sha256;
 use runbook_ports::BlobStore as _;
 use runbook_report::html::{self, Contents, Verification};
@@ -11,6 +12,7 @@ use serde::Serialize;
 use super::{Verdict, judge};
 use crate::arguments::EvidenceReport;
 use crate::failure::{FAULT, Failure};
+use crate::notices;
 use crate::output;
 use crate::project::Project;
 use crate::record;
@@ -60,6 +62,9 @@ pub(super) async fn write(project: &Project, arguments: &EvidenceReport) -> Resu
     file.as_file().sync_all().map_err(|error| cannot(arguments, &error))?;
     file.persist(&place).map_err(|error| cannot(arguments, &error.error))?;
 
+    if verdict.code < 20 {
+        notices::read(project, &store, &index.header.run, "evidence report").await;
+    }
     let file = place.display().to_string();
     if arguments.json {
         let run_id = index.header.run.to_string();
@@ -94,7 +99,11 @@ fn verification(verdict: &Verdict) -> Verification {
 async fn beginning(store: &SqliteStore, digest: &Sha256) -> Option<Vec<u8>> {
     let blob = store.file(digest).await.ok()?;
     let mut bytes = Vec::new();
-    std::fs::File::open(&blob.path).ok()?.take(html::EXCERPT_BYTES + 1).read_to_end(&mut bytes).ok()?;
+    std::fs::File::open(&blob.path)
+        .ok()?
+        .take(html::EXCERPT_BYTES + LINE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .ok()?;
     Some(bytes)
 }
 

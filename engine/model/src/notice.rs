@@ -1,0 +1,177 @@
+//! What happened to the ledger itself, and to evidence after its run: events that belong to no run.
+//!
+//! They are sealed in the same ledger as the runs, as a stream of their own whose run is [`RunId::installation`]. The
+//! state machine of a run never sees them. A field is only ever added with a default; a changed meaning is a new notice.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::event::{ClockState, Person};
+use crate::id::{AttemptId, RunId};
+
+/// An event of the installation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Notice {
+    /// Nothing happened for a while, and the ledger is still there: an idle one cannot be cut and continued unnoticed.
+    Heartbeat {
+        /// State of the clock.
+        clock: ClockState,
+    },
+    /// From the next signed head on another key signs.
+    KeyRotated {
+        /// Verifier key of the key so far (C2SP signed note: `name+hash+base64`).
+        old_key: String,
+        /// Verifier key of the new one.
+        new_key: String,
+        /// By the old key over the text of [`rotation_text`], base64.
+        old_signature: String,
+        /// By the new key over the same text, base64.
+        new_signature: String,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: Person,
+    },
+    /// After a crash, what did not read beyond the last signed head was set aside.
+    LedgerRecovered {
+        /// The ledger's size from which on it was set aside.
+        at_size: u64,
+        /// Records set aside.
+        records: u64,
+        /// Blob with their bytes, a line each.
+        set_aside: Sha256,
+        /// What did not read.
+        reason: String,
+        /// Who.
+        by: Person,
+    },
+    /// An older copy of the database was put back, and a person says so.
+    LedgerRestored {
+        /// The size that was signed last, as far as is known outside the database.
+        known_size: u64,
+        /// The root of that size.
+        known_root: Sha256,
+        /// The size of the copy.
+        restored_size: u64,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: Person,
+    },
+    /// Somebody outside holds a head now.
+    Anchored {
+        /// The anchor's name in the settings.
+        anchor: String,
+        /// `rfc3161`, `witness`, `git`, `file` or `syslog`.
+        kind: String,
+        /// Size of the head that was anchored.
+        size: u64,
+        /// Its root.
+        root: Sha256,
+        /// Blob with the receipt.
+        receipt: Sha256,
+    },
+    /// Evidence of a run was looked at.
+    EvidenceRead {
+        /// The run.
+        evidence_of: RunId,
+        /// With which command.
+        command: String,
+        /// Who.
+        by: Person,
+    },
+    /// Evidence of a run was given out.
+    EvidenceExported {
+        /// The run.
+        evidence_of: RunId,
+        /// SHA-256 of the bundle's `SHA256SUMS`.
+        sums_sha256: Sha256,
+        /// It was a redacted edition.
+        redacted: bool,
+        /// Who.
+        by: Person,
+    },
+    /// Segments of an output are withheld in redacted editions from now on. The original stays as it is.
+    OutputsRedacted {
+        /// Whose output.
+        attempt: AttemptId,
+        /// `stdout` or `stderr`.
+        stream: String,
+        /// The output's root.
+        root: Sha256,
+        /// The first and the last segment of each range that is withheld, counted from 0.
+        ranges: Vec<(u64, u64)>,
+        /// The rule that found them, or `by hand`.
+        rule: String,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: Person,
+    },
+    /// Evidence must not be removed.
+    HoldPlaced {
+        /// The hold's name.
+        hold: String,
+        /// Of these runs; empty: of all.
+        runs: Vec<RunId>,
+        /// Not before (Unix ms); `None`: until it is lifted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_ms: Option<u64>,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: Person,
+    },
+    /// A hold is over.
+    HoldLifted {
+        /// The hold's name.
+        hold: String,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: Person,
+    },
+    /// Contents of a run were removed after its time. Its leaves stay in the tree.
+    Purged {
+        /// The run.
+        purged_run: RunId,
+        /// The request that was signed: blob with its exact bytes.
+        request: Sha256,
+        /// The signatures over it (SSHSIG), of two persons.
+        signatures: Vec<PurgeSignature>,
+        /// Blob with the list of what was removed: a digest a line.
+        removed: Sha256,
+        /// How many records lost their body.
+        records: u64,
+        /// How many blobs were removed.
+        blobs: u64,
+        /// Who.
+        by: Person,
+    },
+    /// The project's settings are other ones than before.
+    SettingsChanged {
+        /// Digest of the file.
+        sha256: Sha256,
+        /// What the effective retention classes are from now on, and other facts that verification needs: blob.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        settings: Option<Sha256>,
+    },
+}
+
+/// A person's signature under a request to remove evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PurgeSignature {
+    /// The signer's name in the list of those who may.
+    pub signer: String,
+    /// The public key, as in an authorized_keys line.
+    pub key: String,
+    /// The armored SSHSIG.
+    pub signature: String,
+}
+
+/// What both keys sign when one takes the other's place: nothing else that either ever signs begins like it.
+pub fn rotation_text(old_key: &str, new_key: &str, size: u64) -> String {
+    format!("runbook key rotation v1\n{old_key}\n{new_key}\n{size}\n")
+}
