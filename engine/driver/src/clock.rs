@@ -37,7 +37,8 @@ impl Clock for SystemClock {
 }
 
 /// The time by which a run decides: what the clock said when the controller began, and what has really gone by since. A
-/// clock that somebody steps meanwhile neither ends a wait nor prolongs it. Records carry the clock's own time.
+/// clock that somebody steps meanwhile neither ends a wait nor prolongs it, and one that was set back between two
+/// controllers of a run does not either. Records carry the clock's own time.
 pub(crate) struct SteadyClock {
     clock: Arc<dyn Clock>,
     began_ms: u64,
@@ -45,8 +46,9 @@ pub(crate) struct SteadyClock {
 }
 
 impl SteadyClock {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { began_ms: clock.now_ms(), began_mono_ms: clock.mono_ms(), clock }
+    /// Goes on from `decided_ms`, the latest time by which an earlier controller decided, when the clock says less.
+    pub(crate) fn new(clock: Arc<dyn Clock>, decided_ms: u64) -> Self {
+        Self { began_ms: clock.now_ms().max(decided_ms), began_mono_ms: clock.mono_ms(), clock }
     }
 }
 
@@ -81,10 +83,15 @@ mod tests {
     #[test]
     fn a_stepped_clock_does_not_change_how_much_time_goes_by() {
         let clock = Arc::new(Stepped(Mutex::new((7_200_000, 10))));
-        let steady = SteadyClock::new(Arc::clone(&clock) as _);
+        let steady = SteadyClock::new(Arc::clone(&clock) as _, 0);
         *clock.0.lock().unwrap() = (3_600_000, 110);
         assert_eq!((steady.now_ms(), steady.mono_ms()), (7_200_100, 110));
         *clock.0.lock().unwrap() = (99_000_000, 210);
         assert_eq!(steady.now_ms(), 7_200_200);
+        // The next controller finds a clock that was set back by an hour.
+        *clock.0.lock().unwrap() = (3_600_000, 310);
+        let next = SteadyClock::new(Arc::clone(&clock) as _, 7_200_200);
+        *clock.0.lock().unwrap() = (3_600_500, 810);
+        assert_eq!(next.now_ms(), 7_200_700);
     }
 }

@@ -168,6 +168,8 @@ pub(crate) struct Told {
     pub(crate) leftovers: Leftovers,
     pub(crate) run_seq: u64,
     pub(crate) begun: bool,
+    /// The latest time by which an earlier controller of the run decided (Unix ms).
+    pub(crate) decided_ms: u64,
 }
 
 impl Engine {
@@ -185,7 +187,8 @@ impl Engine {
         let run = Run::new(Arc::clone(&plan), Arc::clone(&header));
         let memory = Memory::new(&plan);
         let leftovers = Leftovers::default();
-        let told = Told { plan, header: Arc::clone(&header), run, memory, leftovers, run_seq: 0, begun: false };
+        let told =
+            Told { plan, header: Arc::clone(&header), run, memory, leftovers, run_seq: 0, begun: false, decided_ms: 0 };
         let mut work = self.work(told, fence, control).await?;
         work.opening(Some(Event::RunOpened(Box::new((*header).clone()))));
         work.tell(Input::Begin);
@@ -276,7 +279,7 @@ impl Engine {
         let plan_sha256 = loaded.header.plan_sha256;
         let header = Arc::new(self.header(&loaded.plan, plan_sha256, &request, Some(finished.clone())));
         let run = Run::taking_back(Arc::clone(&header), told.run);
-        let told = Told { header: Arc::clone(&header), run, run_seq: 0, begun: false, ..told };
+        let told = Told { header: Arc::clone(&header), run, run_seq: 0, begun: false, decided_ms: 0, ..told };
         let by = request.operator.clone();
         let mut work = self.work(told, fence, control).await?;
         work.opening(Some(Event::RunOpened(Box::new((*header).clone()))));
@@ -388,9 +391,9 @@ impl Engine {
             }
         };
         let mut leftovers = Leftovers::default();
-        let (run_seq, begun) = self.replay(&header.run, &mut run, &mut memory, &mut leftovers).await?;
+        let (run_seq, begun, decided_ms) = self.replay(&header.run, &mut run, &mut memory, &mut leftovers).await?;
         let (plan, header) = (Arc::clone(&loaded.plan), Arc::clone(header));
-        Ok(Told { plan, header, run, memory, leftovers, run_seq, begun })
+        Ok(Told { plan, header, run, memory, leftovers, run_seq, begun, decided_ms })
     }
 
     async fn replay(
@@ -399,12 +402,12 @@ impl Engine {
         run: &mut Run,
         memory: &mut Memory,
         leftovers: &mut Leftovers,
-    ) -> Result<(u64, bool), DriverError> {
-        let (mut run_seq, mut begun) = (0, false);
+    ) -> Result<(u64, bool, u64), DriverError> {
+        let (mut run_seq, mut begun, mut decided_ms) = (0, false, 0);
         loop {
             let page = self.records(id, run_seq, PAGE).await?;
             if page.is_empty() {
-                return Ok((run_seq, begun));
+                return Ok((run_seq, begun, decided_ms));
             }
             for record in page {
                 if record.run_seq != run_seq {
@@ -415,6 +418,11 @@ impl Engine {
                 begun |= record.event == Event::RunStarted;
                 run.replay(&record.event);
                 let time_ms = self.time_ms(&record);
+                let ended_ms = match &record.event {
+                    Event::AttemptEnded { report, .. } => report.ended_ms,
+                    _ => 0,
+                };
+                decided_ms = decided_ms.max(time_ms).max(ended_ms);
                 memory.observe(&record.event, time_ms);
                 leftovers.observe(&record.event, time_ms);
                 memory.refill(&record.event, &*self.blobs).await.map_err(|error| DriverError::Unreadable {
@@ -432,7 +440,7 @@ impl Engine {
     }
 
     async fn work(&self, told: Told, fence: Fence, control: &Control) -> Result<Work, DriverError> {
-        let (world, messages) = self.world(Arc::clone(&told.plan), &told.header, fence);
+        let (world, messages) = self.world(Arc::clone(&told.plan), &told.header, fence, told.decided_ms);
         // Before anything more is printed: an earlier process resolved them, and what it masked is to be masked still.
         for name in told.memory.secrets_used() {
             if let Err(obstacle) = world.vault.resolve(&told.plan, name).await {
@@ -452,6 +460,7 @@ impl Engine {
         plan: Arc<Plan>,
         header: &RunHeader,
         fence: Fence,
+        decided_ms: u64,
     ) -> (Arc<World>, mpsc::UnboundedReceiver<crate::world::Message>) {
         let (answers, messages) = mpsc::unbounded_channel();
         let limits = self.limits;
@@ -460,7 +469,7 @@ impl Engine {
             blobs: Arc::clone(&self.blobs),
             vault: Vault::new(Arc::clone(&self.secrets)),
             confirmer: Arc::clone(&self.confirmer),
-            clock: Arc::new(SteadyClock::new(Arc::clone(&self.clock))),
+            clock: Arc::new(SteadyClock::new(Arc::clone(&self.clock), decided_ms)),
             wall: Arc::clone(&self.clock),
             observer: Arc::clone(&self.observer),
             signer: Arc::clone(&self.signer),

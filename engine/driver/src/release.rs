@@ -54,7 +54,7 @@ async fn release_all(
     let run = told.header.run.clone();
     let (gone, attempts) = earlier(engine, &run).await?;
     let mut journal = engine.journal(&run, fence, told.run_seq).await?;
-    let (world, mut messages) = engine.world(Arc::clone(&told.plan), &told.header, fence);
+    let (world, mut messages) = engine.world(Arc::clone(&told.plan), &told.header, fence, told.decided_ms);
     let desk = Desk::new(Arc::clone(&told.plan), Arc::clone(&engine.evaluate), &told.header);
     let (mut released, mut failed) = (Vec::new(), Vec::new());
     let plan = Arc::clone(&told.plan);

@@ -85,6 +85,8 @@ codes! {
     UnknownAction = "RB0034",
     /// A packaged action that cannot be used here.
     ActionMisused = "RB0035",
+    /// A step that may run while its host reboots.
+    BesideReboot = "RB0036",
     /// A template that is wrong.
     Template = "RB0040",
     /// An expression that is wrong.

@@ -88,6 +88,28 @@ execute: [{run: 'echo {{{param.a}}}', irreversible: x}]
 }
 
 #[test]
+fn a_step_that_may_run_beside_a_reboot_is_warned_of_and_the_file_is_still_right() {
+    let warned = |needs: &str| {
+        let text = format!(
+            "schema: runbook/v1\nname: x\nirreversible: why\ntargets: {{select: all}}\nexecute:\n  - {{id: before, run: a}}\n  - \
+             {{id: boot, reboot: }}\n  - {{id: beside, needs: [{needs}], run: b}}\n  - {{id: after, run: c}}\n  - {{id: \
+             elsewhere, needs: [], on: controller, run: d}}\n"
+        );
+        let parsed = runbook_lang::parse_runbook("x.yaml", text.as_bytes()).unwrap();
+        let said = |warning: &Diagnostic| (warning.code, warning.message.clone());
+        parsed.warnings.iter().map(said).collect::<Vec<_>>()
+    };
+    assert_eq!(warned("boot"), []);
+    assert_eq!(warned("boot, before"), []);
+    let beside = |step: &str| {
+        let said = format!("`{step}` may run while `boot` reboots the host, which would end it in the middle");
+        (runbook_lang::Code::BesideReboot, said)
+    };
+    assert_eq!(warned(""), [beside("beside"), beside("after")]);
+    assert_eq!(warned("before"), [beside("beside"), beside("after")]);
+}
+
+#[test]
 fn a_secret_written_into_a_file_is_not_shown() {
     let text = "schema: runbook/v1
 name: x

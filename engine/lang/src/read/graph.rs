@@ -7,7 +7,8 @@ use runbook_model::plan::Phase;
 use super::fields::Problems;
 use super::step::is_id;
 use crate::codes::Code;
-use crate::runbook::{Action, Step};
+use crate::diagnostic::Diagnostic;
+use crate::runbook::{Action, On, Step};
 use crate::similar;
 use crate::source::Text;
 use crate::yaml::shown;
@@ -90,21 +91,62 @@ pub(crate) fn check_needs(lists: &[(Phase, &[Step])], problems: &mut Problems) {
                 Some(_) => {}
             }
         }
-        report_cycles(list, problems);
+        if !report_cycles(list, problems) {
+            warn_beside_reboots(list, problems);
+        }
     }
 }
 
-/// Reports each cycle of one list once, drawn as a chain.
-fn report_cycles(list: &[Step], problems: &mut Problems) {
+/// For each step, the steps of its own list that it waits for directly.
+fn waits(list: &[Step]) -> Vec<Vec<usize>> {
     let place: BTreeMap<&str, usize> = list.iter().enumerate().map(|(i, step)| (step.id.as_str(), i)).collect();
-    let edges: Vec<Vec<usize>> = list
-        .iter()
+    list.iter()
         .enumerate()
         .map(|(i, step)| match &step.needs {
             None => i.checked_sub(1).into_iter().collect(),
             Some(needs) => needs.iter().filter_map(|need| place.get(need.as_str()).copied()).collect(),
         })
-        .collect();
+        .collect()
+}
+
+/// Warns of steps that may run on a host while another step reboots it.
+fn warn_beside_reboots(list: &[Step], problems: &mut Problems) {
+    let reboots = |step: &Step| matches!(step.action, Action::Reboot { .. });
+    if !list.iter().any(reboots) {
+        return;
+    }
+    let edges = waits(list);
+    let before = |step: usize| {
+        let (mut found, mut open) = (BTreeSet::new(), vec![step]);
+        while let Some(at) = open.pop() {
+            open.extend(edges[at].iter().copied().filter(|need| found.insert(*need)));
+        }
+        found
+    };
+    for (reboot, rebooting) in list.iter().enumerate().filter(|(_, step)| reboots(step)) {
+        let earlier = before(reboot);
+        for (at, step) in list.iter().enumerate() {
+            let on_the_host = matches!(step.on, On::Host);
+            if at == reboot || !on_the_host || earlier.contains(&at) || before(at).contains(&reboot) {
+                continue;
+            }
+            let (id, other) = (shown(&step.id.value), shown(&rebooting.id.value));
+            problems.push(
+                Diagnostic::warning(
+                    Code::BesideReboot,
+                    &step.id.span,
+                    format!("`{id}` may run while `{other}` reboots the host, which would end it in the middle"),
+                )
+                .label(&rebooting.id.span, "the host is rebooted here")
+                .help(format!("add `{other}` to its `needs`, or `{id}` to those of `{other}`")),
+            );
+        }
+    }
+}
+
+/// Reports each cycle of one list once, drawn as a chain. Whether there was one.
+fn report_cycles(list: &[Step], problems: &mut Problems) -> bool {
+    let edges = waits(list);
     // Depth first without recursion: a step is closed when all that it waits for is.
     let (mut closed, mut reported) = (vec![false; list.len()], BTreeSet::new());
     for start in 0..list.len() {
@@ -135,6 +177,7 @@ fn report_cycles(list: &[Step], problems: &mut Problems) {
             }
         }
     }
+    !reported.is_empty()
 }
 
 fn report_cycle(list: &[Step], cycle: &[usize], problems: &mut Problems) {
