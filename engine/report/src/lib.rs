@@ -21,6 +21,7 @@ pub mod style;
 pub mod summary;
 pub mod text;
 mod unknown;
+pub mod verdict;
 pub mod view;
 
 pub use style::Palette;

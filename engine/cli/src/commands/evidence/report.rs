@@ -6,10 +6,11 @@ use runbook_ledger::segments::LINE_BYTES;
 use runbook_model::Sha256;
 use runbook_ports::BlobStore as _;
 use runbook_report::html::{self, Contents, Verification};
+use runbook_report::verdict::Verdict;
 use runbook_store::SqliteStore;
 use serde::Serialize;
 
-use super::{Verdict, judge};
+use super::verify::judge;
 use crate::arguments::EvidenceReport;
 use crate::failure::{FAULT, Failure};
 use crate::notices;
