@@ -396,9 +396,9 @@ pub(crate) enum Evidence {
     /// Not in this version: write a bundle that an outsider can verify.
     #[command(hide = true)]
     Export(EvidenceLater),
-    /// Write a report for people: one HTML file, for the screen and for paper.
+    /// Write a report for people: one HTML file, for the screen and for paper; or a PDF of it.
     #[command(
-        after_help = "Examples:\n  runbook evidence report last --out patch-night.html\n  runbook evidence report last --out report.html --pin ledger.pub\n\nThe file asks nobody for anything: it can be mailed, printed, kept for years. It is written even when the record has\ngaps or was tampered with; then it says so first, and the exit code is that of `evidence verify` from 12 on."
+        after_help = "Examples:\n  runbook evidence report last --out patch-night.html\n  runbook evidence report last --out report.html --pin ledger.pub\n  runbook evidence report last --pdf patch-night.pdf --objectives r3\n\nThe file asks nobody for anything: it can be mailed, printed, kept for years. It is written even when the record has\ngaps or was tampered with; then it says so first, and the exit code is that of `evidence verify` from 12 on. The PDF is\nprinted by a Chromium on this machine, without a network: RUNBOOK_CHROMIUM names one that is not found by itself."
     )]
     Report(EvidenceReport),
 }
@@ -422,14 +422,29 @@ pub(crate) struct EvidenceReport {
     /// The run: its id, a unique beginning or end of it, or `last`.
     pub(crate) run: String,
     /// Where to write it. A file that is there is replaced once the new one is complete.
-    #[arg(long, value_name = "FILE.html", value_hint = ValueHint::FilePath)]
-    pub(crate) out: PathBuf,
+    #[arg(long, value_name = "FILE.html", value_hint = ValueHint::FilePath, required_unless_present = "pdf")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print it to a PDF with this machine's Chromium. A file that is there is replaced once the new one is complete.
+    #[arg(long, value_name = "FILE.pdf", value_hint = ValueHint::FilePath)]
+    pub(crate) pdf: Option<PathBuf>,
+    /// The revision of NIST SP 800-171 whose objectives have pages in it.
+    #[arg(long, value_name = "REVISION", value_enum, default_value_t = ObjectivesOf::R2)]
+    pub(crate) objectives: ObjectivesOf,
     /// A file with the ledger's public key, got from elsewhere than this project.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) pin: Option<PathBuf>,
     /// Print report/v1.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A revision of NIST SP 800-171.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ObjectivesOf {
+    /// Revision 2: what CMMC level 2 is assessed by.
+    R2,
+    /// Revision 3.
+    R3,
 }
 
 /// `evidence export`, which a later version brings.

@@ -16,6 +16,7 @@ pub mod list;
 pub mod live;
 pub mod logs;
 pub mod matrix;
+pub mod objectives;
 pub mod show;
 pub mod style;
 pub mod summary;

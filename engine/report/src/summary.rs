@@ -116,7 +116,7 @@ fn verdict(page: &mut Page, view: &RunView, circumstances: Circumstances<'_>) {
 }
 
 /// The meaning of the run's outcome; the worst host decides it, so what became of the others is said too.
-fn verdict_sentence(view: &RunView, outcome: HostOutcome, check_only: bool) -> String {
+pub(crate) fn verdict_sentence(view: &RunView, outcome: HostOutcome, check_only: bool) -> String {
     if let Some(run) = takes_back(view)
         && outcome == HostOutcome::RolledBack
     {

@@ -35,6 +35,10 @@ pub struct RunView {
     pub last_ms: u64,
     /// Records folded.
     pub records: u64,
+    /// Place in the ledger of the opening.
+    pub opened_seq: Option<u64>,
+    /// Place in the ledger of the end.
+    pub ended_seq: Option<u64>,
     /// Place in the ledger of the last record.
     pub last_seq: Option<u64>,
     /// The batch that has begun last, counted from 0.
@@ -47,8 +51,23 @@ pub struct RunView {
     pub cancel: Option<(Person, u64)>,
     /// Who took the run up again, and when.
     pub resumed: Vec<(Person, u64)>,
+    /// Who did something to the run, in order: its operator first.
+    pub acts: Vec<Act>,
     /// The hosts.
     pub hosts: BTreeMap<HostName, HostView>,
+}
+
+/// That a person did something to a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    /// What, in the past tense: `started the run`.
+    pub what: String,
+    /// Who.
+    pub by: Person,
+    /// When (Unix ms).
+    pub at_ms: u64,
+    /// Place in the ledger.
+    pub seq: u64,
 }
 
 /// Where a run stands.
@@ -80,6 +99,8 @@ pub struct HostView {
     pub batch: usize,
     /// When the first connection was asked for (Unix ms).
     pub started_ms: Option<u64>,
+    /// Place in the ledger of what the last session told, or of why there was none.
+    pub session_seq: Option<u64>,
     /// The phase that it is in; `None` before the first and after the last.
     pub phase: Option<Phase>,
     /// When that phase began (Unix ms).
@@ -98,6 +119,8 @@ pub struct HostView {
     pub reason: String,
     /// When (Unix ms).
     pub ended_ms: Option<u64>,
+    /// Place in the ledger of its end.
+    pub ended_seq: Option<u64>,
     /// What it says of itself.
     pub facts: Option<Facts>,
     /// Who answered.
@@ -121,6 +144,8 @@ pub struct StepView {
     pub reason: String,
     /// When it had its outcome (Unix ms).
     pub ended_ms: Option<u64>,
+    /// Place in the ledger of its outcome.
+    pub ended_seq: Option<u64>,
     /// Where a `once` step was really done.
     pub done_on: Option<HostName>,
     /// The reference that a snapshot's `take` printed.
@@ -131,6 +156,8 @@ pub struct StepView {
     pub unless_done: Option<bool>,
     /// Blob with the changes that it made.
     pub changes: Option<Sha256>,
+    /// Place in the ledger of the measurement after it.
+    pub measured_seq: Option<u64>,
     /// Why the changes could not be measured.
     pub unmeasured: Option<Obstacle>,
     /// What is waited for before the next attempt: not before (Unix ms), and why.
@@ -150,6 +177,8 @@ pub struct Resolved {
     pub by: Person,
     /// When (Unix ms).
     pub at_ms: u64,
+    /// Place in the ledger.
+    pub seq: u64,
 }
 
 /// That an attempt's host, connection or controller was lost.
@@ -174,6 +203,10 @@ pub struct AttemptView {
     pub intent: Intent,
     /// When its start was recorded (Unix ms).
     pub started_ms: u64,
+    /// Place in the ledger of its start.
+    pub started_seq: u64,
+    /// Place in the ledger of its end.
+    pub ended_seq: Option<u64>,
     /// That it was lost.
     pub lost: Option<Lost>,
     /// Its outcome by the plan's rules.
@@ -208,12 +241,15 @@ impl RunView {
             ended_ms: None,
             last_ms: 0,
             records: 0,
+            opened_seq: None,
+            ended_seq: None,
             last_seq: None,
             batch: None,
             soak_until_ms: None,
             budget: None,
             cancel: None,
             resumed: Vec::new(),
+            acts: Vec::new(),
             hosts,
         }
     }
@@ -243,20 +279,30 @@ impl RunView {
         self.last_ms = now;
         self.records += 1;
         self.last_seq = Some(record.seq);
-        self.event(&record.event, now);
+        self.event(&record.event, now, record.seq);
     }
 
-    fn event(&mut self, event: &Event, now: u64) {
+    fn event(&mut self, event: &Event, now: u64, seq: u64) {
         match event {
-            Event::RunOpened(header) => self.header = Some(header.as_ref().clone()),
-            Event::RunStarted | Event::TimerFired { .. } | Event::RollbackAsked { .. } | Event::Installation(_) => {}
+            Event::RunOpened(header) => {
+                self.act("opened the run", &header.operator, now, seq);
+                self.header = Some(header.as_ref().clone());
+                self.opened_seq = Some(seq);
+            }
+            Event::RunStarted | Event::TimerFired { .. } | Event::Installation(_) => {}
+            Event::RollbackAsked { by } => self.act("asked to take the named run back", by, now, seq),
             Event::RunResumed { by } => {
+                self.act("took the run up again", by, now, seq);
                 self.resumed.push((by.clone(), now));
+                self.ended_seq = None;
                 self.state = RunState::Running;
                 self.outcome = None;
                 self.ended_ms = None;
             }
-            Event::CancelAsked { by } => self.cancel = Some((by.clone(), now)),
+            Event::CancelAsked { by } => {
+                self.act("asked to cancel", by, now, seq);
+                self.cancel = Some((by.clone(), now));
+            }
             Event::BatchStarted { batch } => {
                 self.batch = Some(*batch);
                 self.soak_until_ms = None;
@@ -271,17 +317,23 @@ impl RunView {
                 self.state = RunState::Ended;
                 self.outcome = Some(*outcome);
                 self.ended_ms = Some(now);
+                self.ended_seq = Some(seq);
             }
             Event::HostStarted { host } => {
                 self.host(host).started_ms.get_or_insert(now);
             }
             Event::SessionOpened { host, facts, identity } => {
                 let host = self.host(host);
+                host.session_seq = Some(seq);
                 host.facts = Some(facts.clone());
                 host.identity = Some(identity.clone());
                 host.obstacle = None;
             }
-            Event::SessionFailed { host, obstacle } => self.host(host).obstacle = Some(obstacle.clone()),
+            Event::SessionFailed { host, obstacle } => {
+                let host = self.host(host);
+                host.session_seq = Some(seq);
+                host.obstacle = Some(obstacle.clone());
+            }
             Event::PhaseStarted { host, phase, reason, deadline_ms } => {
                 let host = self.host(host);
                 host.phase = Some(*phase);
@@ -303,6 +355,7 @@ impl RunView {
                 host.outcome = None;
                 host.reason.clear();
                 host.ended_ms = None;
+                host.ended_seq = None;
             }
             Event::HostEnded { host, outcome, reason } => {
                 let host = self.host(host);
@@ -311,10 +364,15 @@ impl RunView {
                 host.outcome = Some(*outcome);
                 host.reason.clone_from(reason);
                 host.ended_ms = Some(now);
+                host.ended_seq = Some(seq);
             }
             Event::Measured { host, subject, manifest, changes, obstacle } => {
                 if let Subject::Before { step } | Subject::After { step } = subject {
+                    let after = matches!(subject, Subject::After { .. });
                     let step = self.step(host, step);
+                    if after {
+                        step.measured_seq = Some(seq);
+                    }
                     if changes.is_some() {
                         step.changes = *changes;
                     }
@@ -337,6 +395,8 @@ impl RunView {
                     attempt: attempt.attempt,
                     intent: intent.clone(),
                     started_ms: now,
+                    started_seq: seq,
+                    ended_seq: None,
                     lost: None,
                     outcome: None,
                     report: None,
@@ -350,11 +410,13 @@ impl RunView {
                     let (reason, until_ms, not_begun) = (reason.clone(), *deadline_ms, *not_begun);
                     attempt.lost = Some(Lost { since_ms: now, reason, until_ms, not_begun });
                     attempt.outcome = None;
+                    attempt.ended_seq = None;
                 }
             }
             Event::AttemptEnded { attempt, outcome, report } => {
                 if let Some(attempt) = self.attempt(&attempt.host, &attempt.step, attempt.attempt) {
                     attempt.outcome = Some(*outcome);
+                    attempt.ended_seq = Some(seq);
                     attempt.report = Some(report.as_ref().clone());
                 }
             }
@@ -371,6 +433,7 @@ impl RunView {
                 step.outcome = Some(*outcome);
                 step.reason.clone_from(reason);
                 step.ended_ms = Some(now);
+                step.ended_seq = Some(seq);
                 if done_on.is_some() {
                     step.done_on.clone_from(done_on);
                 }
@@ -379,14 +442,22 @@ impl RunView {
                 }
             }
             Event::StepResolved { cell, succeeded, why, by } => {
+                let said = if *succeeded { "succeeded" } else { "failed" };
+                self.act(&format!("settled {}/{} as {said}: {why}", cell.host, cell.step), by, now, seq);
                 let step = self.step(&cell.host, &cell.step);
-                step.resolved = Some(Resolved { succeeded: *succeeded, why: why.clone(), by: by.clone(), at_ms: now });
+                let (why, by) = (why.clone(), by.clone());
+                step.resolved = Some(Resolved { succeeded: *succeeded, why, by, at_ms: now, seq });
                 step.outcome = Some(if *succeeded { AttemptOutcome::Succeeded } else { AttemptOutcome::Failed });
             }
             Event::SnapshotReleased { cell, by, .. } => {
+                self.act(&format!("released the snapshot {}/{}", cell.host, cell.step), by, now, seq);
                 self.step(&cell.host, &cell.step).released = Some((by.clone(), now));
             }
         }
+    }
+
+    fn act(&mut self, what: &str, by: &Person, at_ms: u64, seq: u64) {
+        self.acts.push(Act { what: what.to_owned(), by: by.clone(), at_ms, seq });
     }
 
     fn host(&mut self, name: &HostName) -> &mut HostView {

@@ -9,6 +9,7 @@ use runbook_model::{HostOutcome, Sha256};
 use runbook_report::RunView;
 use runbook_report::html::{self, Contents, Verification};
 use runbook_report::json::{Attachments, LedgerHead};
+use runbook_report::objectives::Revision;
 use sample::{Writer, taken_back};
 
 const HOSTILE: &[u8] = b"<script>alert(1)</script>\x1b[2J</pre>\xe2\x80\xae&amp;\"'>\r\n";
@@ -28,7 +29,7 @@ fn page(view: &RunView) -> String {
         let contents: Contents = html::contents_of(host).into_iter().map(|digest| (digest, HOSTILE.to_vec())).collect();
         page.push_str(&html::host(view, &attachments, name, host, &contents));
     }
-    page.push_str(&html::tail(view, &attachments, &verification));
+    page.push_str(&html::tail(view, &attachments, &verification, Revision::R2));
     page
 }
 

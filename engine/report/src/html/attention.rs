@@ -1,12 +1,18 @@
 //! What a reader must know first: what went otherwise than planned, and what the record lacks.
 
+use std::collections::BTreeMap;
+
 use runbook_model::outcome::{AttemptOutcome, HostOutcome};
+use runbook_model::plan::Role;
 use runbook_model::units::rfc3339_ms;
+use runbook_model::{HostName, StepId};
 
 use super::markup::{badge, text};
 use super::{Verification, cell_anchor, host_anchor, host_badge};
 use crate::check::gaps;
 use crate::json::person;
+use crate::matrix::rows;
+use crate::objectives::CLOCK_OFFSET_MS_MAX;
 use crate::style::Tone;
 use crate::text::count;
 use crate::view::RunView;
@@ -38,10 +44,14 @@ pub(super) fn section(view: &RunView, verification: &Verification) -> String {
     );
     list("Hosts that did not succeed", hosts(view));
     list("Missing from the record", missing(view));
+    list("Changed without being declared", undeclared(view));
     list("Otherwise than planned", deviations(view));
+    list("Skipped", skipped(view));
+    list("Times that are in doubt", clocks(view));
     if !said {
         out.push_str(
-            "<p>Nothing: every host was done and verified at the first attempt, and the record has no gaps.</p>\n",
+            "<p class=\"calm\">Nothing: every host was done and verified at the first attempt, no step was skipped, and the \
+             record has no gaps.</p>\n",
         );
     }
     out.push_str("</section>\n");
@@ -111,8 +121,7 @@ fn deviations(view: &RunView) -> Vec<String> {
     }
     for (name, host) in &view.hosts {
         for (id, cell) in &host.steps {
-            let place =
-                format!("<a href=\"#{}\">{}/{}</a>", cell_anchor(name, id), text(name.as_str()), text(id.as_str()));
+            let place = place(name, id);
             if cell.attempts.len() > 1 {
                 out.push(format!("{place} took {}", count(cell.attempts.len(), "attempt")));
             }
@@ -130,10 +139,74 @@ fn deviations(view: &RunView) -> Vec<String> {
                 out.push(format!("{place} failed, and the plan went on"));
             }
         }
+    }
+    out
+}
+
+fn place(host: &HostName, step: &StepId) -> String {
+    format!("<a href=\"#{}\">{}/{}</a>", cell_anchor(host, step), text(host.as_str()), text(step.as_str()))
+}
+
+fn undeclared(view: &RunView) -> Vec<String> {
+    let mut out = Vec::new();
+    for (name, host) in &view.hosts {
+        for (id, cell) in &host.steps {
+            let looks = view.plan.step(id).is_some_and(|step| step.role == Role::Undeclared);
+            if looks && cell.outcome == Some(AttemptOutcome::Failed) {
+                out.push(format!("{}: {}", place(name, id), text(&cell.reason)));
+            }
+        }
+    }
+    out
+}
+
+/// Steps that had nothing to do, told once for all hosts on which the reason is the same.
+fn skipped(view: &RunView) -> Vec<String> {
+    let mut out: Vec<((StepId, String), Vec<&HostName>)> = Vec::new();
+    let mut known: BTreeMap<(StepId, String), usize> = BTreeMap::new();
+    for (name, host) in &view.hosts {
+        for row in rows(view, host).iter().filter(|row| row.outcome == Some(AttemptOutcome::Skipped)) {
+            let key = (row.step.id.clone(), row.reason.clone());
+            let at = *known.entry(key.clone()).or_insert_with(|| {
+                out.push((key, Vec::new()));
+                out.len() - 1
+            });
+            out[at].1.push(name);
+        }
+    }
+    out.into_iter()
+        .map(|((step, reason), hosts)| {
+            let first = place(hosts[0], &step);
+            let others = match hosts.len() {
+                1 => String::new(),
+                n => format!(" and on {}", count(n - 1, "more host")),
+            };
+            let why = if reason.is_empty() { String::new() } else { format!(": {}", text(&reason)) };
+            format!("{first}{others}{why}")
+        })
+        .collect()
+}
+
+fn clocks(view: &RunView) -> Vec<String> {
+    let mut out = Vec::new();
+    if let Some(header) = &view.header {
+        match header.clock.synchronised {
+            Some(true) => {}
+            Some(false) => out.push("the controller's clock was not synchronised when the run began".into()),
+            None => {
+                out.push("nobody could tell whether the controller's clock was synchronised when the run began".into())
+            }
+        }
+    }
+    for (name, host) in &view.hosts {
         if let Some(offset) = host.facts.as_ref().and_then(|facts| facts.clock_offset_ms)
-            && offset.abs() > 2_000
+            && offset.abs() > CLOCK_OFFSET_MS_MAX
         {
-            out.push(format!("{}: its clock differs from the controller's by {offset} ms", text(name.as_str())));
+            out.push(format!(
+                "<a href=\"#{}\">{}</a>: its clock differs from the controller's by {offset:+} ms",
+                host_anchor(name),
+                text(name.as_str())
+            ));
         }
     }
     out

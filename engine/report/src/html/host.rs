@@ -8,7 +8,7 @@ use runbook_model::outcome::{Ended, Exit, OutputRef};
 use runbook_model::units::{format_size, rfc3339_ms};
 use runbook_model::{HostName, Sha256};
 
-use super::markup::{badge, facts, lines, text};
+use super::markup::{badge, facts, lines, record, text, wide};
 use super::{PHASES, cell_anchor, host_anchor, host_badge};
 use crate::json::{Attachments, attempt_reason, cell_reason, person};
 use crate::matrix::{Row, label, rows};
@@ -90,11 +90,17 @@ fn about(host: &HostView) -> String {
             rows.push(("Clock", text(&format!("{offset:+} ms from the controller's"))));
         }
     }
+    if let Some(seq) = host.session_seq {
+        rows.push(("Session", record(seq)));
+    }
     if let (Some(from), Some(to)) = (host.started_ms, host.ended_ms) {
         rows.push((
             "Time",
             format!("{} to {} ({})", rfc3339_ms(from), rfc3339_ms(to), elapsed(to.saturating_sub(from))),
         ));
+    }
+    if let Some(seq) = host.ended_seq {
+        rows.push(("Outcome", record(seq)));
     }
     if rows.is_empty() { String::new() } else { facts(&rows) }
 }
@@ -134,6 +140,14 @@ fn step(attachments: &Attachments, name: &HostName, row: &Row<'_>, contents: &Co
     for attempt in attempts {
         out.push_str(&self::attempt(attempt, attempts.len() > 1, contents));
     }
+    if let Some(seq) = row.view.and_then(|cell| cell.ended_seq) {
+        out.push_str(&format!("<p class=\"dim\">Outcome of the step: {word}, {}</p>\n", record(seq)));
+    }
+    if let Some(seq) = row.view.and_then(|cell| cell.measured_seq) {
+        let none = row.view.is_some_and(|cell| cell.changes.is_none() && cell.unmeasured.is_none());
+        let what = if none { "No file that it names differs from before." } else { "Files before and after:" };
+        out.push_str(&format!("<p class=\"lead\">{what} <span class=\"dim\">({})</span></p>\n", record(seq)));
+    }
     if let Some(digest) = row.view.and_then(|cell| cell.changes) {
         out.push_str(&changes(attachments.changes.get(&digest).map(Vec::as_slice)));
     }
@@ -146,12 +160,14 @@ fn attempt(attempt: &AttemptView, several: bool, contents: &Contents) -> String 
     if several {
         out.push_str(&format!("<p><strong>Attempt {}</strong></p>\n", attempt.attempt));
     }
-    let mut rows: Vec<(&str, String)> = vec![("Began", rfc3339_ms(attempt.started_ms))];
+    let mut rows: Vec<(&str, String)> =
+        vec![("Began", format!("{}, {}", rfc3339_ms(attempt.started_ms), record(attempt.started_seq)))];
     if let Some(account) = &attempt.intent.account {
         rows.push(("As", text(account)));
     }
     if let Some(report) = &attempt.report {
-        rows.push(("Ended", rfc3339_ms(report.ended_ms)));
+        let seq = attempt.ended_seq.map(|seq| format!(", {}", record(seq))).unwrap_or_default();
+        rows.push(("Ended", format!("{}{seq}", rfc3339_ms(report.ended_ms))));
         let how = match &report.ended {
             Ended::Exited { exit: Exit::Code(code), .. } => format!("exit code {code}"),
             Ended::Exited { exit: Exit::Signal(signal), .. } => format!("signal {signal}"),
@@ -191,7 +207,10 @@ fn output(heading: &str, output: &OutputRef, contents: &Contents) -> String {
         Some(blob) => excerpt(contents.get(&blob).map(|bytes| segments::content(output, bytes))),
         None => "<p class=\"dim\">It was not kept.</p>\n".to_owned(),
     };
-    format!("<p>{heading} <span class=\"dim\">({})</span></p>\n{body}", text(&remarks.join(", ")))
+    format!(
+        "<details class=\"output\" open><summary>{heading} <span class=\"dim\">({})</span></summary>{body}</details>\n",
+        text(&remarks.join(", "))
+    )
 }
 
 fn excerpt(content: Option<&[u8]>) -> String {
@@ -208,19 +227,20 @@ fn changes(list: Option<&[Change]>) -> String {
     let Some(list) = list else {
         return "<p>Files changed; the list of them cannot be read from this store.</p>\n".to_owned();
     };
-    let mut out = String::from(
-        "<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Path</th><th scope=\"col\">Before</th><th \
+    let mut table = String::from(
+        "<table><thead><tr><th scope=\"col\">Path</th><th scope=\"col\">Before</th><th \
          scope=\"col\">After</th></tr></thead><tbody>\n",
     );
     for change in list.iter().take(CHANGES_MAX) {
-        out.push_str(&format!(
+        table.push_str(&format!(
             "<tr><td class=\"mono\">{}</td><td>{}</td><td>{}</td></tr>\n",
             text(&change.path),
             entry(change.before.as_ref(), "was not there"),
             entry(change.after.as_ref(), "is gone")
         ));
     }
-    out.push_str("</tbody></table></div>\n");
+    table.push_str("</tbody></table>");
+    let mut out = wide("Files that changed", &table);
     if list.len() > CHANGES_MAX {
         out.push_str(&format!("<p>and {} more paths.</p>\n", list.len() - CHANGES_MAX));
     }

@@ -56,6 +56,21 @@ pub(super) fn badge(tone: Tone, words: &str) -> String {
     format!("<span class=\"badge {}\">{}</span>", class(tone), text(words))
 }
 
+/// Where a record is told of. Each is to be there once in the page.
+pub(super) fn record(seq: u64) -> String {
+    format!("<span class=\"seq\" id=\"r-{seq}\">record {seq}</span>")
+}
+
+/// A link to where a record is told of.
+pub(super) fn to_record(seq: u64) -> String {
+    format!("<a class=\"seq\" href=\"#r-{seq}\">{seq}</a>")
+}
+
+/// A wide table or picture: it scrolls by itself on a narrow screen, and can be reached by keyboard.
+pub(super) fn wide(label: &str, inner: &str) -> String {
+    format!("<div class=\"scroll\" role=\"region\" aria-label=\"{}\" tabindex=\"0\">{inner}</div>\n", text(label))
+}
+
 /// A list of names and values; the values are HTML.
 pub(super) fn facts(rows: &[(&str, String)]) -> String {
     let mut out = String::from("<dl>\n");

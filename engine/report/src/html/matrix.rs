@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 
 use runbook_model::outcome::AttemptOutcome;
+use runbook_model::plan::{Phase, Step};
 use runbook_model::{HostName, StepId};
 
-use super::markup::{class, text};
+use super::markup::{class, text, wide};
 use super::{PHASES, cell_anchor, host_anchor, host_badge};
-use crate::matrix::{Row, label, rows};
+use crate::matrix::{Row, label as label_of, rows};
 use crate::style::{attempt_tone, words};
 use crate::view::{HostView, RunView};
+
+/// Steps in one table; the others follow in tables of their own, so that each fits on paper.
+const COLUMNS_MAX: usize = 24;
 
 /// What a cell shows; its word is said to those who do not see it.
 fn sign(outcome: Option<AttemptOutcome>) -> &'static str {
@@ -19,7 +23,7 @@ fn sign(outcome: Option<AttemptOutcome>) -> &'static str {
         Some(AttemptOutcome::TimedOut) => "T",
         Some(AttemptOutcome::Unknown) => "?",
         Some(AttemptOutcome::Skipped) => "–",
-        Some(AttemptOutcome::NotStarted) => "·",
+        Some(AttemptOutcome::NotStarted) => "•",
         None => "…",
     }
 }
@@ -32,44 +36,57 @@ pub(super) fn section(view: &RunView) -> String {
         .collect();
     let mut out = String::from("<section aria-labelledby=\"matrix\">\n<h2 id=\"matrix\">Hosts and steps</h2>\n");
     out.push_str(
-        "<p class=\"dim\">✓ succeeded · ✗ failed · T timed out · ? unknown · – skipped · · did not begin · empty: not part \
-         of the run there</p>\n<div class=\"scroll\"><table class=\"matrix\">\n<thead>\n<tr><th rowspan=\"2\" \
-         scope=\"col\">Host</th><th rowspan=\"2\" scope=\"col\">Outcome</th>",
+        "<p class=\"dim\">✓ succeeded, ✗ failed, T timed out, ? unknown, – skipped, • did not begin, … open; empty: not \
+         part of the run there</p>\n",
     );
     let shown = |id: &StepId| cells.values().any(|row| row.contains_key(id));
-    let steps: Vec<_> = PHASES
+    let steps: Vec<(Phase, &Step)> = PHASES
         .iter()
-        .map(|phase| (phase, view.plan.phase(*phase).filter(|step| shown(&step.id)).collect::<Vec<_>>()))
-        .filter(|(_, steps)| !steps.is_empty())
+        .flat_map(|phase| view.plan.phase(*phase).map(move |step| (*phase, step)))
+        .filter(|(_, step)| shown(&step.id))
         .collect();
-    for (phase, steps) in &steps {
-        out.push_str(&format!("<th colspan=\"{}\" scope=\"colgroup\">{}</th>", steps.len(), text(phase.name())));
+    let tables = steps.len().div_ceil(COLUMNS_MAX);
+    for (n, steps) in steps.chunks(COLUMNS_MAX).enumerate() {
+        let label =
+            if tables == 1 { "Hosts and steps".into() } else { format!("Hosts and steps, part {} of {tables}", n + 1) };
+        let mut table = String::from(
+            "<table class=\"matrix\">\n<thead>\n<tr><th rowspan=\"2\" scope=\"col\">Host</th><th rowspan=\"2\" \
+             scope=\"col\">Outcome</th>",
+        );
+        for phase in steps.chunk_by(|a, b| a.0 == b.0) {
+            table.push_str(&format!(
+                "<th colspan=\"{}\" scope=\"colgroup\">{}</th>",
+                phase.len(),
+                text(phase[0].0.name())
+            ));
+        }
+        table.push_str("</tr>\n<tr>");
+        for (_, step) in steps {
+            table.push_str(&format!(
+                "<th scope=\"col\" class=\"step\" title=\"{}\"><span>{}</span></th>",
+                text(label_of(step)),
+                text(step.id.as_str())
+            ));
+        }
+        table.push_str("</tr>\n</thead>\n<tbody>\n");
+        for (name, host) in &view.hosts {
+            table.push_str(&host_row(name, host, &cells[name], steps));
+        }
+        table.push_str("</tbody>\n</table>");
+        out.push_str(&wide(&label, &table));
     }
-    out.push_str("</tr>\n<tr>");
-    for step in steps.iter().flat_map(|(_, steps)| steps) {
-        out.push_str(&format!("<th scope=\"col\" title=\"{}\">{}</th>", text(label(step)), text(step.id.as_str())));
-    }
-    out.push_str("</tr>\n</thead>\n<tbody>\n");
-    for (name, host) in &view.hosts {
-        out.push_str(&host_row(name, host, &cells[name], &steps));
-    }
-    out.push_str("</tbody>\n</table></div>\n</section>\n");
+    out.push_str("</section>\n");
     out
 }
 
-fn host_row(
-    name: &HostName,
-    host: &HostView,
-    cells: &BTreeMap<&StepId, Row<'_>>,
-    steps: &[(&runbook_model::Phase, Vec<&runbook_model::plan::Step>)],
-) -> String {
+fn host_row(name: &HostName, host: &HostView, cells: &BTreeMap<&StepId, Row<'_>>, steps: &[(Phase, &Step)]) -> String {
     let mut out = format!(
         "<tr><th scope=\"row\"><a href=\"#{}\">{}</a></th><td>{}</td>",
         host_anchor(name),
         text(name.as_str()),
         host_badge(host.outcome, host.started_ms.is_some())
     );
-    for step in steps.iter().flat_map(|(_, steps)| steps) {
+    for (_, step) in steps {
         let Some(row) = cells.get(&step.id) else {
             out.push_str("<td></td>");
             continue;

@@ -8,7 +8,9 @@ mod attention;
 mod host;
 mod markup;
 mod matrix;
+mod objectives;
 mod timeline;
+mod who;
 
 use runbook_model::outcome::HostOutcome;
 use runbook_model::units::rfc3339_ms;
@@ -17,11 +19,12 @@ use runbook_model::{HostName, Phase};
 pub use host::{Contents, EXCERPT_BYTES, contents_of, host};
 
 use crate::json::{Attachments, person};
+use crate::objectives::Revision;
 use crate::style::{Tone, host_tone, words};
-use crate::summary::meaning;
+use crate::summary::verdict_sentence;
 use crate::text::{count, elapsed};
 use crate::view::{RunState, RunView};
-use markup::{badge, facts, text};
+use markup::{badge, facts, record as told, text, wide};
 
 /// What a check of the record said.
 #[derive(Debug, Clone, Default)]
@@ -58,11 +61,13 @@ pub fn head(view: &RunView, verification: &Verification) -> String {
     out.push_str(&about(view));
     out.push_str(
         "<nav class=\"screen\" aria-label=\"Sections\"><ul><li><a href=\"#attention\">Attention</a></li><li><a \
-         href=\"#matrix\">Hosts and steps</a></li><li><a href=\"#timeline\">Timeline</a></li><li><a \
-         href=\"#plan\">Plan</a></li><li><a href=\"#hosts\">Each host</a></li><li><a href=\"#record\">Record</a></li></ul></nav>\n",
+         href=\"#who\">Who</a></li><li><a href=\"#matrix\">Hosts and steps</a></li><li><a \
+         href=\"#timeline\">Timeline</a></li><li><a href=\"#plan\">Plan</a></li><li><a href=\"#hosts\">Each \
+         host</a></li><li><a href=\"#objectives\">Objectives</a></li><li><a href=\"#record\">Record</a></li></ul></nav>\n",
     );
     out.push_str("</header>\n<main>\n");
     out.push_str(&attention::section(view, verification));
+    out.push_str(&who::section(view));
     out.push_str(&matrix::section(view));
     out.push_str(&timeline::section(view));
     out.push_str(&plan(view));
@@ -72,9 +77,10 @@ pub fn head(view: &RunView, verification: &Verification) -> String {
     out
 }
 
-/// After the hosts' sections.
-pub fn tail(view: &RunView, attachments: &Attachments, verification: &Verification) -> String {
-    let mut out = record(view, attachments, verification);
+/// After the hosts' sections: a page for each objective of `revision`, and the record itself.
+pub fn tail(view: &RunView, attachments: &Attachments, verification: &Verification, revision: Revision) -> String {
+    let mut out = objectives::section(view, revision);
+    out.push_str(&record(view, attachments, verification));
     out.push_str(
         "</main>\n<footer>\n<p>Made from the sealed record of the run and from nothing else. Control characters in ",
     );
@@ -105,16 +111,20 @@ fn outcome_words(view: &RunView) -> String {
 fn verdict(view: &RunView) -> String {
     let check_only = view.header.as_ref().is_some_and(|header| header.check_only);
     let (tone, sentence, code) = match view.outcome {
-        Some(outcome) => {
-            (host_tone(outcome), meaning(outcome, check_only), format!(" (exit code {})", outcome.exit_code()))
+        Some(outcome) => (
+            host_tone(outcome),
+            verdict_sentence(view, outcome, check_only),
+            format!(" (exit code {})", outcome.exit_code()),
+        ),
+        None => {
+            (Tone::Warn, "the run has no end on record: it goes on, or its program has died".to_owned(), String::new())
         }
-        None => (Tone::Warn, "the run has no end on record: it goes on, or its program has died", String::new()),
     };
     format!(
         "<div class=\"verdict {}\"><strong>{}</strong><span>{}{}</span></div>\n",
         markup::class(tone),
         text(&outcome_words(view)),
-        text(sentence),
+        text(&sentence),
         code
     )
 }
@@ -157,29 +167,35 @@ fn plan(view: &RunView) -> String {
     }
     out.push_str(&facts(&rows));
     if !plan.parameters.is_empty() {
-        out.push_str(
+        let mut table = String::from(
             "<table><thead><tr><th scope=\"col\">Parameter</th><th scope=\"col\">Value</th></tr></thead><tbody>\n",
         );
         for (name, value) in &plan.parameters {
             let value = serde_json::to_string(value).unwrap_or_default();
-            out.push_str(&format!(
+            table.push_str(&format!(
                 "<tr><th scope=\"row\">{}</th><td class=\"mono\">{}</td></tr>\n",
                 text(name),
                 text(&value)
             ));
         }
-        out.push_str("</tbody></table>\n");
+        table.push_str("</tbody></table>");
+        out.push_str(&wide("Parameters", &table));
     }
-    out.push_str("<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Phase</th><th scope=\"col\">Step</th><th scope=\"col\">What</th></tr></thead><tbody>\n");
+    let mut table = String::from(
+        "<table><thead><tr><th scope=\"col\">Phase</th><th scope=\"col\">Step</th><th \
+         scope=\"col\">What</th></tr></thead><tbody>\n",
+    );
     for step in &plan.steps {
-        out.push_str(&format!(
+        table.push_str(&format!(
             "<tr><td>{}</td><td class=\"mono\">{}</td><td>{}</td></tr>\n",
             text(step.phase.name()),
             text(step.id.as_str()),
             text(crate::matrix::label(step))
         ));
     }
-    out.push_str("</tbody></table></div>\n</section>\n");
+    table.push_str("</tbody></table>");
+    out.push_str(&wide("Steps of the plan", &table));
+    out.push_str("</section>\n");
     out
 }
 
@@ -211,6 +227,12 @@ fn record(view: &RunView, attachments: &Attachments, verification: &Verification
             None => "nobody could tell whether it was synchronised",
         };
         rows.push(("Its clock", text(clock)));
+    }
+    if let (Some(first), Some(last)) = (view.opened_seq, view.last_seq) {
+        rows.push(("Records of this run", text(&format!("{} of them, from {first} to {last}", view.records))));
+    }
+    if let Some(seq) = view.ended_seq {
+        rows.push(("End of the run", told(seq)));
     }
     out.push_str(&facts(&rows));
     for (heading, lines) in [

@@ -1,7 +1,6 @@
 //! When what ran, as a picture.
 
-use super::host_anchor;
-use super::markup::text;
+use super::markup::{text, wide};
 use crate::style::{attempt_tone, words};
 use crate::text::{elapsed, time_of_day};
 use crate::view::RunView;
@@ -30,43 +29,38 @@ pub(super) fn section(view: &RunView) -> String {
     }
     let at = |ms: u64| NAMES + (WIDTH - NAMES) * (ms.saturating_sub(begin) as f64) / ((end - begin) as f64);
     let height = ROW * (shown.len() as f64 + 1.0) + 6.0;
-    out.push_str(&format!(
-        "<div class=\"scroll\"><svg viewBox=\"0 0 {WIDTH} {height}\" width=\"100%\" role=\"img\" aria-label=\"When each step \
-         ran on each host, from {} to {}\" style=\"min-width:36rem;font:12px system-ui,sans-serif\">\n",
+    let mut picture = format!(
+        "<svg class=\"timeline\" viewBox=\"0 0 {WIDTH} {height}\" width=\"100%\" role=\"img\" aria-label=\"When each step \
+         ran on each host, from {} to {}\">\n",
         time_of_day(begin),
         time_of_day(end)
-    ));
+    );
     for quarter in 0..=4u64 {
         let ms = begin + (end - begin) * quarter / 4;
         let x = at(ms);
         let anchor = if quarter == 4 { "end" } else { "start" };
-        out.push_str(&format!(
-            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{ROW}\" y2=\"{height}\" stroke=\"#d5dbe3\"/><text x=\"{x:.1}\" y=\"14\" \
-             text-anchor=\"{anchor}\" fill=\"#56616f\">{}</text>\n",
+        picture.push_str(&format!(
+            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{ROW}\" y2=\"{height}\" class=\"grid\"/><text x=\"{x:.1}\" y=\"14\" \
+             text-anchor=\"{anchor}\" class=\"tick\">{}</text>\n",
             if quarter == 0 { time_of_day(begin) } else { format!("+{}", elapsed(ms - begin)) }
         ));
     }
     for (n, (name, host)) in shown.iter().enumerate() {
         let y = ROW * (n as f64 + 1.0);
         let short: String = name.as_str().chars().take(20).collect();
-        out.push_str(&format!(
-            "<a href=\"#{}\"><text x=\"0\" y=\"{:.1}\" fill=\"#1b2430\">{}</text></a>\n",
-            host_anchor(name),
-            y + 15.0,
-            text(&short)
-        ));
+        picture.push_str(&format!("<text x=\"0\" y=\"{:.1}\" class=\"name\">{}</text>\n", y + 15.0, text(&short)));
         for (id, cell) in &host.steps {
             for attempt in &cell.attempts {
                 let until = attempt.report.as_ref().map_or(end, |report| report.ended_ms);
                 let (from, to) = (at(attempt.started_ms), at(until.min(end)));
-                let fill = match attempt.outcome.map(attempt_tone) {
-                    Some(crate::style::Tone::Good) => "#2f8f5b",
-                    Some(crate::style::Tone::Bad) => "#b42318",
-                    _ => "#8b96a5",
+                let class = match attempt.outcome.map(attempt_tone) {
+                    Some(crate::style::Tone::Good) => "ok",
+                    Some(crate::style::Tone::Bad) => "no",
+                    _ => "other",
                 };
                 let word = attempt.outcome.map_or_else(|| "open".to_owned(), |outcome| words(outcome.name()));
-                out.push_str(&format!(
-                    "<rect x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"14\" rx=\"2\" fill=\"{fill}\"><title>{}: {}, \
+                picture.push_str(&format!(
+                    "<rect x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"14\" rx=\"2\" class=\"{class}\"><title>{}: {}, \
                      {}</title></rect>\n",
                     y + 4.0,
                     (to - from).max(1.5),
@@ -77,6 +71,8 @@ pub(super) fn section(view: &RunView) -> String {
             }
         }
     }
-    out.push_str("</svg></div>\n</section>\n");
+    picture.push_str("</svg>");
+    out.push_str(&wide("Timeline", &picture));
+    out.push_str("</section>\n");
     out
 }

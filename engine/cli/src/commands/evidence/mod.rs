@@ -1,5 +1,6 @@
 //! `evidence …`: each command in a file of its own.
 
+mod pdf;
 mod report;
 mod verify;
 

@@ -1,17 +1,20 @@
 //! `evidence report`.
 
 use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
 
 use runbook_ledger::segments::LINE_BYTES;
 use runbook_model::Sha256;
 use runbook_ports::BlobStore as _;
 use runbook_report::html::{self, Contents, Verification};
+use runbook_report::objectives::Revision;
 use runbook_report::verdict::Verdict;
 use runbook_store::SqliteStore;
 use serde::Serialize;
 
+use super::pdf;
 use super::verify::judge;
-use crate::arguments::EvidenceReport;
+use crate::arguments::{EvidenceReport, ObjectivesOf};
 use crate::failure::{FAULT, Failure};
 use crate::notices;
 use crate::output;
@@ -23,31 +26,41 @@ use crate::record;
 struct Written {
     schema: &'static str,
     run_id: String,
-    /// The file, as an absolute path.
-    file: String,
-    bytes: u64,
+    /// The file, as an absolute path; null when only a PDF was asked for.
+    file: Option<String>,
+    /// Its length; null like it.
+    bytes: Option<u64>,
+    /// The PDF, as an absolute path; null when none was asked for.
+    pdf: Option<String>,
     /// The code of `evidence verify`.
     code: u8,
     verdict: &'static str,
 }
 
-/// Writes the report beside its place, then puts it there.
+/// Writes the report beside its place, then puts it there; the PDF after it.
 pub(super) async fn write(project: &Project, arguments: &EvidenceReport) -> Result<u8, Failure> {
+    // Before anything is read: a person should not wait for what cannot be.
+    let printer = arguments.pdf.as_ref().map(|_| pdf::find()).transpose()?;
     let (store, index, verdict) = judge(project, &arguments.run, arguments.pin.as_deref()).await?;
     let view = record::view(&store, &index).await?;
     let attachments = record::attachments(&store, project, &view).await?;
     let verification = verification(&verdict);
+    let revision = match arguments.objectives {
+        ObjectivesOf::R2 => Revision::R2,
+        ObjectivesOf::R3 => Revision::R3,
+    };
 
-    let place = std::path::absolute(&arguments.out).map_err(|error| cannot(arguments, &error))?;
-    let folder = place.parent().unwrap_or(&place);
+    let target = arguments.out.as_deref().or(arguments.pdf.as_deref()).expect("one of the two is required");
+    let (place, folder) = place(target)?;
     let mut file = tempfile::Builder::new()
         .prefix(".runbook-report-")
+        .suffix(".html")
         .tempfile_in(folder)
-        .map_err(|error| cannot(arguments, &error))?;
+        .map_err(|error| cannot(target, &error))?;
     let mut bytes = 0;
     let mut put = |text: &str| {
         bytes += text.len() as u64;
-        file.write_all(text.as_bytes()).map_err(|error| cannot(arguments, &error))
+        file.write_all(text.as_bytes()).map_err(|error| cannot(target, &error))
     };
     put(&html::head(&view, &verification))?;
     for (name, host) in &view.hosts {
@@ -59,30 +72,51 @@ pub(super) async fn write(project: &Project, arguments: &EvidenceReport) -> Resu
         }
         put(&html::host(&view, &attachments, name, host, &contents))?;
     }
-    put(&html::tail(&view, &attachments, &verification))?;
-    file.as_file().sync_all().map_err(|error| cannot(arguments, &error))?;
-    file.persist(&place).map_err(|error| cannot(arguments, &error.error))?;
+    put(&html::tail(&view, &attachments, &verification, revision))?;
+    file.as_file().sync_all().map_err(|error| cannot(target, &error))?;
 
+    let printed = match (&arguments.pdf, printer) {
+        (Some(pdf), Some(printer)) => {
+            let (place, folder) = self::place(pdf)?;
+            let printed = printer.print(file.path(), &folder).await?;
+            printed.as_file().sync_all().map_err(|error| cannot(pdf, &error))?;
+            printed.persist(&place).map_err(|error| cannot(pdf, &error.error))?;
+            Some(place.display().to_string())
+        }
+        _ => None,
+    };
+    let written = arguments.out.is_some().then(|| place.display().to_string());
+    if written.is_some() {
+        file.persist(&place).map_err(|error| cannot(target, &error.error))?;
+    }
     if verdict.code < 20 {
         notices::read(project, &store, &index.header.run, "evidence report").await;
     }
-    let file = place.display().to_string();
     if arguments.json {
-        let run_id = index.header.run.to_string();
         output::json(&Written {
             schema: "report/v1",
-            run_id,
-            file,
-            bytes,
+            run_id: index.header.run.to_string(),
+            bytes: written.is_some().then_some(bytes),
+            file: written,
+            pdf: printed,
             code: verdict.code,
             verdict: verdict.verdict,
         })?;
     } else {
-        output::data(format!("{file}\n"))?;
+        for file in written.iter().chain(&printed) {
+            output::data(format!("{file}\n"))?;
+        }
         output::note(format!("the record: {} (code {})", verdict.verdict, verdict.code));
     }
     // A report of a good record is a success, whoever anchors it; one of a bad record is told by the code too.
     Ok(if verdict.code < 12 { 0 } else { verdict.code })
+}
+
+/// A file's absolute path, and its folder.
+fn place(file: &Path) -> Result<(PathBuf, PathBuf), Failure> {
+    let place = std::path::absolute(file).map_err(|error| cannot(file, &error))?;
+    let folder = place.parent().unwrap_or(&place).to_owned();
+    Ok((place, folder))
 }
 
 fn verification(verdict: &Verdict) -> Verification {
@@ -108,7 +142,7 @@ async fn beginning(store: &SqliteStore, digest: &Sha256) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn cannot(arguments: &EvidenceReport, error: &std::io::Error) -> Failure {
-    Failure::new("RB0630", FAULT, format!("the report cannot be written to {}: {error}", arguments.out.display()))
-        .next("choose another place with --out; nothing there was changed")
+fn cannot(file: &Path, error: &std::io::Error) -> Failure {
+    Failure::new("RB0630", FAULT, format!("the report cannot be written to {}: {error}", file.display()))
+        .next("choose another place; nothing there was changed")
 }
