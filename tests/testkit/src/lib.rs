@@ -1,6 +1,7 @@
 //! Fakes, contract suites and a lab of real hosts.
 
 pub mod bad_disk;
+pub mod browser;
 pub mod lab;
 
 pub mod memory_store;

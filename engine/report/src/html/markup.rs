@@ -68,7 +68,7 @@ pub(super) fn to_record(seq: u64) -> String {
 
 /// A wide table or picture: it scrolls by itself on a narrow screen, and can be reached by keyboard.
 pub(super) fn wide(label: &str, inner: &str) -> String {
-    format!("<div class=\"scroll\" role=\"region\" aria-label=\"{}\" tabindex=\"0\">{inner}</div>\n", text(label))
+    format!("<div class=\"scroll\" role=\"group\" aria-label=\"{}\" tabindex=\"0\">{inner}</div>\n", text(label))
 }
 
 /// A list of names and values; the values are HTML.
