@@ -167,6 +167,7 @@ impl Story {
                     stderr: OutputRef::empty(),
                     last_line: Some("reference".into()),
                     transfers: None,
+                    timing: None,
                 };
                 Input::AttemptEnded { attempt, report: Box::new(report) }
             }

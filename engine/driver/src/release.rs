@@ -164,6 +164,7 @@ impl One<'_> {
             stderr: captured.stderr.reference,
             last_line: None,
             transfers: None,
+            timing: None,
         };
         let mut events = vec![Event::AttemptEnded { attempt: self.attempt.clone(), outcome, report: Box::new(report) }];
         if why.is_none() {

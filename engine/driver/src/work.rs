@@ -544,6 +544,7 @@ impl Work {
                 .then(|| captured.stdout.last_line())
                 .flatten(),
             transfers,
+            timing: None,
         };
         self.memory.keep(attempt, &report, &captured);
         for small in [captured.stdout.small, captured.stderr.small].into_iter().flatten() {

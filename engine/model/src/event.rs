@@ -336,6 +336,9 @@ pub struct AttemptReport {
     /// Files moved: blob with a JSON list of [`Transfer`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfers: Option<Sha256>,
+    /// When the output came, where that took longer than a moment: a blob of [`crate::timing`]'s lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timing: Option<Sha256>,
 }
 
 /// A file that was moved.

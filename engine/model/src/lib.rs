@@ -19,6 +19,7 @@ pub mod outcome;
 pub mod plan;
 pub mod record;
 pub mod shell;
+pub mod timing;
 pub mod units;
 
 pub use command::{Command, Timer};

@@ -17,6 +17,7 @@ pub mod live;
 pub mod logs;
 pub mod matrix;
 pub mod objectives;
+pub mod recording;
 pub mod show;
 pub mod style;
 pub mod summary;

@@ -311,6 +311,7 @@ impl Controller {
             stderr: OutputRef::empty(),
             last_line: matches!(role, Role::Take).then(|| "reference".into()),
             transfers: None,
+            timing: None,
         };
         Input::AttemptEnded { attempt: attempt.clone(), report: Box::new(report) }
     }

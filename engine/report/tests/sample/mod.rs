@@ -219,6 +219,7 @@ impl Writer {
             stderr: output,
             last_line: None,
             transfers: None,
+            timing: None,
         };
         self.put(Event::AttemptEnded { attempt: Self::id(host, step, attempt), outcome, report: Box::new(report) })
     }
