@@ -8,11 +8,16 @@
 //! Pure: bytes in, bytes out. Signing is a function that the caller brings, so that a key may live in an agent.
 
 pub mod checkpoint;
+pub mod dsse;
 pub mod key;
 pub mod note;
+pub mod pem;
 pub mod proof;
 pub mod record;
 pub mod segments;
+pub mod sshsig;
+pub mod tile;
+pub mod tlog_proof;
 pub mod tree;
 pub mod verify;
 
