@@ -80,6 +80,11 @@ impl VerifierKey {
         let digest = Sha256::of(&bytes).0;
         [digest[0], digest[1], digest[2], digest[3]]
     }
+
+    /// Whether this is the key's signature over exactly these bytes.
+    pub fn has_signed(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        Signature::from_slice(signature).is_ok_and(|signature| self.key.verify_strict(bytes, &signature).is_ok())
+    }
 }
 
 impl fmt::Display for VerifierKey {
@@ -198,17 +203,40 @@ pub fn sign(
     if has_control(text) {
         return Err(Error::Malformed("the text holds control characters"));
     }
-    let signature = signer(text.as_bytes()).map_err(Error::Signer)?;
-    key.key
-        .verify_strict(text.as_bytes(), &Signature::from_bytes(&signature))
-        .map_err(|_| Error::Signer("what it gave is no signature by its public key".to_owned()))?;
-    let mut bytes = key.id().to_vec();
-    bytes.extend(signature);
-    let note = format!("{text}\n\u{2014} {} {}\n", key.name, STANDARD.encode(bytes));
+    let note = format!("{text}\n{}", sign_line(text, key, signer)?);
     if note.len() > BYTES_MAX {
         return Err(Error::Malformed("it is too long"));
     }
     Ok(note)
+}
+
+/// The note with one more signature over its text. The signatures that it has are not looked at.
+///
+/// # Errors
+/// `Malformed` when it is no note; `Signer` with the signer's own words.
+pub fn add_signature(
+    note: &str,
+    key: &VerifierKey,
+    signer: impl FnOnce(&[u8]) -> Result<[u8; 64], String>,
+) -> Result<String, Error> {
+    let line = sign_line(Note::parse(note)?.text(), key, signer)?;
+    let more = format!("{note}{line}");
+    Note::parse(&more)?;
+    Ok(more)
+}
+
+fn sign_line(
+    text: &str,
+    key: &VerifierKey,
+    signer: impl FnOnce(&[u8]) -> Result<[u8; 64], String>,
+) -> Result<String, Error> {
+    let signature = signer(text.as_bytes()).map_err(Error::Signer)?;
+    if !key.has_signed(text.as_bytes(), &signature) {
+        return Err(Error::Signer("what it gave is no signature by its public key".to_owned()));
+    }
+    let mut bytes = key.id().to_vec();
+    bytes.extend(signature);
+    Ok(format!("\u{2014} {} {}\n", key.name, STANDARD.encode(bytes)))
 }
 
 /// Whether a key, and so an installation's ledger, may have this name.

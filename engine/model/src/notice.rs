@@ -171,7 +171,8 @@ pub struct PurgeSignature {
     pub signature: String,
 }
 
-/// What both keys sign when one takes the other's place: nothing else that either ever signs begins like it.
-pub fn rotation_text(old_key: &str, new_key: &str, size: u64) -> String {
-    format!("runbook key rotation v1\n{old_key}\n{new_key}\n{size}\n")
+/// What both keys sign when one takes the other's place: nothing else that either ever signs begins like it. `seq` is the
+/// place in the ledger of the record that says so, so that it counts nowhere else.
+pub fn rotation_text(old_key: &str, new_key: &str, seq: u64) -> String {
+    format!("runbook key rotation v1\n{old_key}\n{new_key}\n{seq}\n")
 }
