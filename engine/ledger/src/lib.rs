@@ -18,6 +18,7 @@ pub mod proof;
 pub mod record;
 pub mod segments;
 pub mod sshsig;
+pub mod strict;
 pub mod tile;
 pub mod tlog_proof;
 pub mod tree;

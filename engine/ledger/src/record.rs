@@ -6,6 +6,7 @@ use runbook_model::units::rfc3339_ms;
 use runbook_model::{RunId, Sha256};
 use serde::Serialize;
 
+use crate::strict;
 use crate::tree::{Frontier, NotAFrontier, leaf_hash};
 
 /// Why an event could not be sealed, or a line not be read.
@@ -137,7 +138,11 @@ pub fn parse(bytes: &[u8]) -> Result<Record, Error> {
         return Err(Error::NotOneLine);
     }
     match serde_json::from_slice::<Record>(bytes) {
-        Ok(record) if record.schema == SCHEMA => Ok(record),
+        // Its fields are known to be there once; an event may have fields of a later version.
+        Ok(record) if record.schema == SCHEMA => match strict::check(bytes) {
+            Ok(()) => Ok(record),
+            Err(error) => Err(Error::NotARecord(error.to_string())),
+        },
         Ok(record) => Err(Error::UnknownSchema(record.schema)),
         Err(error) => {
             #[derive(serde::Deserialize)]
@@ -213,6 +218,34 @@ mod tests {
         head.last_leaf = Some(first_prev());
         head.frontier.clear();
         assert!(matches!(Sealer::new(&head), Err(Error::Frontier(_))));
+    }
+
+    #[test]
+    fn a_line_that_two_readers_could_take_for_two_things_is_refused() {
+        let mut sealer = Sealer::new(&Head::default()).unwrap();
+        let sealed = sealer.seal(0, 5, &run(), 0, &Event::RunStarted).unwrap();
+        let line = String::from_utf8(sealed.bytes).unwrap();
+        assert!(parse(line.as_bytes()).is_ok());
+        for (from, to) in [
+            (r#""seq":0"#, r#""seq":0,"seq":0"#),
+            (r#""type":"run_started""#, r#""type":"run_started","type":"run_started""#),
+            (r#""type":"run_started""#, r#""type":"run_started","x":1,"x":2"#),
+            (r#""type":"run_started""#, r#""type":"run_started","x":1.5"#),
+            (r#""type":"run_started""#, r#""type":"run_started","x":18446744073709551616"#),
+            (r#""type":"run_started""#, r#""type":"run_started","x":NaN"#),
+            (r#""type":"run_started""#, r#""type":"run_started","x":"\ud800""#),
+            (r#""mono_ms":5"#, r#""mono_ms":18446744073709551616"#),
+        ] {
+            let changed = line.replacen(from, to, 1);
+            assert_ne!(changed, line);
+            assert!(matches!(parse(changed.as_bytes()), Err(Error::NotARecord(_))), "{changed}");
+        }
+        // Written anew in another order it says the same and is other bytes: another leaf.
+        let reordered = line.replacen(r#""schema":"record/v1","seq":0"#, r#""seq":0,"schema":"record/v1""#, 1);
+        assert!(parse(reordered.as_bytes()).is_ok());
+        assert_ne!(leaf_hash(reordered.as_bytes()), sealed.leaf);
+        let later = line.replacen(r#""type":"run_started""#, r#""type":"run_started","added":7"#, 1);
+        assert!(parse(later.as_bytes()).is_ok(), "a later version may add a field");
     }
 
     #[test]
