@@ -401,6 +401,11 @@ pub(crate) enum Evidence {
         after_help = "Examples:\n  runbook evidence report last --out patch-night.html\n  runbook evidence report last --out report.html --pin ledger.pub\n  runbook evidence report last --pdf patch-night.pdf --objectives r3\n\nThe file asks nobody for anything: it can be mailed, printed, kept for years. It is written even when the record has\ngaps or was tampered with; then it says so first, and the exit code is that of `evidence verify` from 12 on. The PDF is\nprinted by a Chromium on this machine, without a network: RUNBOOK_CHROMIUM names one that is not found by itself."
     )]
     Report(EvidenceReport),
+    /// Write what happened on a host as a recording that a terminal plays (asciicast v2).
+    #[command(
+        after_help = "Examples:\n  runbook evidence recording last --host fs01 --out fs01.cast\n  asciinema play fs01.cast\n\nIt is made from the record: each step's command, then its output at the times at which it came. It is for looking at,\nnot the evidence: control characters that the host printed are shown as escapes."
+    )]
+    Recording(EvidenceRecording),
 }
 
 /// `evidence verify`.
@@ -434,6 +439,22 @@ pub(crate) struct EvidenceReport {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) pin: Option<PathBuf>,
     /// Print report/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `evidence recording`.
+#[derive(Debug, Args)]
+pub(crate) struct EvidenceRecording {
+    /// The run: its id, a unique beginning or end of it, or `last`.
+    pub(crate) run: String,
+    /// The host.
+    #[arg(long)]
+    pub(crate) host: String,
+    /// Where to write it. A file that is there is replaced once the new one is complete.
+    #[arg(long, value_name = "FILE.cast", value_hint = ValueHint::FilePath)]
+    pub(crate) out: PathBuf,
+    /// Print recording/v1.
     #[arg(long)]
     pub(crate) json: bool,
 }

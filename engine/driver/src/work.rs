@@ -533,6 +533,11 @@ impl Work {
             self.group.blobs.push((digest, bytes));
             digest
         });
+        let timing = captured.timing.as_ref().map(|bytes| {
+            let digest = Sha256::of(bytes);
+            self.group.blobs.push((digest, bytes.clone()));
+            digest
+        });
         let report = AttemptReport {
             ended,
             started_ms,
@@ -544,7 +549,7 @@ impl Work {
                 .then(|| captured.stdout.last_line())
                 .flatten(),
             transfers,
-            timing: None,
+            timing,
         };
         self.memory.keep(attempt, &report, &captured);
         for small in [captured.stdout.small, captured.stderr.small].into_iter().flatten() {

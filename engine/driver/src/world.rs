@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Limits;
 use crate::leash::Leash;
 use crate::measure::Known;
+use crate::output::times::Times;
 use crate::output::{Capture, Captured, Keeping, Tail};
 use crate::secrets::Vault;
 use crate::sessions::Sessions;
@@ -132,8 +133,8 @@ impl World {
         ours
     }
 
-    /// A sink for an attempt of this step.
-    pub(crate) fn capture(&self, step: &Step, attempt: &AttemptId) -> Capture {
+    /// A sink for an attempt of this step, which began at `started_ms`.
+    pub(crate) fn capture(&self, step: &Step, attempt: &AttemptId, started_ms: u64) -> Capture {
         let seeds = [self.output_seed(attempt, "stdout"), self.output_seed(attempt, "stderr")];
         let tail = Tail { observer: Arc::clone(&self.observer), cell: attempt.cell() };
         let limit = match self.limits.output_bytes_max {
@@ -141,7 +142,9 @@ impl World {
             None => step.output_bytes_max,
         };
         let keeping = if step.sensitive { Keeping::Sensitive(seeds) } else { Keeping::Salted(limit, seeds) };
-        Capture::new(&self.blobs, &self.vault.mask(), keeping, Some(tail), self.fault())
+        let capture = Capture::new(&self.blobs, &self.vault.mask(), keeping, Some(tail), self.fault());
+        // Of a sensitive output nothing is kept: nothing could be played back.
+        if step.sensitive { capture } else { capture.timed(Times::new(Arc::clone(&self.clock), started_ms)) }
     }
 
     /// A sink for what is read by the engine alone and never kept: measurements, `unless`.

@@ -1,4 +1,4 @@
-//! When an attempt's output came: a small blob beside the output, so that it can be played back.
+//! When an attempt's output came to the controller: a small blob beside the output, so that it can be played back.
 //!
 //! A line of JSON for each time at which something came, in order: `[ms, stream, until]`. `ms` is counted from the
 //! attempt's start, `stream` is 1 for standard output and 2 for standard error, and until `until` bytes of what is kept
@@ -6,10 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// At most so many lines for an attempt; what comes afterwards is told by the last one, which then moves.
-pub const PIECES_MAX: usize = 4_096;
+/// At most so many lines for an attempt, so that they are a small content of the store. A longer attempt is told less
+/// finely.
+pub const PIECES_MAX: usize = 2_048;
 
-/// What comes within so many milliseconds on one stream is one piece.
+/// What comes within so many milliseconds on one stream is one piece (within twice as many, and so on, when there would
+/// be too many).
 pub const COALESCED_MS: u64 = 50;
 
 /// An attempt whose output came within this time has no timing: it is played back at once.

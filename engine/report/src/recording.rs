@@ -7,6 +7,7 @@
 
 use std::io::{self, Write};
 
+use runbook_ledger::segments;
 use runbook_model::outcome::{Ended, Exit, OutputRef};
 use runbook_model::timing::{self, Piece};
 use runbook_model::units::format_size;
@@ -243,12 +244,13 @@ impl<W: Write> Tape<W> {
             self.say(at.min(self.begin + self.last), &format!("{DIM}{remark}{PLAIN}\n"))?;
         }
         let Some(blob) = output.blob else { return Ok(Playing::default()) };
-        let Some(mut bytes) = contents(&blob) else {
+        let Some(stored) = contents(&blob) else {
             self.say(self.begin + self.last, &format!("{DIM}({name}: not kept here){PLAIN}\n"))?;
             return Ok(Playing::default());
         };
-        let cut = bytes.len().saturating_sub(STEP_BYTES_MAX);
-        bytes.truncate(STEP_BYTES_MAX);
+        let content = segments::content(output, &stored);
+        let bytes = content[..content.len().min(STEP_BYTES_MAX)].to_vec();
+        let cut = content.len() - bytes.len();
         Ok(Playing { bytes, at: 0, cut, open_line: false })
     }
 

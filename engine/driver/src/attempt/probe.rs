@@ -16,8 +16,10 @@ pub(super) async fn program(world: &Arc<World>, job: &Job, deadline_ms: u64) -> 
     // Its output may hold them, and another process resolved them when it began.
     let _ = invocation(world, &job.rendered, &job.rendered.action).await;
     let parked = world.parked.lock().expect("no panic while held").remove(&job.attempt);
-    let Parked { mut capture, mut offsets } = parked
-        .unwrap_or_else(|| Parked { capture: world.capture(&job.step, &job.attempt), offsets: Offsets::default() });
+    let Parked { mut capture, mut offsets } = parked.unwrap_or_else(|| Parked {
+        capture: world.capture(&job.step, &job.attempt, job.started_ms),
+        offsets: Offsets::default(),
+    });
     let cell = job.attempt.cell();
     let mut reach = Reach::new(world, &job.host, &cell, deadline_ms, Some(&job.stop));
     loop {

@@ -22,7 +22,7 @@ pub(super) async fn start(world: &Arc<World>, job: &Job) -> Done {
     };
     let claim = (!job.step.read_only).then_some(&job.attempt);
     // Taken after the secrets are known, so that they are masked.
-    let mut capture = world.capture(&job.step, &job.attempt);
+    let mut capture = world.capture(&job.step, &job.attempt, job.started_ms);
     let mut tries = 0;
     loop {
         let lease = tokio::select! {

@@ -56,7 +56,7 @@ pub(super) async fn start(world: &Arc<World>, job: &Job, timeout_ms: u64, settle
     if !world.may_begin().await {
         return Done::silent(Raw::NotStarted(taken_over()));
     }
-    let mut capture = world.capture(&job.step, &job.attempt);
+    let mut capture = world.capture(&job.step, &job.attempt, job.started_ms);
     let run = lease.run(Some(&job.attempt), &invocation, &mut capture, job.stop.token(), GRACE);
     let completion = within(time_left(world, job, timeout_ms), &job.stop, run).await;
     told(world, job, lease, completion, capture, Bounds { before, deadline_ms: job.started_ms + timeout_ms, settle_ms })
@@ -119,7 +119,7 @@ pub(super) async fn probe(world: &Arc<World>, job: &Job, deadline_ms: u64, timeo
             }
             Ok((Probe::NoRecord(_), Ok(_))) => break,
             Ok((found @ (Probe::Running | Probe::Exited), Ok(facts))) => {
-                let mut capture = world.capture(&job.step, &job.attempt);
+                let mut capture = world.capture(&job.step, &job.attempt, job.started_ms);
                 let start = Offsets::default();
                 let follow = lease.follow(&job.attempt, start, &mut capture, job.stop.token(), GRACE);
                 let completion = within(time_left(world, job, timeout_ms), &job.stop, follow).await;

@@ -38,7 +38,7 @@ pub(super) async fn until(
     };
     let deadline_ms = job.started_ms.saturating_add(for_ms);
     loop {
-        let mut capture = world.capture(&job.step, &job.attempt);
+        let mut capture = world.capture(&job.step, &job.attempt, job.started_ms);
         let obstacle = match world.sessions.get(&job.host).await {
             Ok(lease) => {
                 // A try that hangs ends with the time for all of them.

@@ -13,6 +13,7 @@ use runbook_ports::{BlobStore, Observer};
 
 use super::keep::Keep;
 use super::mask::{Mask, Masker};
+use super::times::Times;
 
 /// The longest last line that is taken for a snapshot's reference. A longer one is not cut, it is none: half a reference
 /// would be a wrong one.
@@ -43,6 +44,7 @@ pub struct Capture {
     streams: [One; 2],
     tail: Option<Tail>,
     offsets: Offsets,
+    times: Option<Times>,
     failed: Option<StoreError>,
     on_failure: Box<dyn Fn() + Send + Sync>,
 }
@@ -60,6 +62,8 @@ pub struct Captured {
     pub stdout: StreamResult,
     /// Standard error.
     pub stderr: StreamResult,
+    /// When they came, where that took longer than a moment: a content to store with the record.
+    pub timing: Option<Vec<u8>>,
 }
 
 /// What came of one stream.
@@ -108,7 +112,7 @@ impl Captured {
 
     /// What the engine itself has to say, as standard output.
     pub fn of(text: String) -> Self {
-        Self { stdout: StreamResult::of(text), stderr: StreamResult::of(String::new()) }
+        Self { stdout: StreamResult::of(text), stderr: StreamResult::of(String::new()), timing: None }
     }
 }
 
@@ -131,7 +135,15 @@ impl Capture {
             Keeping::Sensitive(seeds) => seeds.map(|seed| one(None, Some(seed))),
             Keeping::Plain(limit) => [one(Some(limit), None), one(Some(limit), None)],
         };
-        Self { streams, tail: tail.filter(|_| !sensitive), offsets: Offsets::default(), failed: None, on_failure }
+        let tail = tail.filter(|_| !sensitive);
+        Self { streams, tail, offsets: Offsets::default(), times: None, failed: None, on_failure }
+    }
+
+    /// Notes when what is kept came.
+    #[must_use]
+    pub fn timed(mut self, times: Times) -> Self {
+        self.times = Some(times);
+        self
     }
 
     /// How many bytes were written so far, before masking.
@@ -148,9 +160,13 @@ impl Capture {
             return Err(error);
         }
         let [stdout, stderr] = self.streams;
-        let result = async |mut one: One, stream| {
+        let mut times = self.times;
+        let mut result = async |mut one: One, stream| {
             one.decided.clear();
             let masked = one.masker.finish(&mut one.decided);
+            if let Some(times) = times.as_mut().filter(|_| !one.decided.is_empty()) {
+                times.came(stream, one.decided.len());
+            }
             if let Some(tail) = &self.tail
                 && !one.decided.is_empty()
             {
@@ -163,16 +179,20 @@ impl Capture {
             let reference = OutputRef {
                 root,
                 segments: segments.unwrap_or(0),
-                sha256: (kept.truncated || (root.is_none() && kept.total > 0)).then(|| one.hasher.finish()),
-                bytes: kept.total,
+                sha256: (kept.truncated || (root.is_none() && kept.extent.total > 0)).then(|| one.hasher.finish()),
+                bytes: kept.extent.total,
                 truncated: kept.truncated,
                 blob: kept.blob,
                 masked,
             };
             let small = kept.blob.zip(kept.small);
-            Ok::<_, StoreError>(StreamResult { reference, small, seen: kept.seen, whole: kept.whole, end: kept.end })
+            let result = StreamResult { reference, small, seen: kept.seen, whole: kept.whole, end: kept.end };
+            Ok::<_, StoreError>((result, kept.extent))
         };
-        Ok(Captured { stdout: result(stdout, Stream::Stdout).await?, stderr: result(stderr, Stream::Stderr).await? })
+        let (stdout, of_stdout) = result(stdout, Stream::Stdout).await?;
+        let (stderr, of_stderr) = result(stderr, Stream::Stderr).await?;
+        let timing = times.and_then(|times| times.finish([of_stdout, of_stderr]));
+        Ok(Captured { stdout, stderr, timing })
     }
 }
 
@@ -197,6 +217,9 @@ impl OutputSink for Capture {
         one.masker.push(bytes, &mut one.decided);
         if one.decided.is_empty() {
             return;
+        }
+        if let Some(times) = &mut self.times {
+            times.came(stream, one.decided.len());
         }
         one.hasher.update(&one.decided);
         if let Err(error) = one.keep.write(&one.decided).await {

@@ -56,8 +56,27 @@ pub struct Kept {
     pub whole: bool,
     /// The last bytes.
     pub end: Vec<u8>,
+    /// How much of it is kept.
+    pub extent: Extent,
+}
+
+/// How much of a stream is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Bytes of its head that are kept.
+    pub head: u64,
+    /// Bytes of its tail that are kept.
+    pub tail: u64,
     /// Length of the stream.
     pub total: u64,
+}
+
+impl Extent {
+    /// Where a place in the stream is in what is kept. All of the gap between head and tail is at the head's end.
+    pub fn place(&self, at: u64) -> u64 {
+        let gap = self.total.saturating_sub(self.head + self.tail);
+        at.min(self.head) + at.saturating_sub(self.head + gap)
+    }
 }
 
 impl Keep {
@@ -162,6 +181,15 @@ impl Keep {
             }
         }
         let root = self.salted.filter(|_| self.total > 0).map(|(_, segmenter)| segmenter.finish());
-        Ok(Kept { blob, small, root, truncated, seen: self.seen, whole, end: self.end, total: self.total })
+        Ok(Kept {
+            blob,
+            small,
+            root,
+            truncated,
+            seen: self.seen,
+            whole,
+            end: self.end,
+            extent: Extent { head: self.head_bytes, tail: tail.len() as u64, total: self.total },
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! `evidence …`: each command in a file of its own.
 
 mod pdf;
+mod recording;
 mod report;
 mod verify;
 
@@ -15,6 +16,7 @@ pub(crate) async fn run(project: &Project, command: &Evidence, output: Output) -
         Evidence::Verify(arguments) => verify::run(project, arguments, output).await,
         Evidence::Export(_) => Err(later("evidence export")),
         Evidence::Report(arguments) => report::write(project, arguments).await,
+        Evidence::Recording(arguments) => recording::write(project, arguments).await,
     }
 }
 
