@@ -189,6 +189,7 @@ fn named(view: &RunView) -> Vec<(String, String, runbook_model::Sha256)> {
                     put(report.stdout.blob);
                     put(report.stderr.blob);
                     put(report.transfers);
+                    put(report.timing);
                 }
             }
         }
