@@ -393,9 +393,11 @@ pub(crate) enum Evidence {
         after_help = "Examples:\n  runbook evidence verify last\n  runbook evidence verify last --pin ledger.pub\n\nExit codes: 0 verified and anchored outside, 10 verified without an outside anchor, 11 consistent in itself but\nthe keys are not pinned, 12 incomplete, 20 tampered, 21 forked or rolled back, 22 untrusted key, 30 could not check."
     )]
     Verify(EvidenceVerify),
-    /// Not in this version: write a bundle that an outsider can verify.
-    #[command(hide = true)]
-    Export(EvidenceLater),
+    /// Write a bundle that an outsider can verify with tools of every distribution.
+    #[command(
+        after_help = "Examples:\n  runbook evidence export last --out patch-night\n  runbook evidence export last --out patch-night.tar.zst\n\nThe same run exported twice is byte for byte the same. VERIFY.txt in the bundle has the commands that check it. The\nexit code is 12 when the run has not ended, or when something that it names is not in the store any more."
+    )]
+    Export(EvidenceExport),
     /// Write a report for people: one HTML file, for the screen and for paper; or a PDF of it.
     #[command(
         after_help = "Examples:\n  runbook evidence report last --out patch-night.html\n  runbook evidence report last --out report.html --pin ledger.pub\n  runbook evidence report last --pdf patch-night.pdf --objectives r3\n\nThe file asks nobody for anything: it can be mailed, printed, kept for years. It is written even when the record has\ngaps or was tampered with; then it says so first, and the exit code is that of `evidence verify` from 12 on. The PDF is\nprinted by a Chromium on this machine, without a network: RUNBOOK_CHROMIUM names one that is not found by itself."
@@ -468,12 +470,17 @@ pub(crate) enum ObjectivesOf {
     R3,
 }
 
-/// `evidence export`, which a later version brings.
+/// `evidence export`.
 #[derive(Debug, Args)]
-pub(crate) struct EvidenceLater {
-    /// Anything.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) rest: Vec<String>,
+pub(crate) struct EvidenceExport {
+    /// The run: its id, a unique beginning or end of it, or `last`.
+    pub(crate) run: String,
+    /// The folder, or the archive when its name ends with .tar.zst. It must not be there yet.
+    #[arg(long, value_name = "DIR|FILE.tar.zst", value_hint = ValueHint::AnyPath)]
+    pub(crate) out: PathBuf,
+    /// Print export/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `snapshots`.

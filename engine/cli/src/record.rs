@@ -137,7 +137,7 @@ pub(crate) async fn read(
     }
 }
 
-fn parse(bytes: &[u8], run: &RunId) -> Result<Record, Failure> {
+pub(crate) fn parse(bytes: &[u8], run: &RunId) -> Result<Record, Failure> {
     runbook_ledger::record::parse(bytes).map_err(|error| {
         Failure::new("RB0610", FAULT, format!("a record of run {run} cannot be read: {error}"))
             .next(format!("`runbook evidence verify {run}` says whether it was changed"))

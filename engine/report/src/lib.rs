@@ -8,6 +8,7 @@
 //! [`RunView`] folds the records; everything else reads a `RunView`.
 
 pub mod brief;
+pub mod bundle;
 pub mod check;
 pub mod explain;
 pub mod html;

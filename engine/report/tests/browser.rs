@@ -101,6 +101,7 @@ fn page(view: &RunView) -> String {
         checked: vec!["14 records are whole".into()],
         not_checked: vec!["whether the key is the right one".into()],
         ledger_key: Some("runbook/example+deadbeef+AWVlZQ==".into()),
+        how: None,
     };
     let before = serde_json::json!({"kind": "file", "mode": "0644", "owner": "root", "group": "root", "bytes": 20,
         "sha256": Sha256::of(b"before")});

@@ -41,6 +41,8 @@ pub struct Verification {
     pub not_checked: Vec<String>,
     /// The key that signs the ledger.
     pub ledger_key: Option<String>,
+    /// Said instead of a verdict, where the reader is to judge: how.
+    pub how: Option<String>,
 }
 
 /// Up to the hosts' own sections.
@@ -206,7 +208,10 @@ fn record(view: &RunView, attachments: &Attachments, verification: &Verification
         11..=13 => Tone::Warn,
         _ => Tone::Bad,
     };
-    let verdict = format!("{} {}", badge(tone, &verification.verdict), text(&format!("(code {})", verification.code)));
+    let verdict = match &verification.how {
+        Some(how) => text(how),
+        None => format!("{} {}", badge(tone, &verification.verdict), text(&format!("(code {})", verification.code))),
+    };
     let mut rows = vec![("Verification", verdict)];
     if let Some(ledger) = &attachments.ledger {
         rows.push(("Ledger", text(&count(ledger.size as usize, "record"))));
@@ -248,12 +253,15 @@ fn record(view: &RunView, attachments: &Attachments, verification: &Verification
             out.push_str("</ul>\n");
         }
     }
-    let run = view.run().map(ToString::to_string).unwrap_or_default();
-    out.push_str(&format!(
-        "<p>Check it again, with the key's public half from elsewhere: <code>runbook evidence verify {} --pin \
-         ledger.pub</code></p>\n</section>\n",
-        text(&run)
-    ));
+    if verification.how.is_none() {
+        let run = view.run().map(ToString::to_string).unwrap_or_default();
+        out.push_str(&format!(
+            "<p>Check it again, with the key's public half from elsewhere: <code>runbook evidence verify {} --pin \
+             ledger.pub</code></p>\n",
+            text(&run)
+        ));
+    }
+    out.push_str("</section>\n");
     out
 }
 

@@ -1,5 +1,6 @@
 //! `evidence …`: each command in a file of its own.
 
+mod export;
 mod pdf;
 mod recording;
 mod report;
@@ -14,13 +15,8 @@ use crate::project::Project;
 pub(crate) async fn run(project: &Project, command: &Evidence, output: Output) -> Result<u8, Failure> {
     match command {
         Evidence::Verify(arguments) => verify::run(project, arguments, output).await,
-        Evidence::Export(_) => Err(later("evidence export")),
+        Evidence::Export(arguments) => export::run(project, arguments).await,
         Evidence::Report(arguments) => report::write(project, arguments).await,
         Evidence::Recording(arguments) => recording::write(project, arguments).await,
     }
-}
-
-fn later(what: &str) -> Failure {
-    Failure::usage("RB0612", format!("`runbook {what}` is not in this version"))
-        .next("`runbook evidence verify RUN` checks the record; `runbook show RUN --json` has all of it")
 }

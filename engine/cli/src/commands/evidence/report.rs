@@ -127,11 +127,12 @@ fn verification(verdict: &Verdict) -> Verification {
         checked: verdict.checked.clone(),
         not_checked: verdict.not_checked.clone(),
         ledger_key: verdict.ledger_key.clone(),
+        how: None,
     }
 }
 
 /// The beginning of a blob, one byte longer than what is shown when there is more; `None` when it cannot be read.
-async fn beginning(store: &SqliteStore, digest: &Sha256) -> Option<Vec<u8>> {
+pub(super) async fn beginning(store: &SqliteStore, digest: &Sha256) -> Option<Vec<u8>> {
     let blob = store.file(digest).await.ok()?;
     let mut bytes = Vec::new();
     std::fs::File::open(&blob.path)
