@@ -73,7 +73,7 @@ pub fn sums_line(digest: &Sha256, path: &str) -> String {
 /// The contents that a record names. Lists of transfers name further ones: [`downloads`].
 pub fn named(event: &Event) -> Vec<Sha256> {
     match event {
-        Event::AttemptStarted { intent, .. } | Event::StepPrepared { intent, .. } => vec![intent.command_sha256],
+        Event::AttemptStarted { intent, .. } => vec![intent.command_sha256],
         Event::Measured { manifest, changes, .. } => manifest.iter().chain(changes).copied().collect(),
         Event::AttemptEnded { report, .. } => {
             let blobs = [report.stdout.blob, report.stderr.blob, report.transfers, report.timing];

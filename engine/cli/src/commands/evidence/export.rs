@@ -17,7 +17,7 @@ use runbook_ledger::tree::{Frontier, leaf_hash};
 use runbook_ledger::{Checkpoint, VerifierKey};
 use runbook_model::digest::Hasher;
 use runbook_model::{Event, HostName, Notice, RunId, Sha256};
-use runbook_ports::store::{RunIndex, RunStatus, StoreError};
+use runbook_ports::store::{RunIndex, RunStatus, Sealed, StoreError};
 use runbook_ports::{BlobStore as _, Signer as _, Store as _};
 use runbook_report::bundle::{self, Facts, Names, Signing};
 use runbook_report::html::{self, Contents, Verification};
@@ -124,7 +124,7 @@ pub(super) async fn run(project: &Project, arguments: &EvidenceExport) -> Result
             files: written.files,
             bytes: written.bytes,
             sums_sha256: written.sums.to_string(),
-            ledger: source.head(),
+            ledger: source.ledger(),
             anchors: source.anchored(),
             complete,
             missing: missing.clone(),
@@ -170,10 +170,17 @@ struct Source {
     lists: BTreeSet<Sha256>,
     /// Those that are outputs with a line for the seed in front.
     salted: BTreeSet<Sha256>,
-    /// The signed head.
+    head: Head,
+}
+
+/// The signed head of a bundle, and what is told of the ledger beside its runs.
+struct Head {
     note: String,
     checkpoint: Checkpoint,
+    /// Receipts for this head.
     anchors: Vec<Anchor>,
+    /// Places of the records in which one key took another's place: who trusts an older one can go on from there.
+    rotations: Vec<u64>,
 }
 
 /// A receipt of somebody outside.
@@ -228,45 +235,57 @@ impl Source {
             }
         }
         let need = seqs.last().map_or(0, |seq| seq + 1);
-        let (note, checkpoint, anchors) = head(store, key, need).await?;
-        Ok(Self { run, view: Arc::new(view), seqs, ends, named, lists, salted, note, checkpoint, anchors })
+        let head = Head::read(store, key, need).await?;
+        Ok(Self { run, view: Arc::new(view), seqs, ends, named, lists, salted, head })
     }
 
-    fn head(&self) -> LedgerHead {
-        LedgerHead { size: self.checkpoint.size, root: self.checkpoint.root.to_string() }
+    fn ledger(&self) -> LedgerHead {
+        LedgerHead { size: self.head.checkpoint.size, root: self.head.checkpoint.root.to_string() }
     }
 
     fn anchored(&self) -> Vec<String> {
-        self.anchors.iter().map(|anchor| format!("{} ({})", anchor.anchor, anchor.kind)).collect()
+        self.head.anchors.iter().map(|anchor| format!("{} ({})", anchor.anchor, anchor.kind)).collect()
     }
 }
 
-/// The smallest signed head of at least `need` records that somebody outside holds, else the smallest one: so that the same
-/// run gives the same bundle, however the ledger grows.
-async fn head(store: &SqliteStore, key: &VerifierKey, need: u64) -> Result<(String, Checkpoint, Vec<Anchor>), Failure> {
-    let mut anchors: BTreeMap<u64, Vec<Anchor>> = BTreeMap::new();
-    record::read(store, &RunId::installation(), 0, |told| {
-        if let Event::Installation(Notice::Anchored { anchor, kind, size, root, receipt }) = told.event {
-            let number = anchors.entry(size).or_default().len() + 1;
-            let file = format!("anchors/{number}-{}.{}", plain(&anchor), ending(&kind));
-            let anchor = Anchor { anchor, kind, size, root, record: told.seq, sha256: receipt, file };
-            anchors.entry(size).or_default().push(anchor);
+impl Head {
+    /// The smallest signed head of at least `need` records that somebody outside holds, else the smallest one: so that the
+    /// same run gives the same bundle, however the ledger grows. It is by the key that signs the bundle; where that key
+    /// took another's place, the head over the record of it is signed by both.
+    async fn read(store: &SqliteStore, key: &VerifierKey, need: u64) -> Result<Self, Failure> {
+        let mut anchors: BTreeMap<u64, Vec<Anchor>> = BTreeMap::new();
+        let mut rotations = Vec::new();
+        record::read(store, &RunId::installation(), 0, |told| match told.event {
+            Event::Installation(Notice::Anchored { anchor, kind, size, root, receipt }) => {
+                let held = anchors.entry(size).or_default();
+                let file = format!("anchors/{}-{}.{}", held.len() + 1, plain(&anchor), ending(&kind));
+                held.push(Anchor { anchor, kind, size, root, record: told.seq, sha256: receipt, file });
+            }
+            Event::Installation(Notice::KeyRotated { .. }) => rotations.push(told.seq),
+            _ => {}
+        })
+        .await?;
+        let mut covering: Vec<(Checkpoint, String)> = Vec::new();
+        let mut other = None;
+        for signed in store.checkpoints().await.map_err(|error| record::failed(&error))? {
+            match Checkpoint::verify(&signed.note, key) {
+                _ if signed.size < need => {}
+                Ok(checkpoint) => covering.push((checkpoint, signed.note)),
+                Err(error) => other = Some(error),
+            }
         }
-    })
-    .await?;
-    let checkpoints = store.checkpoints().await.map_err(|error| record::failed(&error))?;
-    let mut covering: Vec<_> = checkpoints.into_iter().filter(|signed| signed.size >= need).collect();
-    covering.sort_by_key(|signed| signed.size);
-    let anchored = covering.iter().position(|signed| anchors.contains_key(&signed.size));
-    if covering.is_empty() {
-        return Err(not_whole("no signed head of the ledger covers the run's last record"));
+        covering.sort_by_key(|(checkpoint, _)| checkpoint.size);
+        let held = |at: &Checkpoint| anchors.get(&at.size).is_some_and(|held| held.iter().any(|by| by.root == at.root));
+        let anchored = covering.iter().position(|(checkpoint, _)| held(checkpoint)).unwrap_or(0);
+        let Some((checkpoint, note)) = (!covering.is_empty()).then(|| covering.swap_remove(anchored)) else {
+            let why = other.map(|error| format!(": {error}")).unwrap_or_default();
+            return Err(not_whole(&format!("no signed head of the ledger covers the run's last record{why}")));
+        };
+        let mut anchors = anchors.remove(&checkpoint.size).unwrap_or_default();
+        anchors.retain(|anchor| anchor.root == checkpoint.root);
+        rotations.retain(|seq| *seq < checkpoint.size);
+        Ok(Self { note, checkpoint, anchors, rotations })
     }
-    let note = covering.swap_remove(anchored.unwrap_or(0)).note;
-    let checkpoint =
-        Checkpoint::verify(&note, key).map_err(|error| not_whole(&format!("the ledger's signed head: {error}")))?;
-    let mut held = anchors.remove(&checkpoint.size).unwrap_or_default();
-    held.retain(|anchor| anchor.root == checkpoint.root);
-    Ok((note, checkpoint, held))
 }
 
 /// An anchor's name where it is a file's.
@@ -326,10 +345,13 @@ impl Writer<'_> {
 
     /// The signed head, the tree's tiles, and a proof for each record of the run.
     async fn ledger(&mut self) -> Result<(), Failure> {
-        let size = self.source.checkpoint.size;
-        self.target.put("ledger/checkpoint", self.source.note.as_bytes())?;
+        let size = self.source.head.checkpoint.size;
+        self.target.put("ledger/checkpoint", self.source.head.note.as_bytes())?;
         let (mut tiler, mut tree) = (Tiler::new(), Frontier::new());
-        let mut prover = Prover::new(self.source.seqs.clone());
+        let mut wanted = self.source.seqs.clone();
+        wanted.extend(&self.source.head.rotations);
+        wanted.sort_unstable();
+        let mut prover = Prover::new(wanted.clone());
         let target = &mut self.target;
         let mut put = |tile: runbook_ledger::tile::Tile, bytes: &[u8]| {
             target.put(&format!("ledger/{}", tile.path()), bytes).map(|_| ())
@@ -349,24 +371,24 @@ impl Writer<'_> {
             }
         }
         tiler.finish(&mut put)?;
-        if tree.root() != self.source.checkpoint.root {
+        if tree.root() != self.source.head.checkpoint.root {
             return Err(not_whole("the ledger's records do not have the root that was signed"));
         }
-        for seq in &self.source.seqs {
-            let path = prover.path(*seq).ok_or_else(|| not_whole("a record of the run is beyond the signed head"))?;
-            let proof = TlogProof { index: *seq, path, checkpoint: self.source.note.clone() };
+        for seq in wanted {
+            let path = prover.path(seq).ok_or_else(|| not_whole("a record of the run is beyond the signed head"))?;
+            let proof = TlogProof { index: seq, path, checkpoint: self.source.head.note.clone() };
             self.target.put(&format!("ledger/proofs/{seq}.tlog-proof"), proof.text().as_bytes())?;
         }
         Ok(())
     }
 
     async fn anchors(&mut self) -> Result<(), Failure> {
-        for at in 0..self.source.anchors.len() {
-            let (digest, file) = (self.source.anchors[at].sha256, self.source.anchors[at].file.clone());
-            self.content(&digest, &file, &format!("the receipt of {}", self.source.anchors[at].anchor)).await?;
+        for at in 0..self.source.head.anchors.len() {
+            let (digest, file) = (self.source.head.anchors[at].sha256, self.source.head.anchors[at].file.clone());
+            self.content(&digest, &file, &format!("the receipt of {}", self.source.head.anchors[at].anchor)).await?;
         }
-        if !self.source.anchors.is_empty() {
-            let list = serde_json::json!({"schema": "anchors/v1", "anchors": self.source.anchors});
+        if !self.source.head.anchors.is_empty() {
+            let list = serde_json::json!({"schema": "anchors/v1", "anchors": self.source.head.anchors});
             self.target.put("anchors/anchors.json", format!("{list}\n").as_bytes())?;
         }
         Ok(())
@@ -382,15 +404,26 @@ impl Writer<'_> {
             let whole = page.len() == PAGE;
             for sealed in page.into_iter().take_while(|sealed| sealed.seq <= last) {
                 next = sealed.run_seq + 1;
-                if leaf_hash(&sealed.bytes) != sealed.leaf {
-                    return Err(not_whole(&format!("record {} is not as it was sealed", sealed.seq)));
-                }
-                self.target.put(&format!("records/{}.json", sealed.seq), &sealed.bytes)?;
+                self.record(&sealed)?;
             }
             if !whole {
-                return Ok(());
+                break;
             }
         }
+        for seq in std::mem::take(&mut self.source.head.rotations) {
+            for sealed in self.store.ledger(seq, 1).await.map_err(|error| record::failed(&error))? {
+                self.record(&sealed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, sealed: &Sealed) -> Result<(), Failure> {
+        if leaf_hash(&sealed.bytes) != sealed.leaf {
+            return Err(not_whole(&format!("record {} is not as it was sealed", sealed.seq)));
+        }
+        self.target.put(&format!("records/{}.json", sealed.seq), &sealed.bytes)?;
+        Ok(())
     }
 
     /// All that the records name.
@@ -448,7 +481,7 @@ impl Writer<'_> {
 
     async fn attachments(&self, project: &Project) -> Result<Attachments, Failure> {
         let mut attachments = record::attachments(&self.store, project, &self.source.view).await?;
-        attachments.ledger = Some(self.source.head());
+        attachments.ledger = Some(self.source.ledger());
         Ok(attachments)
     }
 
@@ -490,9 +523,9 @@ impl Writer<'_> {
             }
         }
         let plan = view.header.as_ref().map_or_else(|| view.plan.digest(), |header| header.plan_sha256);
-        let checkpoint = Sha256::of(self.source.note.as_bytes());
+        let checkpoint = Sha256::of(self.source.head.note.as_bytes());
         let subjects = [("run.json", run_json), ("plan/plan.json", plan), ("ledger/checkpoint", checkpoint)];
-        let statement = bundle::statement(&view, &self.source.head(), &subjects, &self.signing).map_err(unsigned)?;
+        let statement = bundle::statement(&view, &self.source.ledger(), &subjects, &self.signing).map_err(unsigned)?;
         self.target.put("attest/run.dsse.json", &statement)?;
         Ok(())
     }
@@ -525,7 +558,7 @@ impl Writer<'_> {
     }
 
     fn texts(&mut self) -> Result<(), Failure> {
-        let (head, anchors) = (self.source.head(), self.source.anchored());
+        let (head, anchors) = (self.source.ledger(), self.source.anchored());
         let facts = Facts {
             view: &self.source.view,
             origin: self.signing.key.name(),
