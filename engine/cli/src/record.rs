@@ -14,6 +14,7 @@ use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::RunView;
 use runbook_report::json::{Attachments, LedgerHead};
 use runbook_report::list::{LineState, RunLine};
+use runbook_report::recording::Beginning;
 use runbook_store::SqliteStore;
 
 use crate::failure::{FAULT, Failure, UNRECORDED, USAGE};
@@ -227,6 +228,22 @@ pub(crate) async fn output(
     let content = segments::content(output, &bytes).len();
     bytes.drain(..bytes.len() - content);
     Ok(Some(bytes))
+}
+
+/// The beginning of a content, of `most` bytes; `None` when it cannot be read.
+pub(crate) async fn beginning(store: &SqliteStore, digest: &Sha256, most: usize) -> Option<Beginning> {
+    match store.get(digest, most as u64).await {
+        Ok(bytes) => Some(bytes.into()),
+        Err(StoreError::TooLarge(_)) => {
+            let blob = store.file(digest).await.ok()?;
+            let mut file = std::fs::File::open(&blob.path).ok()?;
+            let length = file.metadata().ok()?.len();
+            let mut bytes = Vec::with_capacity(most);
+            (&mut file).take(most as u64).read_to_end(&mut bytes).ok()?;
+            Some(Beginning { bytes, length })
+        }
+        Err(_) => None,
+    }
 }
 
 /// The signed head of the ledger that first covers the run, else the ledger's end.

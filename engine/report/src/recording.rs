@@ -25,6 +25,8 @@ use crate::view::{AttemptView, RunView};
 pub const STEP_BYTES_MAX: usize = 1 << 20;
 /// So much of its command.
 const COMMAND_BYTES_MAX: usize = 64 << 10;
+/// No list of times is longer: it has a few thousand short lines.
+const TIMING_BYTES_MAX: usize = 1 << 20;
 /// The terminal that is drawn.
 const WIDTH: u32 = 120;
 const HEIGHT: u32 = 40;
@@ -55,15 +57,31 @@ struct Env {
     term: &'static str,
 }
 
-/// Writes the recording of `host`. `contents` gives what a blob holds, as it is stored; one that it does not have is told
-/// as not kept here. The same record gives the same bytes. No more than one attempt's contents are held at once.
+/// The beginning of a content.
+#[derive(Debug, Clone)]
+pub struct Beginning {
+    /// As many bytes as were asked for, or all.
+    pub bytes: Vec<u8>,
+    /// Length of the whole.
+    pub length: u64,
+}
+
+impl From<Vec<u8>> for Beginning {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { length: bytes.len() as u64, bytes }
+    }
+}
+
+/// Writes the recording of `host`. `contents` gives the beginning of what a blob holds, as it is stored, with at least the
+/// number of bytes asked for when there are so many; one that it does not have is told as not kept here. The same record
+/// gives the same bytes. No more than one attempt's contents are held at once.
 ///
 /// # Errors
 /// When `out` cannot be written.
 pub fn write(
     view: &RunView,
     host: &HostName,
-    mut contents: impl FnMut(&Sha256) -> Option<Vec<u8>>,
+    mut contents: impl FnMut(&Sha256, usize) -> Option<Beginning>,
     out: impl Write,
 ) -> io::Result<()> {
     let begin = view.hosts.get(host).and_then(|entry| entry.started_ms).unwrap_or_else(|| view.started_ms());
@@ -176,15 +194,15 @@ impl<W: Write> Tape<W> {
         &mut self,
         row: &Row<'_>,
         attempt: &AttemptView,
-        contents: &mut impl FnMut(&Sha256) -> Option<Vec<u8>>,
+        contents: &mut impl FnMut(&Sha256, usize) -> Option<Beginning>,
     ) -> io::Result<()> {
         let begin = attempt.started_ms;
         self.prompt(begin, row, attempt.attempt)?;
-        match contents(&attempt.intent.command_sha256) {
+        match contents(&attempt.intent.command_sha256, COMMAND_BYTES_MAX) {
             Some(command) => {
-                let shown = command.len().min(COMMAND_BYTES_MAX);
-                let text = escape_lines(&command[..shown]);
-                let more = if shown < command.len() { "\n… (the rest is in the record)" } else { "" };
+                let shown = command.bytes.len().min(COMMAND_BYTES_MAX);
+                let text = escape_lines(&command.bytes[..shown]);
+                let more = if (shown as u64) < command.length { "\n… (the rest is in the record)" } else { "" };
                 self.say(begin, &format!("$ {}{more}\n", text.trim_end().replace('\n', "\n> ")))?;
             }
             None => self.say(begin, &format!("{DIM}(command {}){PLAIN}\n", attempt.intent.command_sha256))?,
@@ -201,7 +219,10 @@ impl<W: Write> Tape<W> {
             self.stream(end, "stdout", &report.stdout, contents)?,
             self.stream(end, "stderr", &report.stderr, contents)?,
         ];
-        let pieces = report.timing.and_then(|digest| contents(&digest)).and_then(|bytes| timing::parse(&bytes));
+        let pieces = report
+            .timing
+            .and_then(|digest| contents(&digest, TIMING_BYTES_MAX))
+            .and_then(|all| timing::parse(&all.bytes));
         for Piece(ms, stream, until) in pieces.unwrap_or_default() {
             let stream = usize::from(stream - 1);
             let until = usize::try_from(until).unwrap_or(usize::MAX);
@@ -218,7 +239,7 @@ impl<W: Write> Tape<W> {
             self.say(end, "\n")?;
         }
         if cut > 0 {
-            let text = format!("(cut here: {} more are in the record)", format_size(cut as u64));
+            let text = format!("(cut here: {} more are in the record)", format_size(cut));
             self.say(end, &format!("{RED}{text}{PLAIN}\n"))?;
         }
         let word = attempt.outcome.map_or_else(|| "open".to_owned(), |outcome| words(outcome.name()));
@@ -238,19 +259,20 @@ impl<W: Write> Tape<W> {
         at: u64,
         name: &str,
         output: &OutputRef,
-        contents: &mut impl FnMut(&Sha256) -> Option<Vec<u8>>,
+        contents: &mut impl FnMut(&Sha256, usize) -> Option<Beginning>,
     ) -> io::Result<Playing> {
         if let Some(remark) = remark(name, output) {
             self.say(at.min(self.begin + self.last), &format!("{DIM}{remark}{PLAIN}\n"))?;
         }
         let Some(blob) = output.blob else { return Ok(Playing::default()) };
-        let Some(stored) = contents(&blob) else {
+        let Some(stored) = contents(&blob, STEP_BYTES_MAX + segments::LINE_BYTES) else {
             self.say(self.begin + self.last, &format!("{DIM}({name}: not kept here){PLAIN}\n"))?;
             return Ok(Playing::default());
         };
-        let content = segments::content(output, &stored);
+        let content = segments::content(output, &stored.bytes);
+        let before = stored.bytes.len() - content.len();
         let bytes = content[..content.len().min(STEP_BYTES_MAX)].to_vec();
-        let cut = content.len() - bytes.len();
+        let cut = stored.length - (before + bytes.len()) as u64;
         Ok(Playing { bytes, at: 0, cut, open_line: false })
     }
 
@@ -268,7 +290,7 @@ impl<W: Write> Tape<W> {
 struct Playing {
     bytes: Vec<u8>,
     at: usize,
-    cut: usize,
+    cut: u64,
     /// What was shown last does not end a line.
     open_line: bool,
 }

@@ -17,7 +17,8 @@ type Blobs = BTreeMap<Sha256, Vec<u8>>;
 /// The header, and the events as time, kind and text.
 fn played(run: &Writer, host: &str, blobs: &Blobs) -> (Value, Vec<(f64, String, String)>) {
     let mut bytes = Vec::new();
-    recording::write(&run.view(), &host.into(), |digest| blobs.get(digest).cloned(), &mut bytes).unwrap();
+    recording::write(&run.view(), &host.into(), |digest, _| blobs.get(digest).cloned().map(Into::into), &mut bytes)
+        .unwrap();
     let text = String::from_utf8(bytes).expect("it is UTF-8");
     let mut lines = text.lines();
     let header: Value = serde_json::from_str(lines.next().unwrap()).unwrap();

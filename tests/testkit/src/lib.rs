@@ -3,6 +3,7 @@
 pub mod bad_disk;
 pub mod browser;
 pub mod lab;
+pub mod outside;
 
 pub mod memory_store;
 pub mod store_suite;

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::sync::Arc;
 
-use runbook_ledger::segments::{LINE_BYTES, Seed};
+use runbook_ledger::segments::LINE_BYTES;
 use runbook_ledger::tile::{Prover, Tiler};
 use runbook_ledger::tlog_proof::TlogProof;
 use runbook_ledger::tree::{Frontier, leaf_hash};
@@ -73,7 +73,7 @@ pub(super) async fn run(project: &Project, arguments: &EvidenceExport) -> Result
     let index = record::find(&store, &arguments.run).await?;
     must_not_run(&store, &index).await?;
     let key = keys::open(project)?;
-    let source = Source::read(&store, &index, &key.verifier).await?;
+    let source = Source::read(project, &store, &index, &key.verifier).await?;
     let signer = |bytes: &[u8]| key.signer.sign(bytes);
     let signing = Signing { key: &key.verifier, signer: &signer };
 
@@ -199,7 +199,12 @@ struct Anchor {
 }
 
 impl Source {
-    async fn read(store: &SqliteStore, index: &RunIndex, key: &VerifierKey) -> Result<Self, Failure> {
+    async fn read(
+        project: &Project,
+        store: &SqliteStore,
+        index: &RunIndex,
+        key: &VerifierKey,
+    ) -> Result<Self, Failure> {
         let run = index.header.run.clone();
         let plan = record::plan(store, &index.header).await?;
         // What the plan sends is named by the plan, which the opening names.
@@ -235,7 +240,18 @@ impl Source {
             }
         }
         let need = seqs.last().map_or(0, |seq| seq + 1);
-        let head = Head::read(store, key, need).await?;
+        let head = match Head::read(store, key, need).await? {
+            Some(head) => head,
+            // A program that dies leaves records that no signed head covers yet. Whoever reads them is put on record, and
+            // the head over that is signed.
+            None => {
+                let by = person::operator();
+                let read = Notice::EvidenceRead { evidence_of: run.clone(), command: "evidence export".into(), by };
+                notices::append(project, store, vec![read], Vec::new()).await?;
+                let none = || not_whole("no signed head of the ledger covers the run's last record");
+                Head::read(store, key, need).await?.ok_or_else(none)?
+            }
+        };
         Ok(Self { run, view: Arc::new(view), seqs, ends, named, lists, salted, head })
     }
 
@@ -251,8 +267,8 @@ impl Source {
 impl Head {
     /// The smallest signed head of at least `need` records that somebody outside holds, else the smallest one: so that the
     /// same run gives the same bundle, however the ledger grows. It is by the key that signs the bundle; where that key
-    /// took another's place, the head over the record of it is signed by both.
-    async fn read(store: &SqliteStore, key: &VerifierKey, need: u64) -> Result<Self, Failure> {
+    /// took another's place, the head over the record of it is signed by both. `None` when no head covers so many.
+    async fn read(store: &SqliteStore, key: &VerifierKey, need: u64) -> Result<Option<Self>, Failure> {
         let mut anchors: BTreeMap<u64, Vec<Anchor>> = BTreeMap::new();
         let mut rotations = Vec::new();
         record::read(store, &RunId::installation(), 0, |told| match told.event {
@@ -277,14 +293,15 @@ impl Head {
         covering.sort_by_key(|(checkpoint, _)| checkpoint.size);
         let held = |at: &Checkpoint| anchors.get(&at.size).is_some_and(|held| held.iter().any(|by| by.root == at.root));
         let anchored = covering.iter().position(|(checkpoint, _)| held(checkpoint)).unwrap_or(0);
-        let Some((checkpoint, note)) = (!covering.is_empty()).then(|| covering.swap_remove(anchored)) else {
-            let why = other.map(|error| format!(": {error}")).unwrap_or_default();
-            return Err(not_whole(&format!("no signed head of the ledger covers the run's last record{why}")));
-        };
+        if covering.is_empty() {
+            let by_another = |error| not_whole(&format!("the ledger's signed head: {error}"));
+            return other.map_or(Ok(None), |error| Err(by_another(error)));
+        }
+        let (checkpoint, note) = covering.swap_remove(anchored);
         let mut anchors = anchors.remove(&checkpoint.size).unwrap_or_default();
         anchors.retain(|anchor| anchor.root == checkpoint.root);
         rotations.retain(|seq| *seq < checkpoint.size);
-        Ok(Self { note, checkpoint, anchors, rotations })
+        Ok(Some(Self { note, checkpoint, anchors, rotations }))
     }
 }
 
@@ -583,12 +600,7 @@ async fn recorded(
     let runtime = tokio::runtime::Handle::current();
     let write = move || {
         let mut file = BufWriter::new(file);
-        let contents = |digest: &Sha256| {
-            let bytes = runtime.block_on(store.get(digest, LIST_BYTES_MAX)).ok()?;
-            // The seed of the salts is no output.
-            let seed = if Seed::read(&bytes).is_some() { LINE_BYTES } else { 0 };
-            Some(bytes[seed..].to_vec())
-        };
+        let contents = |digest: &Sha256, most| runtime.block_on(record::beginning(&store, digest, most));
         recording::write(&view, &host, contents, &mut file)?;
         file.into_inner().map_err(std::io::IntoInnerError::into_error)
     };

@@ -3,7 +3,6 @@
 use std::io::{BufWriter, Write as _};
 
 use runbook_model::HostName;
-use runbook_ports::BlobStore as _;
 use runbook_report::recording;
 use serde::Serialize;
 
@@ -13,9 +12,6 @@ use crate::notices;
 use crate::output;
 use crate::project::Project;
 use crate::record;
-
-/// The largest content that is read for it; what is shown of one is bounded by the recording itself.
-const CONTENT_BYTES_MAX: u64 = 256 << 20;
 
 /// `recording/v1`.
 #[derive(Debug, Serialize)]
@@ -52,7 +48,7 @@ pub(super) async fn write(project: &Project, arguments: &EvidenceRecording) -> R
     let run = index.header.run.clone();
     let (written, store) = tokio::task::spawn_blocking(move || {
         let mut out = BufWriter::new(file);
-        let contents = |digest: &_| runtime.block_on(store.get(digest, CONTENT_BYTES_MAX)).ok();
+        let contents = |digest: &_, most| runtime.block_on(record::beginning(&store, digest, most));
         let written = recording::write(&view, &host, contents, &mut out)
             .and_then(|()| out.flush())
             .and_then(|()| out.into_inner().map_err(std::io::IntoInnerError::into_error));
