@@ -1,15 +1,22 @@
 //! The ledger's key: a file of mode 0600, and its public half beside it.
 
+mod rotation;
+
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use runbook_ledger::{FileKey, VerifierKey};
+use runbook_ledger::{FileKey, KeyChain, VerifierKey, chain};
+use runbook_model::{Event, Notice, RunId};
 use runbook_ports::Signer;
+use runbook_store::SqliteStore;
 
 use crate::failure::Failure;
 use crate::project::Project;
+use crate::record;
+
+pub(crate) use rotation::{aside_path, rotate, settle};
 
 /// Signs with the key in the project's file.
 pub(crate) struct FileSigner(FileKey);
@@ -62,10 +69,7 @@ pub(crate) fn open(project: &Project) -> Result<LedgerKey, Failure> {
         )
         .next(format!("chmod 600 {}; if others had access, treat the key as known to them", path.display())));
     }
-    let text = fs::read_to_string(&path).map_err(|error| Failure::file("RB0606", "read", &path, &error))?;
-    let key = FileKey::decode(&text).map_err(|error| {
-        Failure::usage("RB0606", format!("{}: {error}", path.display())).next("put the key back from your backup")
-    })?;
+    let key = read_private(&path)?;
     // Whoever made the key died before its public half was there, and nothing was sealed with it yet.
     let half = !public_path(project).exists() && !project.has_state();
     let verifier = if half { make_public(project, &key)? } else { public(project)? };
@@ -77,17 +81,57 @@ pub(crate) fn open(project: &Project) -> Result<LedgerKey, Failure> {
     Ok(LedgerKey { signer: FileSigner(key), verifier })
 }
 
-/// The project's public key.
+fn read_private(path: &Path) -> Result<FileKey, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| Failure::file("RB0606", "read", path, &error))?;
+    FileKey::decode(&text).map_err(|error| {
+        Failure::usage("RB0606", format!("{}: {error}", path.display())).next("put the key back from your backup")
+    })
+}
+
+/// The project's public key: the one in force.
 pub(crate) fn public(project: &Project) -> Result<VerifierKey, Failure> {
     read_public(&public_path(project))
 }
 
-/// The public key in a file.
+/// All public keys that the project's ledger ever had, newest last.
+pub(crate) fn publics(project: &Project) -> Result<Vec<VerifierKey>, Failure> {
+    read_publics(&public_path(project))
+}
+
+/// The public key in a file; the last one, if there are several.
 pub(crate) fn read_public(path: &Path) -> Result<VerifierKey, Failure> {
+    let mut keys = read_publics(path)?;
+    keys.pop().ok_or_else(|| Failure::usage("RB0606", format!("{} holds no public ledger key", path.display())))
+}
+
+/// The public keys in a file, one a line.
+fn read_publics(path: &Path) -> Result<Vec<VerifierKey>, Failure> {
     let text = fs::read_to_string(path).map_err(|error| Failure::file("RB0606", "read", path, &error))?;
-    text.trim().parse().map_err(|error: runbook_ledger::note::Error| {
-        Failure::usage("RB0606", format!("{} is no public ledger key: {error}", path.display()))
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            line.parse().map_err(|error: runbook_ledger::note::Error| {
+                Failure::usage("RB0606", format!("{} is no public ledger key: {error}", path.display()))
+            })
+        })
+        .collect()
+}
+
+/// The keys of the project's ledger with their times, as its record tells them. The inner error is that what is on record
+/// does not lead to the project's key.
+pub(crate) async fn chain(
+    project: &Project,
+    store: &SqliteStore,
+) -> Result<Result<KeyChain, chain::Error>, Failure> {
+    let current = public(project)?;
+    let mut rotations: Vec<(u64, Notice)> = Vec::new();
+    record::read(store, &RunId::installation(), 0, |record| {
+        if let Event::Installation(notice @ Notice::KeyRotated { .. }) = record.event {
+            rotations.push((record.seq, notice));
+        }
     })
+    .await?;
+    Ok(KeyChain::of(&current, rotations.iter().map(|(seq, notice)| (*seq, notice))))
 }
 
 /// Makes a key. Neither file may be there.
@@ -127,8 +171,22 @@ pub(crate) fn write_new(path: &Path, mode: u32, content: &[u8]) -> Result<(), Fa
     write_whole(path, mode, content).map_err(|error| Failure::file("RB0605", "written", path, &error))
 }
 
-/// All of it or nothing: a disk that fails, or a crash, leaves no half of a file in its place.
+/// All of it or nothing: a disk that fails, or a crash, leaves no half of a file in its place. None may be there.
 fn write_whole(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    write(path, mode, content, |temporary, path| fs::hard_link(temporary, path))
+}
+
+/// The same over a file that may be there: afterwards it is the old one or the new one.
+fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    write(path, mode, content, |temporary, path| fs::rename(temporary, path))
+}
+
+fn write(
+    path: &Path,
+    mode: u32,
+    content: &[u8],
+    put: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".new-{}", std::process::id()));
     let temporary = path.with_file_name(name);
@@ -138,7 +196,7 @@ fn write_whole(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
         fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).and_then(|mut file| {
             file.write_all(content)?;
             file.sync_all()?;
-            fs::hard_link(&temporary, path)
+            put(&temporary, path)
         });
     let _ = fs::remove_file(&temporary);
     written?;

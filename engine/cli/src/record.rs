@@ -33,10 +33,12 @@ const CHANGES_BYTES_MAX: u64 = 64 << 20;
 /// Opens the store, and makes it when it is not there.
 pub(crate) async fn open(project: &Project) -> Result<SqliteStore, Failure> {
     project.make_state()?;
-    SqliteStore::open(&project.state).await.map_err(|error| {
+    let store = SqliteStore::open(&project.state).await.map_err(|error| {
         Failure::new(error.code(), USAGE, error.to_string())
             .next("`runbook doctor` says what is wrong with the state's folder")
-    })
+    })?;
+    keys::settle(project, &store).await?;
+    Ok(store)
 }
 
 /// Opens the store when there is one.
@@ -250,9 +252,10 @@ pub(crate) async fn beginning(store: &SqliteStore, digest: &Sha256, most: usize)
 async fn ledger(store: &SqliteStore, project: &Project, view: &RunView) -> Result<Option<LedgerHead>, Failure> {
     let size = view.last_seq.map_or(0, |seq| seq + 1);
     let checkpoints = store.checkpoints().await.map_err(|error| failed(&error))?;
-    if let Ok(key) = keys::public(project)
+    // Which of its keys it was is for `evidence verify` to judge.
+    if let Ok(keys) = keys::publics(project)
         && let Some(covering) = checkpoints.iter().find(|checkpoint| checkpoint.size >= size)
-        && let Ok(head) = Checkpoint::verify(&covering.note, &key)
+        && let Some(head) = keys.iter().find_map(|key| Checkpoint::verify(&covering.note, key).ok())
     {
         return Ok(Some(LedgerHead { size: head.size, root: head.root.to_string() }));
     }

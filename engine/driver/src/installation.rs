@@ -2,14 +2,20 @@
 
 use std::sync::Arc;
 
-use runbook_ledger::{Checkpoint, Sealer, VerifierKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use runbook_ledger::VerifierKey;
+use runbook_ledger::note::add_signature;
+use runbook_model::event::Person;
+use runbook_model::notice::rotation_text;
 use runbook_model::record::Record;
 use runbook_model::{Event, Notice, RunId, Sha256};
 use runbook_ports::store::{self, Append, StoreError};
 use runbook_ports::{Clock, Signer, Store};
 
 use crate::DriverError;
-use crate::journal::{TRIES_MAX, sign_head};
+use crate::journal::TRIES_MAX;
+use crate::sealing::{self, End, sign_head};
 
 /// Where they are written.
 pub struct Installation {
@@ -23,6 +29,9 @@ pub struct Installation {
     pub origin: String,
 }
 
+/// Notices and the contents that they name.
+type Written = (Vec<Notice>, Vec<(Sha256, Vec<u8>)>);
+
 impl Installation {
     /// Appends notices and signs the ledger's head over them; all or nothing, durable when it returns. Other processes
     /// may append at the same time. Returns the records.
@@ -34,35 +43,78 @@ impl Installation {
         notices: Vec<Notice>,
         blobs: Vec<(Sha256, Vec<u8>)>,
     ) -> Result<Vec<Record>, DriverError> {
-        let fault = |cause: String| DriverError::Evidence { cause, run: None };
+        self.seal(None, |_| Ok((notices.clone(), blobs.clone()))).await
+    }
+
+    /// Puts another key in the place of this one: the record that says so is signed by both, and so is the head over it.
+    /// From then on only the new one signs. `before` goes on record first. Durable when it returns.
+    ///
+    /// # Errors
+    /// As [`Self::append`]. When it is an error of the store, the record may be there all the same: the head signed last
+    /// says which key is in force.
+    pub async fn rotate(
+        &self,
+        new: &dyn Signer,
+        before: Vec<Notice>,
+        reason: &str,
+        by: &Person,
+    ) -> Result<Vec<Record>, DriverError> {
+        let old_key = self.key()?;
+        let new_key = VerifierKey::new(&self.origin, &new.public_key()).map_err(|error| fault(error.to_string()))?;
+        let notices = |size: u64| {
+            let mut notices = before.clone();
+            // The rotation is the last, so that the head over it is the first that the new key signs.
+            let (old, new_name) = (old_key.to_string(), new_key.to_string());
+            let text = rotation_text(&old, &new_name, size + notices.len() as u64);
+            let sign = |key: &dyn Signer| key.sign(text.as_bytes()).map(|signature| STANDARD.encode(signature));
+            notices.push(Notice::KeyRotated {
+                old_signature: sign(&*self.signer).map_err(fault)?,
+                new_signature: sign(new).map_err(fault)?,
+                old_key: old,
+                new_key: new_name,
+                reason: reason.to_owned(),
+                by: by.clone(),
+            });
+            Ok((notices, Vec::new()))
+        };
+        self.seal(Some((&new_key, new)), notices).await
+    }
+
+    fn key(&self) -> Result<VerifierKey, DriverError> {
+        VerifierKey::new(&self.origin, &self.signer.public_key()).map_err(|error| fault(error.to_string()))
+    }
+
+    /// Seals what `notices` gives for a ledger of a size, and signs the head, with a second key too if there is one.
+    async fn seal(
+        &self,
+        also: Option<(&VerifierKey, &dyn Signer)>,
+        notices: impl Fn(u64) -> Result<Written, DriverError>,
+    ) -> Result<Vec<Record>, DriverError> {
         let failed = |error: StoreError| DriverError::from_store(error, None);
         let run = RunId::installation();
-        let key =
-            VerifierKey::new(&self.origin, &self.signer.public_key()).map_err(|error| fault(error.to_string()))?;
-        let events: Vec<Event> = notices.into_iter().map(Event::Installation).collect();
+        let key = self.key()?;
         for _ in 0..TRIES_MAX {
-            // The signed head first: see the journal of a run.
-            let last = self.store.last_checkpoint().await.map_err(failed)?;
-            let last = last.map(|last| Checkpoint::verify(&last.note, &key)).transpose().map_err(|error| {
-                fault(format!("the last signed head of the ledger is not by this project's key: {error}"))
-            })?;
-            let head = self.store.head().await.map_err(failed)?;
-            let mut sealer = Sealer::new(&head).map_err(|error| fault(error.to_string()))?;
+            let End { last, mut sealer } = sealing::end(&*self.store, &key, None).await?;
+            let size = sealer.size();
+            let (notices, blobs) = notices(size)?;
             let from = length(&*self.store, &run).await.map_err(failed)?;
             let (now_ms, mono_ms) = (self.clock.now_ms(), self.clock.mono_ms());
-            let mut records = Vec::with_capacity(events.len());
-            for (run_seq, event) in (from..).zip(&events) {
-                let sealed = sealer.seal(now_ms, mono_ms, &run, run_seq, event);
+            let mut records = Vec::with_capacity(notices.len());
+            for (run_seq, notice) in (from..).zip(notices) {
+                let sealed = sealer.seal(now_ms, mono_ms, &run, run_seq, &Event::Installation(notice));
                 records.push(sealed.map_err(|error| fault(error.to_string()))?);
             }
-            let (signed, note) = sign_head(&sealer, &key, &*self.signer, last.as_ref()).map_err(fault)?;
+            let (signed, mut note) = sign_head(&sealer, &key, &*self.signer, last.as_ref()).map_err(fault)?;
+            if let Some((key, signer)) = also {
+                note = add_signature(&note, key, |bytes| signer.sign(bytes)).map_err(|error| fault(error.to_string()))?;
+            }
             let append = Append {
-                expected_size: head.size,
+                expected_size: size,
                 fence: None,
                 records: records.clone(),
                 head: sealer.head(),
                 checkpoint: Some(store::Checkpoint { size: signed.size, note }),
-                blobs: blobs.clone(),
+                blobs,
                 index: None,
             };
             match self.store.append(append).await {
@@ -80,6 +132,10 @@ impl Installation {
         }
         Err(fault("other processes append all the time".into()))
     }
+}
+
+fn fault(cause: String) -> DriverError {
+    DriverError::Evidence { cause, run: None }
 }
 
 /// How many records a run has, in a few reads whatever their number.
@@ -102,9 +158,9 @@ async fn length(store: &dyn Store, run: &RunId) -> Result<u64, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use runbook_ledger::{FileKey, Verifier};
+    use runbook_ledger::{FileKey, KeyChain, Verifier};
     use runbook_model::event::ClockState;
-    use runbook_testkit::memory_store::MemoryStore;
+    use runbook_testkit::memory_store::{AppendFault, MemoryStore};
     use runbook_testkit::virtual_clock::VirtualClock;
 
     use super::*;
@@ -172,5 +228,60 @@ mod tests {
         let other = Installation { signer: Arc::new(Key(FileKey::from_seed([4; 32]))), ..installation(&store) };
         assert!(matches!(other.append(vec![heartbeat()], Vec::new()).await, Err(DriverError::Evidence { .. })));
         assert_eq!(store.head().await.unwrap().size, 1);
+    }
+
+    fn with_key(store: &MemoryStore, seed: u8) -> Installation {
+        Installation { signer: Arc::new(Key(FileKey::from_seed([seed; 32]))), ..installation(store) }
+    }
+
+    fn by() -> Person {
+        Person { name: "ann".into(), uid: 1000, from: None }
+    }
+
+    #[tokio::test]
+    async fn after_a_rotation_the_new_key_alone_goes_on() {
+        let store = MemoryStore::new();
+        let old = installation(&store);
+        old.append(vec![heartbeat()], Vec::new()).await.unwrap();
+        let new = Key(FileKey::from_seed([4; 32]));
+        let records = old.rotate(&new, vec![heartbeat()], "yearly", &by()).await.unwrap();
+        assert_eq!((records.len(), records[1].seq), (2, 2));
+        assert!(matches!(old.append(vec![heartbeat()], Vec::new()).await, Err(DriverError::Evidence { .. })));
+        assert!(old.rotate(&new, Vec::new(), "again", &by()).await.is_err());
+        let newer = with_key(&store, 4);
+        newer.append(vec![heartbeat()], Vec::new()).await.unwrap();
+        newer.rotate(&Key(FileKey::from_seed([5; 32])), Vec::new(), "yearly", &by()).await.unwrap();
+        with_key(&store, 5).append(vec![heartbeat()], Vec::new()).await.unwrap();
+
+        let mut read = Vec::new();
+        for sealed in store.ledger(0, usize::MAX).await.unwrap() {
+            let record = runbook_ledger::record::parse(&sealed.bytes).unwrap();
+            let Event::Installation(notice) = record.event else { unreachable!() };
+            read.push((record.seq, notice));
+        }
+        let current = VerifierKey::new("runbook/here", &FileKey::from_seed([5; 32]).public_key()).unwrap();
+        let chain = KeyChain::of(&current, read.iter().map(|(seq, notice)| (*seq, notice))).unwrap();
+        assert_eq!(chain.links().iter().map(|link| link.from).collect::<Vec<_>>(), [0, 3, 5]);
+        for checkpoint in store.checkpoints().await.unwrap() {
+            assert_eq!(chain.verify(&checkpoint.note).unwrap().size, checkpoint.size);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rotation_beside_another_writer_is_signed_for_the_place_that_it_gets() {
+        let store = MemoryStore::new();
+        let (one, two) = (installation(&store), installation(&store));
+        let new = Key(FileKey::from_seed([4; 32]));
+        store.inject(1, AppendFault::HeadMoved);
+        let by = by();
+        let (rotated, _) = tokio::join!(
+            one.rotate(&new, Vec::new(), "yearly", &by),
+            // It is refused once the key has changed, and must not have got in between.
+            two.append(vec![heartbeat()], Vec::new()),
+        );
+        let record = &rotated.unwrap()[0];
+        let Event::Installation(notice) = &record.event else { unreachable!() };
+        let old = VerifierKey::new("runbook/here", &FileKey::from_seed([3; 32]).public_key()).unwrap();
+        assert_eq!(KeyChain::new(old).push(record.seq, notice), Ok(()));
     }
 }

@@ -11,6 +11,7 @@ use runbook_ports::store::{self, Append, Fence, RunIndex, RunStatus, StoreError}
 use runbook_ports::{Clock, Signer, Store};
 
 use crate::DriverError;
+use crate::sealing::{self, End, sign_head};
 
 /// While a run works, its ledger's head is signed at least so often.
 pub(crate) const CHECKPOINT_MS: u64 = 2_000;
@@ -65,14 +66,7 @@ impl Journal {
     ) -> Result<Self, DriverError> {
         let fault = |cause: String| DriverError::Evidence { cause, run: Some(run.clone()) };
         let key = VerifierKey::new(origin, &signer.public_key()).map_err(|error| fault(error.to_string()))?;
-        // The signed head first: another process may append and sign between the two, and a ledger that is shorter than
-        // its last signed head would look cut.
-        let last = store.last_checkpoint().await.map_err(|error| DriverError::from_store(error, Some(&run)))?;
-        let last = last.map(|last| Checkpoint::verify(&last.note, &key)).transpose().map_err(|error| {
-            fault(format!("the last signed head of the ledger is not by this project's key: {error}"))
-        })?;
-        let head = store.head().await.map_err(|error| DriverError::from_store(error, Some(&run)))?;
-        let sealer = Sealer::new(&head).map_err(|error| fault(error.to_string()))?;
+        let End { last, sealer } = sealing::end(&*store, &key, Some(&run)).await?;
         Ok(Self { store, signer, clock, key, run, fence, run_seq, sealer, last, signed_mono_ms: None })
     }
 
@@ -124,8 +118,10 @@ impl Journal {
                     }
                     return Ok(records);
                 }
-                Err(StoreError::HeadMoved(head)) => {
-                    self.sealer = Sealer::new(&head).map_err(|error| self.fault(error.to_string()))?;
+                Err(StoreError::HeadMoved(_)) => {
+                    // Whoever appended may have signed too, and may even have replaced the key.
+                    let End { last, sealer } = sealing::end(&*self.store, &self.key, Some(&self.run)).await?;
+                    (self.last, self.sealer) = (last, sealer);
                     group.blobs = blobs;
                 }
                 Err(error) => return Err(DriverError::from_store(error, Some(&self.run))),
@@ -165,20 +161,6 @@ impl Journal {
             tracing::debug!(run = %self.run, %error, "the lease was not given up");
         }
     }
-}
-
-/// Signs the ledger's head, unless it contradicts the one that was signed last.
-pub(crate) fn sign_head(
-    sealer: &Sealer,
-    key: &VerifierKey,
-    signer: &dyn Signer,
-    last: Option<&Checkpoint>,
-) -> Result<(Checkpoint, String), String> {
-    let head = Checkpoint { origin: key.name().to_owned(), size: sealer.size(), root: sealer.root() };
-    let note = head
-        .sign(last, key, |bytes| signer.sign(bytes))
-        .map_err(|error| format!("the ledger's head could not be signed: {error}"))?;
-    Ok((head, note))
 }
 
 /// The run's line in the list of runs.

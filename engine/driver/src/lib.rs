@@ -23,6 +23,7 @@ mod memory;
 pub mod output;
 mod prepare;
 mod release;
+mod sealing;
 mod secrets;
 mod sessions;
 mod work;

@@ -169,6 +169,11 @@ impl Note {
         self.signatures.iter().map(|line| line.name.as_str())
     }
 
+    /// Ids of the keys of this name that are said to have signed it.
+    pub fn key_ids(&self, name: &str) -> impl Iterator<Item = [u8; 4]> {
+        self.signatures.iter().filter(move |line| line.name == name).map(|line| line.id)
+    }
+
     /// The text, when `key` has signed it. Lines by other keys are passed over.
     ///
     /// # Errors

@@ -265,8 +265,10 @@ impl<'p> Desk<'p> {
         runbook: Option<PathBuf>,
     ) -> Result<Self, Failure> {
         project.make_state()?;
-        let key = keys::open(project)?;
+        // Before the store is made: without its key a project that has records is refused, and one that has none gets both.
+        keys::present(project)?;
         let store = record::open(project).await?;
+        let key = keys::open(project)?;
         let now = store.head().await.map_err(|error| record::failed(&error))?;
         head::check(project, &now).map_err(|why| {
             Failure::new("RB0616", REFUSED, format!("the record is not what it was: {why}"))
