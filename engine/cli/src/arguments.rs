@@ -1,5 +1,7 @@
 //! The command line, as data. Help texts, completions and man pages all come from here.
 
+pub(crate) mod upkeep;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -408,6 +410,11 @@ pub(crate) enum Evidence {
         after_help = "Examples:\n  runbook evidence recording last --host fs01 --out fs01.cast\n  asciinema play fs01.cast\n\nIt is made from the record: each step's command, then its output at the times at which it came. It is for looking at,\nnot the evidence: control characters that the host printed are shown as escapes."
     )]
     Recording(EvidenceRecording),
+    /// Seal with a new key from now on; the record leads from the old one to it.
+    #[command(
+        after_help = "Examples:\n  runbook evidence rotate-key --reason 'yearly change'\n\nBoth keys sign the record that says so. Give the new public key (.runbook/keys/ledger.pub, last line) to those who pin\nit; who pins the old one can verify on. While a run is worked on it is refused."
+    )]
+    RotateKey(upkeep::RotateKey),
 }
 
 /// `evidence verify`.

@@ -49,17 +49,7 @@ pub(crate) fn public_path(project: &Project) -> PathBuf {
 /// The project's key. Made when nothing was recorded yet; a project with records and without its key is refused, for
 /// another key would begin another ledger.
 pub(crate) fn open(project: &Project) -> Result<LedgerKey, Failure> {
-    let path = private_path(project);
-    if !path.exists() {
-        if project.has_state() {
-            return Err(Failure::usage(
-                "RB0606",
-                format!("{} is missing, and this project has records", path.display()),
-            )
-            .next("put the key back from your backup: the records are sealed with it"));
-        }
-        make(project)?;
-    }
+    let path = present(project)?;
     let mode =
         fs::metadata(&path).map_err(|error| Failure::file("RB0606", "read", &path, &error))?.permissions().mode();
     if mode & 0o077 != 0 {
@@ -79,6 +69,23 @@ pub(crate) fn open(project: &Project) -> Result<LedgerKey, Failure> {
             .next("put both back from your backup"));
     }
     Ok(LedgerKey { signer: FileSigner(key), verifier })
+}
+
+/// The private key's file is there, and is made when nothing was recorded yet. To be called before the store is made:
+/// afterwards a key that is missing is one that was lost.
+pub(crate) fn present(project: &Project) -> Result<PathBuf, Failure> {
+    let path = private_path(project);
+    if !path.exists() {
+        if project.has_state() {
+            return Err(Failure::usage(
+                "RB0606",
+                format!("{} is missing, and this project has records", path.display()),
+            )
+            .next("put the key back from your backup: the records are sealed with it"));
+        }
+        make(project)?;
+    }
+    Ok(path)
 }
 
 fn read_private(path: &Path) -> Result<FileKey, Failure> {
@@ -105,7 +112,7 @@ pub(crate) fn read_public(path: &Path) -> Result<VerifierKey, Failure> {
 }
 
 /// The public keys in a file, one a line.
-fn read_publics(path: &Path) -> Result<Vec<VerifierKey>, Failure> {
+pub(crate) fn read_publics(path: &Path) -> Result<Vec<VerifierKey>, Failure> {
     let text = fs::read_to_string(path).map_err(|error| Failure::file("RB0606", "read", path, &error))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines
@@ -119,10 +126,7 @@ fn read_publics(path: &Path) -> Result<Vec<VerifierKey>, Failure> {
 
 /// The keys of the project's ledger with their times, as its record tells them. The inner error is that what is on record
 /// does not lead to the project's key.
-pub(crate) async fn chain(
-    project: &Project,
-    store: &SqliteStore,
-) -> Result<Result<KeyChain, chain::Error>, Failure> {
+pub(crate) async fn chain(project: &Project, store: &SqliteStore) -> Result<Result<KeyChain, chain::Error>, Failure> {
     let current = public(project)?;
     let mut rotations: Vec<(u64, Notice)> = Vec::new();
     record::read(store, &RunId::installation(), 0, |record| {
@@ -181,12 +185,7 @@ fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     write(path, mode, content, |temporary, path| fs::rename(temporary, path))
 }
 
-fn write(
-    path: &Path,
-    mode: u32,
-    content: &[u8],
-    put: impl FnOnce(&Path, &Path) -> io::Result<()>,
-) -> io::Result<()> {
+fn write(path: &Path, mode: u32, content: &[u8], put: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".new-{}", std::process::id()));
     let temporary = path.with_file_name(name);

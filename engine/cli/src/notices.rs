@@ -22,6 +22,7 @@ pub(crate) async fn append(
     blobs: Vec<(Sha256, Vec<u8>)>,
 ) -> Result<Vec<Record>, Failure> {
     let key = keys::open(project)?;
+    head::must_hold(project, store).await?;
     let installation = Installation {
         store: Arc::new(store.clone()),
         origin: key.verifier.name().to_owned(),

@@ -106,7 +106,8 @@ impl Installation {
             }
             let (signed, mut note) = sign_head(&sealer, &key, &*self.signer, last.as_ref()).map_err(fault)?;
             if let Some((key, signer)) = also {
-                note = add_signature(&note, key, |bytes| signer.sign(bytes)).map_err(|error| fault(error.to_string()))?;
+                note =
+                    add_signature(&note, key, |bytes| signer.sign(bytes)).map_err(|error| fault(error.to_string()))?;
             }
             let append = Append {
                 expected_size: size,

@@ -70,8 +70,12 @@ impl Check {
 pub(crate) async fn run(project: &Project, arguments: &Doctor, output: Output) -> Result<u8, Failure> {
     let clean = clean(arguments)?;
     let mut left = Vec::new();
-    let mut checks = vec![project_check(project), state_check(project), room_check(project), key_check(project)];
-    checks.extend(database_checks(project).await);
+    let mut checks = vec![project_check(project), state_check(project), room_check(project)];
+    // The key's file before the database is made, and its two halves once the database has told which key is in force.
+    let _ = keys::present(project);
+    let database = database_checks(project).await;
+    checks.push(key_check(project));
+    checks.extend(database);
     checks.push(clock_check());
     checks.push(ssh_check(project));
     match sources::inventory(project, output.error_palette) {

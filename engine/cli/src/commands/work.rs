@@ -269,11 +269,7 @@ impl<'p> Desk<'p> {
         keys::present(project)?;
         let store = record::open(project).await?;
         let key = keys::open(project)?;
-        let now = store.head().await.map_err(|error| record::failed(&error))?;
-        head::check(project, &now).map_err(|why| {
-            Failure::new("RB0616", REFUSED, format!("the record is not what it was: {why}"))
-                .next("put the whole state folder back as it was; do not mix backups of different times")
-        })?;
+        head::must_hold(project, &store).await?;
         let root = project.root.clone();
         let runbooks = root.as_ref().map(|root| root.join("runbooks"));
         let secrets = runbook.into_iter().chain(runbooks).chain(root).collect();

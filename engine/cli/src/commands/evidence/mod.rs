@@ -4,6 +4,7 @@ mod export;
 mod pdf;
 mod recording;
 mod report;
+mod rotate;
 mod verify;
 
 use crate::arguments::Evidence;
@@ -18,5 +19,6 @@ pub(crate) async fn run(project: &Project, command: &Evidence, output: Output) -
         Evidence::Export(arguments) => export::run(project, arguments).await,
         Evidence::Report(arguments) => report::write(project, arguments).await,
         Evidence::Recording(arguments) => recording::write(project, arguments).await,
+        Evidence::RotateKey(arguments) => rotate::run(project, arguments, output).await,
     }
 }

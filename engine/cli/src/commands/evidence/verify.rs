@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use runbook_ledger::{Checkpoint, Verifier, VerifierKey};
+use runbook_ledger::{KeyChain, Verifier, chain};
 use runbook_model::record::Record;
 use runbook_ports::store::RunIndex;
 use runbook_ports::{BlobStore as _, Store as _};
@@ -47,26 +47,30 @@ pub(super) async fn judge(
     verdict.unchecked("no outside witness or time stamp anchors the ledger yet");
 
     let own = keys::public(project).map_err(could_not)?;
-    let pinned = pin.map(keys::read_public).transpose()?;
-    let key = match pinned {
-        Some(pinned) => {
-            if pinned.public_key() != own.public_key() {
-                let text = format!("the ledger is sealed with {own}, and {pinned} is pinned");
-                verdict.found(Code::UntrustedKey, Place::default(), text);
-            } else {
-                verdict.pinned = true;
-                verdict.held("the ledger's key is the pinned one");
+    let pinned = pin.map(keys::read_publics).transpose()?;
+    verdict.ledger_key = Some(own.to_string());
+    match keys::chain(project, &store).await.map_err(could_not)? {
+        Err(error) => verdict.found(Code::UntrustedKey, Place::default(), error.to_string()),
+        Ok(chain) => {
+            match pinned {
+                Some(pinned) if chain.holds_any(&pinned) => {
+                    verdict.pinned = true;
+                    verdict.held(match chain.links().len() {
+                        1 => "the ledger's key is the pinned one".to_owned(),
+                        n => format!("the {n} keys of the ledger lead to each other, and one of them is pinned"),
+                    });
+                }
+                Some(pinned) => {
+                    let pinned: Vec<String> = pinned.iter().map(ToString::to_string).collect();
+                    let text = format!("the ledger is sealed with {own}, and pinned is {}", pinned.join(", "));
+                    verdict.found(Code::UntrustedKey, Place::default(), text);
+                }
+                None => verdict.unchecked("whether the key is the right one: give its public half with --pin FILE"),
             }
-            pinned
+            if !verdict.is_bad() {
+                check(&store, project, &chain, &index.header.run, &mut verdict).await.map_err(could_not)?;
+            }
         }
-        None => {
-            verdict.unchecked("whether the key is the right one: give its public half with --pin FILE");
-            own
-        }
-    };
-    verdict.ledger_key = Some(key.to_string());
-    if !verdict.is_bad() {
-        check(&store, project, &key, &index.header.run, &mut verdict).await.map_err(could_not)?;
     }
     verdict.settle();
     Ok((store, index, verdict))
@@ -76,15 +80,19 @@ pub(super) async fn judge(
 async fn check(
     store: &SqliteStore,
     project: &Project,
-    key: &VerifierKey,
+    keys: &KeyChain,
     run: &runbook_model::RunId,
     verdict: &mut Verdict,
 ) -> Result<(), Failure> {
     let stored = store.checkpoints().await.map_err(|error| record::failed(&error))?;
     let mut heads = Vec::new();
     for checkpoint in &stored {
-        match Checkpoint::verify(&checkpoint.note, key) {
+        match keys.verify(&checkpoint.note) {
             Ok(head) => heads.push(head),
+            Err(error @ chain::Error::OutOfTime { .. }) => {
+                verdict.found(Code::UntrustedKey, Place::default(), error.to_string());
+                return Ok(());
+            }
             Err(error) => {
                 let text = format!("the signed head of {} records is not by this key: {error}", checkpoint.size);
                 verdict.found(Code::Tampered, Place::default(), text);
