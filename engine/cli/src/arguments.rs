@@ -415,6 +415,26 @@ pub(crate) enum Evidence {
         after_help = "Examples:\n  runbook evidence rotate-key --reason 'yearly change'\n\nBoth keys sign the record that says so. Give the new public key (.runbook/keys/ledger.pub, last line) to those who pin\nit; who pins the old one can verify on. While a run is worked on it is refused."
     )]
     RotateKey(upkeep::RotateKey),
+    /// Sign the ledger's head when nothing was recorded for a while; for a timer.
+    #[command(
+        after_help = "Examples:\n  runbook evidence heartbeat\n  runbook evidence heartbeat --systemd      the units that call it\n\nDoes nothing and says nothing while the last signed head is younger than --every. An idle ledger that is signed now and\nthen cannot be cut and continued unnoticed."
+    )]
+    Heartbeat(upkeep::Heartbeat),
+    /// Set aside what does not read beyond the last signed head, after a crash.
+    #[command(
+        after_help = "Examples:\n  runbook evidence recover --reason 'power failure, the disk lost its last blocks'\n\nBelow a signed head nothing is ever set aside: what does not read there was tampered with, and the exit code is 20."
+    )]
+    Recover(upkeep::Recover),
+    /// Say on record that an older copy of the state was put back, and go on from it.
+    #[command(
+        after_help = "Examples:\n  runbook evidence restored --reason 'disk replaced; backup of last night'\n\nUntil then every command that would record something is refused. What was recorded after the copy was made is gone,\nand `evidence verify` says so."
+    )]
+    Restored(upkeep::Restored),
+    /// Withhold lines of an output in redacted editions; the original stays as it is.
+    #[command(
+        after_help = "Examples:\n  runbook evidence redact last --host fs01 --step list-users --lines 3-5,9 --reason 'names of patients'\n  runbook evidence redact last --host fs01 --step dump --match 'PIN [0-9]+' --reason 'card data'\n\nA redacted edition still verifies: what is withheld is replaced by its salted hash, and the root on record stays the same."
+    )]
+    Redact(upkeep::Redact),
 }
 
 /// `evidence verify`.

@@ -8,7 +8,6 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use runbook_ledger::{FileKey, KeyChain, VerifierKey, chain};
-use runbook_model::{Event, Notice, RunId};
 use runbook_ports::Signer;
 use runbook_store::SqliteStore;
 
@@ -16,7 +15,7 @@ use crate::failure::Failure;
 use crate::project::Project;
 use crate::record;
 
-pub(crate) use rotation::{aside_path, rotate, settle};
+pub(crate) use rotation::{aside_path, old, rotate, settle};
 
 /// Signs with the key in the project's file.
 pub(crate) struct FileSigner(FileKey);
@@ -128,14 +127,8 @@ pub(crate) fn read_publics(path: &Path) -> Result<Vec<VerifierKey>, Failure> {
 /// does not lead to the project's key.
 pub(crate) async fn chain(project: &Project, store: &SqliteStore) -> Result<Result<KeyChain, chain::Error>, Failure> {
     let current = public(project)?;
-    let mut rotations: Vec<(u64, Notice)> = Vec::new();
-    record::read(store, &RunId::installation(), 0, |record| {
-        if let Event::Installation(notice @ Notice::KeyRotated { .. }) = record.event {
-            rotations.push((record.seq, notice));
-        }
-    })
-    .await?;
-    Ok(KeyChain::of(&current, rotations.iter().map(|(seq, notice)| (*seq, notice))))
+    let rotations = record::notices(store, &["key_rotated"]).await?;
+    Ok(KeyChain::of(&current, rotations.iter().map(|(record, notice)| (record.seq, notice))))
 }
 
 /// Makes a key. Neither file may be there.

@@ -3,18 +3,20 @@
 use std::io::{Read as _, Seek as _};
 use std::sync::Arc;
 
+use runbook_ledger::redaction::Withheld;
 use runbook_ledger::{Checkpoint, Sealer, segments};
 use runbook_model::digest::Hasher;
 use runbook_model::event::RunHeader;
 use runbook_model::plan::Plan;
 use runbook_model::record::Record;
-use runbook_model::{Event, OutputRef, RunId, Sha256};
+use runbook_model::{AttemptId, Event, Notice, OutputRef, RunId, Sha256};
 use runbook_ports::store::{RunIndex, RunStatus, StoreError};
 use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::RunView;
 use runbook_report::json::{Attachments, LedgerHead};
 use runbook_report::list::{LineState, RunLine};
 use runbook_report::recording::Beginning;
+use runbook_report::text::count;
 use runbook_store::SqliteStore;
 
 use crate::failure::{FAULT, Failure, UNRECORDED, USAGE};
@@ -138,6 +140,68 @@ pub(crate) async fn read(
             return Ok(next);
         }
     }
+}
+
+/// The notices of these types, in order, with their records. The others are not even parsed: there can be many.
+pub(crate) async fn notices(store: &SqliteStore, types: &[&str]) -> Result<Vec<(Record, Notice)>, Failure> {
+    let run = RunId::installation();
+    let marks: Vec<regex::bytes::Regex> = types
+        .iter()
+        .map(|name| regex::bytes::Regex::new(&format!("\"type\":\"{name}\"")).expect("names of notices are letters"))
+        .collect();
+    let mut out = Vec::new();
+    let mut next = 0;
+    loop {
+        let page = store.records(&run, next, PAGE).await.map_err(|error| failed(&error))?;
+        let whole = page.len() == PAGE;
+        for sealed in page {
+            next = sealed.run_seq + 1;
+            if !marks.iter().any(|mark| mark.is_match(&sealed.bytes)) {
+                continue;
+            }
+            let record = parse(&sealed.bytes, &run)?;
+            // A text in a notice of another type may look like one of these.
+            if let Event::Installation(notice) = &record.event
+                && serde_json::to_value(notice).is_ok_and(|value| types.contains(&value["type"].as_str().unwrap_or("")))
+            {
+                let notice = notice.clone();
+                out.push((record, notice));
+            }
+        }
+        if !whole {
+            return Ok(out);
+        }
+    }
+}
+
+/// What was said of lines of a run's outputs that are withheld in redacted editions.
+pub(crate) struct Redacted {
+    pub(crate) attempt: AttemptId,
+    pub(crate) stream: String,
+    /// One line for people.
+    pub(crate) text: String,
+}
+
+/// The redactions of a run, oldest first.
+pub(crate) async fn redactions(store: &SqliteStore, of: &RunId) -> Result<Vec<Redacted>, Failure> {
+    let mut out = Vec::new();
+    for (_, notice) in notices(store, &["outputs_redacted"]).await? {
+        if let Notice::OutputsRedacted { attempt, stream, ranges, rule, reason, by, .. } = notice
+            && attempt.run == *of
+        {
+            let lines = usize::try_from(Withheld::new(ranges).count()).unwrap_or(usize::MAX);
+            let number = if attempt.attempt > 1 { format!(" attempt {}", attempt.attempt) } else { String::new() };
+            let text = format!(
+                "{}/{}{number}: {} of {stream} withheld in redacted editions, by {} ({rule}): {reason}",
+                attempt.host,
+                attempt.step,
+                count(lines, "line"),
+                by.name
+            );
+            out.push(Redacted { attempt, stream, text });
+        }
+    }
+    Ok(out)
 }
 
 pub(crate) fn parse(bytes: &[u8], run: &RunId) -> Result<Record, Failure> {

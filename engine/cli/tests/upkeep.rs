@@ -68,7 +68,7 @@ async fn append_as(store: &SqliteStore, notice: impl Fn(u64) -> Notice, by: &[(&
 }
 
 fn heartbeat(_: u64) -> Notice {
-    Notice::Heartbeat { clock: runbook_model::event::ClockState::default() }
+    Notice::Heartbeat { clock: runbook_model::event::ClockState::default(), every_ms: None }
 }
 
 #[test]
@@ -147,4 +147,192 @@ fn the_key_is_not_replaced_under_a_run() {
     assert!(run.wait().unwrap().success());
     place.run(&["evidence", "rotate-key", "--reason", "now"]).code(0);
     place.run(&["evidence", "rotate-key", "--reason", ""]).code(2);
+}
+
+#[test]
+fn withheld_lines_are_on_record_and_the_rest_comes_to_the_same_root() {
+    let place = with_run();
+    let step = "the-greeting-says-hello";
+    let redact = |more: &[&str]| {
+        let base = ["evidence", "redact", "last", "--host", "here", "--step", step, "--reason", "a name"];
+        place.run(&[&base, more].concat())
+    };
+    for (more, code) in [(&["--lines", "7"][..], 2), (&["--match", "nobody"], 2), (&["--match", "("], 2), (&[], 2)] {
+        redact(more).code(code);
+    }
+    assert!(redact(&["--lines", "1", "--stream", "stderr"]).code(2).stderr.contains("RB0664"));
+    let said = redact(&["--match", "^hel+o$", "--json"]).code(0).json();
+    assert_eq!((&said["ranges"], &said["withheld"]), (&serde_json::json!([[0, 0]]), &1.into()));
+    let shown = place.run(&["show", "last"]).code(0).stdout;
+    assert!(shown.contains("1 line of stdout withheld in redacted editions"), "{shown}");
+    let logs = place.run(&["logs", "last", "--step", step]).code(0).stdout;
+    assert!(logs.contains("withheld in redacted editions") && logs.contains("hello\n"), "{logs}");
+    place.run(&["evidence", "verify", "last"]).code(11);
+
+    // From the record and the blob alone.
+    on_the_ledger(&place, async |store| {
+        use runbook_ports::BlobStore as _;
+        let mut output = None;
+        let mut ranges = Vec::new();
+        for sealed in store.ledger(0, usize::MAX).await.unwrap() {
+            match runbook_ledger::record::parse(&sealed.bytes).unwrap().event {
+                Event::AttemptEnded { attempt, report, .. } if attempt.step.as_str() == step => {
+                    output = Some(report.stdout);
+                }
+                Event::Installation(Notice::OutputsRedacted { ranges: more, .. }) => ranges.extend(more),
+                _ => {}
+            }
+        }
+        let output = output.unwrap();
+        let blob = store.get(&output.blob.unwrap(), 1 << 20).await.unwrap();
+        let withheld = runbook_ledger::redaction::Withheld::new(ranges);
+        let mut document = String::new();
+        let mut put = |text: &str| document.push_str(text);
+        let mut redacter = runbook_ledger::redaction::Redacter::new(&output, &withheld, &mut put).unwrap();
+        redacter.push(&blob, &mut put).unwrap();
+        redacter.finish(&mut put).unwrap();
+        assert!(!document.contains("hello"), "{document}");
+        let mut reader = runbook_ledger::redaction::Reader::new(&output).unwrap();
+        for line in document.lines() {
+            reader.line(line.as_bytes()).unwrap();
+        }
+        assert_eq!(reader.finish(), Ok(withheld));
+    });
+}
+
+#[test]
+fn an_idle_ledger_is_signed_once_in_an_interval() {
+    let place = Place::project();
+    let beat = |more: &[&str]| place.run(&[&["evidence", "heartbeat"], more].concat());
+    let size = || on_the_ledger(&place, async |store| store.head().await.unwrap().size);
+    beat(&[]).code(0);
+    assert_eq!(size(), 1);
+    let said = beat(&[]).code(0);
+    assert_eq!((size(), said.stdout.as_str(), said.stderr.as_str()), (1, "", ""), "silent, and nothing was done");
+    // A record of 1970 is old.
+    let signer = key_in(&place, ".runbook/keys/ledger.key");
+    let key = keys(&place).remove(0);
+    on_the_ledger(&place, async |store| append_as(store, heartbeat, &[(&signer, &key)]).await);
+    let doctor = place.run(&["doctor", "--offline"]).stdout;
+    assert!(doctor.contains("signed head"), "{doctor}");
+    beat(&["--every", "1h"]).code(0);
+    assert_eq!(size(), 3);
+    assert!(beat(&["--every", "10s"]).code(2).stderr.contains("RB0661"));
+    let units = beat(&["--systemd", "--every", "1h"]).code(0).stdout;
+    assert!(units.contains("evidence heartbeat --every 1h\n") && units.contains("OnUnitActiveSec=720s"), "{units}");
+    assert_eq!(size(), 3);
+}
+
+/// As on a disk that lost its last blocks.
+fn sql(place: &Place, statements: &'static str) {
+    use sqlx::Connection as _;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(place.path(".runbook/runbook.db"));
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    });
+}
+
+async fn append_unsigned(store: &SqliteStore) {
+    let head = store.head().await.unwrap();
+    let mut sealer = Sealer::new(&head).unwrap();
+    let run = RunId::installation();
+    let run_seq = store.records(&run, 0, usize::MAX).await.unwrap().len() as u64;
+    let record = sealer.seal(0, 0, &run, run_seq, &Event::Installation(heartbeat(0))).unwrap();
+    let append = Append { expected_size: head.size, records: vec![record], head: sealer.head(), ..Append::default() };
+    store.append(append).await.unwrap();
+}
+
+#[test]
+fn what_does_not_read_beyond_the_signed_head_is_set_aside_and_below_it_never() {
+    let place = with_run();
+    let recover = || place.run(&["evidence", "recover", "--reason", "power failure", "--json"]);
+    assert!(recover().code(0).stderr.contains("nothing was set aside"));
+    let signed = on_the_ledger(&place, async |store| {
+        let size = store.head().await.unwrap().size;
+        append_unsigned(store).await;
+        append_unsigned(store).await;
+        append_unsigned(store).await;
+        size
+    });
+    sql(
+        &place,
+        "DROP TRIGGER records_never_change; UPDATE records SET bytes = x'7b7d' WHERE seq = (SELECT max(seq) - 1 FROM records)",
+    );
+    place.run(&["evidence", "verify", "last"]).code(20);
+    let said = recover().code(0).json();
+    assert_eq!((&said["at_size"], &said["records"]), (&(signed + 1).into(), &2.into()), "{said}");
+    place.run(&["evidence", "verify", "last"]).code(11);
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+    on_the_ledger(&place, async |store| {
+        use runbook_ports::BlobStore as _;
+        let digest = said["set_aside"].as_str().unwrap().parse().unwrap();
+        let lines = String::from_utf8(store.get(&digest, 1 << 20).await.unwrap()).unwrap();
+        let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+        assert_eq!((first["seq"].as_u64(), &first["base64"]), (Some(signed + 1), &"e30=".into()), "{lines}");
+    });
+
+    sql(&place, "UPDATE records SET bytes = x'7b7d' WHERE seq = 2");
+    let refused = recover().code(20);
+    assert!(refused.stderr.contains("RB0662") && refused.stderr.contains("record 2"), "{}", refused.stderr);
+    place.run(&["evidence", "verify", "last"]).code(20);
+}
+
+/// Puts an older copy of the state in its place, but for the keys; without `end`, if so told.
+fn put_back(place: &Place, copy: &str, end: bool) {
+    for name in ["runbook.db", "runbook.db-wal", "runbook.db-shm"] {
+        let _ = std::fs::remove_file(place.path(".runbook").join(name));
+        let _ = std::fs::copy(place.path(copy).join(name), place.path(".runbook").join(name));
+    }
+    if end {
+        std::fs::copy(place.path(copy).join("end"), place.path(".runbook/end")).unwrap();
+    }
+}
+
+#[test]
+fn an_older_copy_is_refused_until_somebody_says_so_on_the_record() {
+    for (end, rotated) in [(true, false), (false, false), (true, true)] {
+        let place = with_run();
+        assert!(
+            std::process::Command::new("cp")
+                .args(["-a", ".runbook", "copy"])
+                .current_dir(place.root())
+                .status()
+                .unwrap()
+                .success()
+        );
+        if rotated {
+            place.run(&["evidence", "rotate-key", "--reason", "yearly"]).code(0);
+        }
+        place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+        let known = on_the_ledger(&place, async |store| store.head().await.unwrap().size);
+        put_back(&place, "copy", end);
+        let folder = place.folder();
+        let step = "the-greeting-says-hello";
+        for command in [
+            &["apply", "runbooks/hello.yaml", "-p", &folder][..],
+            &["rollback", "last", "--yes"],
+            &["snapshots", "release", "last", "--yes"],
+            &["evidence", "heartbeat", "--every", "1m"],
+            &["evidence", "rotate-key", "--reason", "x"],
+            &["evidence", "recover", "--reason", "x"],
+            &["evidence", "redact", "last", "--host", "here", "--step", step, "--lines", "1", "--reason", "x"],
+        ] {
+            let said = place.run(command);
+            // An interval that has not passed is not looked at further.
+            if command[1] == "heartbeat" && said.code == Some(0) {
+                continue;
+            }
+            assert!(matches!(said.code, Some(2 | 3)), "{command:?}: {said:?}");
+            assert!(said.stderr.contains("RB0616") || said.stderr.contains("RB0503"), "{command:?}: {}", said.stderr);
+        }
+        let said = place.run(&["evidence", "restored", "--reason", "disk replaced", "--json"]).code(0).json();
+        assert_eq!(said["known_size"], known);
+        assert!(place.run(&["evidence", "restored", "--reason", "x"]).code(3).stderr.contains("RB0665"));
+        place.run(&["evidence", "verify", "last"]).code(11);
+        place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+        place.run(&["evidence", "verify", "last"]).code(11);
+    }
 }

@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn heartbeat() -> Notice {
-        Notice::Heartbeat { clock: ClockState::default() }
+        Notice::Heartbeat { clock: ClockState::default(), every_ms: None }
     }
 
     #[tokio::test]

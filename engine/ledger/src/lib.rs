@@ -16,6 +16,7 @@ pub mod note;
 pub mod pem;
 pub mod proof;
 pub mod record;
+pub mod redaction;
 pub mod segments;
 pub mod sshsig;
 pub mod strict;

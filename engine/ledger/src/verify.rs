@@ -120,6 +120,30 @@ impl Verifier {
         Ok(record)
     }
 
+    /// The next record, of which only its hash and its place are left because its body was removed. What the store says
+    /// of its run cannot be checked any more; whether it may be gone is for the caller to know.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn push_purged(&mut self, sealed: &Sealed) -> Result<(), Fault> {
+        let seq = self.tree.size();
+        if seq == 0 {
+            self.compare_roots()?;
+        }
+        if sealed.seq != seq {
+            return Err(Fault { seq, what: What::OtherSeq(sealed.seq) });
+        }
+        let due = self.runs.entry(sealed.run.clone()).or_default();
+        if sealed.run_seq != *due {
+            let what = What::OtherRunSeq { run: sealed.run.clone(), expected: *due, found: sealed.run_seq };
+            return Err(Fault { seq, what });
+        }
+        *due += 1;
+        self.tree.push(sealed.leaf);
+        self.last_leaf = Some(sealed.leaf);
+        self.compare_roots()
+    }
+
     /// There are no more records.
     ///
     /// # Errors
@@ -264,6 +288,35 @@ mod tests {
         let records: Vec<_> = [0, 1, 3].map(|n| sealer.seal(0, 0, &run(0), n, &Event::RunStarted).unwrap()).into();
         let fault = verify(&records, &[]).unwrap_err();
         assert!(matches!(fault, Fault { seq: 2, what: What::OtherRunSeq { expected: 2, found: 3, .. } }), "{fault}");
+    }
+
+    #[test]
+    fn a_record_without_its_body_keeps_its_place_and_only_there() {
+        let (records, checkpoints) = ledger(9);
+        let purge = |records: &[Sealed]| {
+            let mut verifier = Verifier::new(checkpoints.to_vec());
+            for record in records {
+                if record.bytes.is_empty() {
+                    verifier.push_purged(record)?;
+                } else {
+                    verifier.push_sealed(record)?;
+                }
+            }
+            verifier.finish(None)
+        };
+        let mut purged = records;
+        for record in purged.iter_mut().filter(|record| record.run == run(1)) {
+            record.bytes.clear();
+        }
+        assert!(purge(&purged).is_ok());
+        let mut other_leaf = purged.clone();
+        other_leaf[3].leaf = first_prev();
+        assert!(matches!(purge(&other_leaf).unwrap_err(), Fault { seq: 3, what: What::OtherRoot }));
+        let mut other_run = purged.clone();
+        other_run[3].run = run(0);
+        assert!(matches!(purge(&other_run).unwrap_err(), Fault { seq: 3, what: What::OtherRunSeq { .. } }));
+        purged.remove(3);
+        assert!(matches!(purge(&purged).unwrap_err(), Fault { seq: 3, what: What::OtherSeq(4) }));
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub enum Notice {
     Heartbeat {
         /// State of the clock.
         clock: ClockState,
+        /// A signed head is promised at least so often (ms).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        every_ms: Option<u64>,
     },
     /// From the next signed head on another key signs.
     KeyRotated {
@@ -39,7 +42,8 @@ pub enum Notice {
         at_size: u64,
         /// Records set aside.
         records: u64,
-        /// Blob with their bytes, a line each.
+        /// Blob with what stood there: a JSON line each with `seq`, `run`, `run_seq`, `leaf` and the record's bytes in
+        /// `base64`.
         set_aside: Sha256,
         /// What did not read.
         reason: String,

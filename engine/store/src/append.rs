@@ -95,6 +95,16 @@ impl Row<'_> {
     }
 }
 
+/// The rows of a small append without blobs of more than a row, within a transaction that is open.
+pub(crate) async fn rows(connection: &mut SqliteConnection, mut append: Append) -> Result<(), Error> {
+    let blobs: Vec<_> =
+        std::mem::take(&mut append.blobs).into_iter().map(|(digest, content)| (digest, Packed::of(content))).collect();
+    if 3 + append.records.len() + blobs.len() > ROWS_MAX {
+        return Err(Error::Unfit("too many rows for one statement"));
+    }
+    run(connection, append, blobs).await
+}
+
 /// Sends the whole append: a statement is a transaction, and so are several between `BEGIN` and `COMMIT`. On an error it
 /// may still be open: the caller rolls it back.
 pub(crate) async fn run(

@@ -23,7 +23,10 @@ mod folder;
 mod lease;
 mod open;
 mod process;
+mod purge;
 mod sqlite;
+mod tail;
 
 pub use open::{FORMAT, OpenError};
 pub use sqlite::{SqliteStore, code};
+pub use tail::{Row, Tail};

@@ -73,6 +73,14 @@ pub enum OpenError {
         /// The lock file.
         path: PathBuf,
     },
+    /// Another process has the store open, and what is to be done needs it alone.
+    #[error("process {pid} has {} open", .path.display())]
+    InUse {
+        /// The store's folder.
+        path: PathBuf,
+        /// The process.
+        pid: String,
+    },
     /// The database cannot be read or written.
     #[error("the database {} failed: {why}", .path.display())]
     Failed {
@@ -93,6 +101,7 @@ impl OpenError {
             OpenError::Damaged { .. } => "RB0503",
             OpenError::Failed { .. } => "RB0504",
             OpenError::Locked { .. } => "RB0505",
+            OpenError::InUse { .. } => "RB0663",
         }
     }
 }
@@ -136,8 +145,38 @@ pub(crate) async fn open(folder: &Path) -> Result<Opened, OpenError> {
     for path in [folder, &folder.join("blobs"), &places.blobs] {
         sync_folder(path).map_err(refused(path))?;
     }
-    let options = SqliteConnectOptions::new()
-        .filename(&database)
+    let options = settings(&database);
+    let writer = open_database(&database, &options, end.read(), true).await?;
+    // Set only now: on somebody else's database it would already be a change.
+    let options = options.journal_mode(SqliteJournalMode::Wal);
+    drop(lock);
+    Ok(Opened { places, mark, end, writer, options })
+}
+
+/// Opens a database without believing its end. The lock keeps every other process from opening it.
+pub(crate) async fn open_for_repair(folder: &Path) -> Result<(File, SqliteConnection), OpenError> {
+    let refused = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| OpenError::Folder { path, source }
+    };
+    let marks = folder.join("run");
+    let lock = lock(&folder.join("lock")).await?;
+    sweep(&marks, &folder.join("blobs/tmp")).map_err(refused(&marks))?;
+    // What is left there belongs to the living.
+    if let Some(entry) = std::fs::read_dir(&marks).map_err(refused(&marks))?.next() {
+        let entry = entry.map_err(refused(&marks))?;
+        let pid = std::fs::read_to_string(entry.path()).unwrap_or_default().trim().to_owned();
+        return Err(OpenError::InUse { path: folder.to_path_buf(), pid });
+    }
+    let database = folder.join("runbook.db");
+    check_header(&database, private_file(&database).map_err(refused(&database))?)?;
+    let connection = open_database(&database, &settings(&database), None, false).await?;
+    Ok((lock, connection))
+}
+
+fn settings(database: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(database)
         .busy_timeout(BUSY)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
@@ -146,12 +185,7 @@ pub(crate) async fn open(folder: &Path) -> Result<Opened, OpenError> {
         // Bounds what a long reader makes the write-ahead log keep.
         .pragma("journal_size_limit", "67108864")
         .statement_cache_capacity(512)
-        .disable_statement_logging();
-    let writer = open_database(&database, &options, end.read()).await?;
-    // Set only now: on somebody else's database it would already be a change.
-    let options = options.journal_mode(SqliteJournalMode::Wal);
-    drop(lock);
-    Ok(Opened { places, mark, end, writer, options })
+        .disable_statement_logging()
 }
 
 /// Takes the store's lock; given back when the file is dropped.
@@ -186,6 +220,7 @@ async fn open_database(
     path: &Path,
     options: &SqliteConnectOptions,
     kept: Option<Kept>,
+    check: bool,
 ) -> Result<SqliteConnection, OpenError> {
     let failed = |error: sqlx::Error| sql_error(path, &error);
     let mut connection = SqliteConnection::connect_with(options).await.map_err(failed)?;
@@ -217,7 +252,9 @@ async fn open_database(
         // The file itself says from now on whose it is, with or without its write-ahead log.
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.map_err(failed)?;
     }
-    check_end(path, &mut connection, kept).await?;
+    if check {
+        check_end(path, &mut connection, kept).await?;
+    }
     // What a process that died or whose disk failed has left in the write-ahead log may be in the system's memory alone:
     // after a failed sync the next one succeeds without it. Written into the database it is written anew.
     sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await.map_err(failed)?;

@@ -408,6 +408,7 @@ mod tests {
             OpenError::Newer { path: path(), found: 2 },
             OpenError::Damaged { path: path(), why: why() },
             OpenError::Locked { path: path() },
+            OpenError::InUse { path: path(), pid: "1".into() },
             OpenError::Failed { path: path(), why: why() },
         ];
         let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");

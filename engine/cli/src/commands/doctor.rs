@@ -14,10 +14,12 @@ use runbook_report::Palette;
 use runbook_report::style::Tone;
 use runbook_report::text::escape_line;
 use runbook_report::text::fit;
+use runbook_store::SqliteStore;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::arguments::Doctor;
+use crate::commands::evidence;
 use crate::failure::{Failure, REFUSED};
 use crate::leftovers::{self, Care, Clean, Found, Seen};
 use crate::output::{self, Output};
@@ -272,6 +274,7 @@ async fn database_checks(project: &Project) -> Vec<Check> {
                 Err(why) => Check::new("ledger", Status::Bad, why)
                     .mend("put the whole state folder back as it was; do not mix backups of different times"),
             });
+            out.extend(signed_check(&store).await);
             for index in runs.iter().filter(|index| index.status != runbook_ports::store::RunStatus::Ended) {
                 let Ok(line) = record::line(&store, index.clone()).await else { continue };
                 if line.state != runbook_report::list::LineState::Running {
@@ -291,6 +294,23 @@ async fn database_checks(project: &Project) -> Vec<Check> {
     }
     store.close().await;
     out
+}
+
+/// How old the last signed head is.
+async fn signed_check(store: &SqliteStore) -> Option<Check> {
+    let (age_ms, every_ms) = evidence::heartbeat::age(store).await.ok()??;
+    let found = format!("{} old", runbook_report::text::elapsed(age_ms));
+    Some(match every_ms {
+        // Twice: the timer may be late, and this machine may have slept.
+        Some(every_ms) if age_ms > 2 * every_ms => Check::new("signed head", Status::Warning, found)
+            .mend("see `systemctl status runbook-heartbeat.timer`: nothing has signed the idle ledger's head"),
+        Some(_) => Check::new("signed head", Status::Good, found),
+        None => Check::new(
+            "signed head",
+            Status::Good,
+            format!("{found}; no heartbeat is set up (`runbook evidence heartbeat --systemd`)"),
+        ),
+    })
 }
 
 fn clock_check() -> Check {

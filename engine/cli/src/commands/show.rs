@@ -9,7 +9,7 @@ use runbook_model::outcome::OutputRef;
 use runbook_model::{Cell, HostName, StepId};
 use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::logs::{self, Entry};
-use runbook_report::text::escape_lines;
+use runbook_report::text::{escape_line, escape_lines};
 use runbook_report::view::RunState;
 use runbook_report::{RunView, explain, json, list, show};
 use runbook_store::SqliteStore;
@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::hub::News;
 use crate::output::{self, Output};
 use crate::project::Project;
-use crate::record;
+use crate::record::{self, Redacted};
 use crate::running::Running;
 
 /// The largest stored output that is printed as text; `--raw` has no limit but the store's.
@@ -53,7 +53,13 @@ pub(crate) async fn show(project: &Project, arguments: &Show, output: Output) ->
         record::digests(&store, &view, &mut attachments).await?;
         output::json(&json::run(&view, &attachments, host.as_ref()))?;
     } else {
-        output::data(show::text(&view, &attachments, host.as_ref(), output.columns(), output.palette))?;
+        let mut text = show::text(&view, &attachments, host.as_ref(), output.columns(), output.palette);
+        for redacted in record::redactions(&store, &index.header.run).await? {
+            if host.as_ref().is_none_or(|host| *host == redacted.attempt.host) {
+                let _ = writeln!(text, "redacted   {}", escape_line(redacted.text.as_bytes()));
+            }
+        }
+        output::data(text)?;
     }
     Ok(0)
 }
@@ -114,7 +120,9 @@ pub(crate) async fn logs(project: &Project, arguments: &Logs, output: Output) ->
         return raw(&store, &logs::entries(&view, host.as_ref(), step.as_ref()), &index.header).await;
     }
     let mut printed = BTreeSet::new();
-    let mut printer = Printer { store: &store, output, json_lines: arguments.json_lines, live: Running::default() };
+    let redactions = record::redactions(&store, &index.header.run).await?;
+    let mut printer =
+        Printer { store: &store, output, json_lines: arguments.json_lines, live: Running::default(), redactions };
     printer.print(&view, host.as_ref(), step.as_ref(), &mut printed).await?;
     if !arguments.follow {
         if printed.is_empty() && !arguments.json_lines {
@@ -207,6 +215,7 @@ struct Printer<'a> {
     output: Output,
     json_lines: bool,
     live: Running,
+    redactions: Vec<Redacted>,
 }
 
 impl Printer<'_> {
@@ -243,6 +252,14 @@ impl Printer<'_> {
             for (name, output, bytes) in [("stdout", &report.stdout, stdout), ("stderr", &report.stderr, stderr)] {
                 if let Some(remark) = logs::remark(name, output) {
                     let _ = writeln!(text, "{remark}");
+                }
+                let id = (entry.host, entry.step, entry.attempt.attempt);
+                let of = |redacted: &&Redacted| {
+                    let attempt = &redacted.attempt;
+                    redacted.stream == name && (&attempt.host, &attempt.step, attempt.attempt) == id
+                };
+                for redacted in self.redactions.iter().filter(of) {
+                    let _ = writeln!(text, "[{}]", escape_line(redacted.text.as_bytes()));
                 }
                 let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { continue };
                 let shown = escape_lines(&bytes);

@@ -39,6 +39,16 @@ pub(crate) fn aside_path(project: &Project, key: &VerifierKey) -> PathBuf {
     project.state_path(&format!("keys/old/{:08x}.key", u32::from_be_bytes(key.id())))
 }
 
+/// The private half of a key that was replaced.
+pub(crate) fn old(project: &Project, key: &VerifierKey) -> Result<FileSigner, Failure> {
+    let path = aside_path(project, key);
+    let signer = FileSigner(read_private(&path).map_err(|failure| failure.next("put the old private key back there"))?);
+    if signer.public_key() == key.public_key() {
+        return Ok(signer);
+    }
+    Err(Failure::usage("RB0606", format!("{} is not the private half of {key}", path.display())))
+}
+
 /// Makes a new key and puts it in the place of the one in force. `before` goes on record with it.
 ///
 /// # Errors
@@ -192,7 +202,7 @@ mod tests {
         for steps in 0..=4 {
             let folder = TempDir::new().unwrap();
             let project = project(&folder);
-            let heartbeat = || vec![Notice::Heartbeat { clock: ClockState::default() }];
+            let heartbeat = || vec![Notice::Heartbeat { clock: ClockState::default(), every_ms: None }];
             let store = record::open(&project).await.unwrap();
             notices::append(&project, &store, heartbeat(), Vec::new()).await.unwrap();
             let first = keys::public(&project).unwrap();

@@ -1,9 +1,13 @@
 //! `evidence …`: each command in a file of its own.
 
 mod export;
+pub(crate) mod heartbeat;
 mod pdf;
 mod recording;
+mod recover;
+mod redact;
 mod report;
+mod restored;
 mod rotate;
 mod verify;
 
@@ -19,6 +23,10 @@ pub(crate) async fn run(project: &Project, command: &Evidence, output: Output) -
         Evidence::Export(arguments) => export::run(project, arguments).await,
         Evidence::Report(arguments) => report::write(project, arguments).await,
         Evidence::Recording(arguments) => recording::write(project, arguments).await,
+        Evidence::Heartbeat(arguments) => heartbeat::run(project, arguments, output).await,
+        Evidence::Redact(arguments) => redact::run(project, arguments, output).await,
+        Evidence::Recover(arguments) => recover::run(project, arguments, output).await,
+        Evidence::Restored(arguments) => restored::run(project, arguments, output).await,
         Evidence::RotateKey(arguments) => rotate::run(project, arguments, output).await,
     }
 }
