@@ -257,7 +257,8 @@ impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: &granit_parser::Span) -> Result<Option<Node>, Box<Diagnostic>> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain && !self.is_text_tag(tag.as_deref(), span)?;
+                let is_text = self.is_text_tag(tag.as_deref(), span)?;
+                let plain = style == ScalarStyle::Plain && !is_text;
                 let node = Node { span: self.span(span), content: Content::Scalar { text: text.into_owned(), plain } };
                 self.count(1, &node.span)?;
                 self.keep(anchor, &node, 1)?;
