@@ -85,6 +85,27 @@ fn five_hundred_hosts_are_folded() {
 }
 
 #[test]
+fn hosts_that_wait_for_their_turn_take_no_line_from_those_that_are_worked_on() {
+    let names: Vec<String> = (1..=100).map(|n| format!("web{n:03}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut run = Writer::new(&[&names]);
+    run.put(Event::BatchStarted { batch: 0 });
+    for name in &names[..90] {
+        run.connect(name);
+        run.phase(name, Phase::Prechecks).end_phase(name, Phase::Prechecks, true);
+    }
+    run.wait(5_000);
+    for name in &names[80..86] {
+        run.phase(name, Phase::Execute);
+        run.start(name, "upgrade", 1);
+    }
+    let lines = screen(&run).lines(80, 24, run.now);
+    let listed = lines.iter().filter(|line| line.contains("execute")).count();
+    assert_eq!(listed, 6, "{lines:#?}");
+    assert!(lines.last().unwrap().contains("84 ready"), "{lines:#?}");
+}
+
+#[test]
 fn no_frame_is_larger_than_the_terminal() {
     let mut run = many(3, 30);
     run.put(Event::CancelAsked { by: Default::default() });

@@ -192,6 +192,9 @@ impl Screen {
         if host.held {
             return ("held".into(), Tone::Dim, "waits for its peers".into(), None);
         }
+        if is_ready(host) {
+            return ("ready".into(), Tone::Dim, "waits for its turn".into(), None);
+        }
         let Some(phase) = host.phase else {
             return match host.started_ms {
                 None => ("waiting".into(), Tone::Dim, String::new(), None),
@@ -259,6 +262,7 @@ impl Screen {
         for (_, host) in hosts {
             let word = match (host.outcome, host.phase, host.started_ms) {
                 (Some(outcome), _, _) => words(outcome.name()),
+                _ if is_ready(host) => "ready".into(),
                 (None, Some(phase), _) => format!("in {phase}"),
                 (None, None, Some(_)) => "connecting".into(),
                 (None, None, None) => "waiting".into(),
@@ -313,6 +317,12 @@ fn in_seconds(at_ms: u64, now_ms: u64) -> String {
     }
 }
 
+/// It is through with a phase and has not come to the next one: others go first.
+fn is_ready(host: &HostView) -> bool {
+    let ended = |phase| host.phases.get(&phase).is_some_and(Option::is_some);
+    host.outcome.is_none() && host.phase.is_some_and(ended) && host.running().is_none()
+}
+
 /// Smaller needs a person's eye more.
 fn attention(host: &HostView) -> u8 {
     match host.outcome {
@@ -322,6 +332,7 @@ fn attention(host: &HostView) -> u8 {
         Some(HostOutcome::RolledBack | HostOutcome::Blocked | HostOutcome::Cancelled) => 5,
         Some(HostOutcome::Succeeded) => 8,
         None if host.phase == Some(runbook_model::Phase::Rollback) => 3,
+        None if is_ready(host) => WAITING,
         None if host.phase.is_some() => 4,
         None if host.started_ms.is_some() => 6,
         None => WAITING,
