@@ -303,3 +303,27 @@ fn doctor_says_what_is_good_and_how_the_rest_is_mended() {
     let said = place.run(&["doctor"]).code(3);
     assert!(said.stdout.contains("WRONG") && said.stdout.contains("mend: put the key back"), "{}", said.stdout);
 }
+
+#[test]
+fn what_changed_and_no_step_declares_is_reported_wherever_the_run_is_told() {
+    let place = Place::project();
+    let folder = place.path("watched");
+    std::fs::create_dir(&folder).unwrap();
+    let folder = folder.display().to_string();
+    let runbook = format!(
+        "schema: runbook/v1\nname: watched\nirreversible: a test\nwatch: {{roots: ['{folder}'], undeclared: report}}\n\
+         execute: [{{run: 'touch {folder}/declared {folder}/stray', changes: ['{folder}/declared']}}]\n"
+    );
+    place.write("runbooks/watched.yaml", &runbook);
+    let said = place.run(&["apply", "runbooks/watched.yaml", "--json"]).code(0);
+    assert!(said.stderr.contains("1 path on here changed, and no step declares it"), "{}", said.stderr);
+    let run = said.json();
+    let found = &step(&run, "verify.undeclared")["changes"];
+    assert_eq!(found.as_array().unwrap().len(), 1, "{found}");
+    assert_eq!(found[0]["path"], format!("{folder}/stray"));
+    assert!(place.run(&["show", "last"]).code(0).stdout.contains(&format!("made {folder}/stray")));
+    place.run(&["evidence", "verify", "last"]).code(11);
+    place.write("runbooks/watched.yaml", &runbook.replace("report", "fail").replace("touch", "echo x | tee"));
+    let run = place.run(&["apply", "runbooks/watched.yaml", "--json"]).code(4).json();
+    assert_eq!(step(&run, "verify.undeclared")["outcome"], "failed");
+}

@@ -168,6 +168,7 @@ impl Story {
                     last_line: Some("reference".into()),
                     transfers: None,
                     timing: None,
+                    undeclared: None,
                 };
                 Input::AttemptEnded { attempt, report: Box::new(report) }
             }

@@ -165,6 +165,7 @@ impl One<'_> {
             last_line: None,
             transfers: None,
             timing: None,
+            undeclared: None,
         };
         let mut events = vec![Event::AttemptEnded { attempt: self.attempt.clone(), outcome, report: Box::new(report) }];
         if why.is_none() {

@@ -498,7 +498,7 @@ impl Work {
 
     /// The report of an attempt, judged by its step's rules.
     fn judge(&mut self, attempt: &AttemptId, finished: Finished) -> Input {
-        let Finished { raw, captured, transfers, started_ms, ended_ms, duration_ms } = finished;
+        let Finished { raw, captured, transfers, undeclared, started_ms, ended_ms, duration_ms } = finished;
         let step = &*Arc::clone(&self.steps[&attempt.step]);
         let ended = match raw {
             Raw::Lost(reason) => return Input::AttemptLost { attempt: attempt.clone(), reason: clipped(reason) },
@@ -527,17 +527,14 @@ impl Work {
             Raw::Killed(by) => Ended::Killed { by },
             Raw::Unknown(reason) => Ended::Unknown { reason: clipped(reason) },
         };
-        let transfers = (!transfers.is_empty()).then(|| {
-            let bytes = canonical::bytes(&transfers);
+        let mut kept = |bytes: Vec<u8>| {
             let digest = Sha256::of(&bytes);
             self.group.blobs.push((digest, bytes));
             digest
-        });
-        let timing = captured.timing.as_ref().map(|bytes| {
-            let digest = Sha256::of(bytes);
-            self.group.blobs.push((digest, bytes.clone()));
-            digest
-        });
+        };
+        let transfers = (!transfers.is_empty()).then(|| kept(canonical::bytes(&transfers)));
+        let undeclared = (!undeclared.is_empty()).then(|| kept(canonical::bytes(&undeclared)));
+        let timing = captured.timing.as_ref().map(|bytes| kept(bytes.clone()));
         let report = AttemptReport {
             ended,
             started_ms,
@@ -550,6 +547,7 @@ impl Work {
                 .flatten(),
             transfers,
             timing,
+            undeclared,
         };
         self.memory.keep(attempt, &report, &captured);
         for small in [captured.stdout.small, captured.stderr.small].into_iter().flatten() {
@@ -718,7 +716,15 @@ impl Work {
                 };
                 let captured = crate::output::Captured::nothing();
                 let ended_ms = world.clock.now_ms();
-                let finished = Finished { raw, captured, transfers: Vec::new(), started_ms, ended_ms, duration_ms: 0 };
+                let finished = Finished {
+                    raw,
+                    captured,
+                    transfers: Vec::new(),
+                    undeclared: Vec::new(),
+                    started_ms,
+                    ended_ms,
+                    duration_ms: 0,
+                };
                 self.spawn(command, async move { (Answer::Attempt(Box::new(finished)), Vec::new()) });
                 return;
             }

@@ -9,6 +9,7 @@ use runbook_ledger::segments::Seed;
 use runbook_model::digest::Hasher;
 use runbook_model::event::{Person, Transfer};
 use runbook_model::host::Host;
+use runbook_model::manifest::Change;
 use runbook_model::outcome::{Exit, KilledBy, Obstacle};
 use runbook_model::plan::{Place, Step};
 use runbook_model::{AttemptId, Cell, Command, HostName, Input, Plan, Sha256};
@@ -96,6 +97,7 @@ pub(crate) struct Finished {
     pub(crate) raw: Raw,
     pub(crate) captured: Captured,
     pub(crate) transfers: Vec<Transfer>,
+    pub(crate) undeclared: Vec<Change>,
     pub(crate) started_ms: u64,
     pub(crate) ended_ms: u64,
     pub(crate) duration_ms: u64,

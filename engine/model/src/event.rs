@@ -339,6 +339,10 @@ pub struct AttemptReport {
     /// When the output came, where that took longer than a moment: a blob of [`crate::timing`]'s lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timing: Option<Sha256>,
+    /// What changed under the watched roots and no step declares, told by the step that compares them: blob with the list
+    /// of changes, when there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undeclared: Option<Sha256>,
 }
 
 /// A file that was moved.

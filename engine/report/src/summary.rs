@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use runbook_model::outcome::{AttemptOutcome, HostOutcome, ObstacleKind};
 use runbook_model::plan::{Role, Step};
-use runbook_model::{HostName, Phase};
+use runbook_model::{HostName, Phase, StepId};
 
 use crate::json::{Attachments, attempt_reason, cell_reason};
 use crate::list::short;
@@ -15,6 +15,9 @@ use crate::view::{HostView, RunState, RunView};
 
 /// Hosts of one kind that are told about one by one.
 const HOSTS_TOLD: usize = 10;
+
+/// Paths of a host that are named.
+const PATHS_TOLD: usize = 5;
 
 /// Lines of what a failed attempt printed that are shown.
 const LINES_SAID: usize = 3;
@@ -283,8 +286,9 @@ fn what_was_done(page: &mut Page, view: &RunView, attachments: &Attachments) {
         let paths: usize = view
             .hosts
             .values()
-            .flat_map(|host| host.steps.values())
-            .filter_map(|cell| attachments.changes.get(cell.changes.as_ref()?))
+            .flat_map(|host| &host.steps)
+            .filter(|(id, _)| !compares(view, id))
+            .filter_map(|(_, cell)| attachments.changes.get(cell.changes.as_ref()?))
             .map(Vec::len)
             .sum();
         let paths =
@@ -293,6 +297,7 @@ fn what_was_done(page: &mut Page, view: &RunView, attachments: &Attachments) {
         sentences.push(format!("{done} of the change succeeded, on {}{paths}", list(&changed, 8)));
     }
     page.section("Done", &sentences);
+    page.section("Undeclared", &undeclared(view, attachments));
     let undone = steps(|step| matches!(step.role, Role::Undo { .. }));
     let restored = steps(|step| matches!(step.role, Role::Restore { .. }));
     if !taken_back.is_empty() {
@@ -323,6 +328,33 @@ fn what_was_done(page: &mut Page, view: &RunView, attachments: &Attachments) {
         1 => page.section("Snapshots", &["1 snapshot of this run still exists".to_owned()]),
         n => page.section("Snapshots", &[format!("{n} snapshots of this run still exist")]),
     }
+}
+
+/// The step looks for changes that no step declares.
+fn compares(view: &RunView, id: &StepId) -> bool {
+    view.plan.step(id).is_some_and(|step| step.role == Role::Undeclared)
+}
+
+/// What changed under the watched roots and no step declares, host by host.
+fn undeclared(view: &RunView, attachments: &Attachments) -> Vec<String> {
+    let mut told = Vec::new();
+    for (name, host) in &view.hosts {
+        let found = host.steps.iter().filter(|(id, _)| compares(view, id));
+        for changes in found.filter_map(|(_, cell)| attachments.changes.get(cell.changes.as_ref()?)) {
+            let paths: Vec<&str> = changes.iter().map(|change| change.path.as_str()).collect();
+            let count = count(paths.len(), "path");
+            told.push(format!("{count} on {name} changed, and no step declares it: {}", list(&paths, PATHS_TOLD)));
+        }
+    }
+    let more = told.len().saturating_sub(HOSTS_TOLD);
+    if more > 0 {
+        told.truncate(HOSTS_TOLD);
+        told.push(format!(
+            "and on {more} more; `runbook show {}` lists all",
+            view.run().map_or("", |run| short(run.as_str()))
+        ));
+    }
+    told
 }
 
 /// Something that may change the host has begun there, in `execute` or in the rollback.

@@ -154,7 +154,7 @@ pub struct StepView {
     pub released: Option<(Person, u64)>,
     /// What `unless` said.
     pub unless_done: Option<bool>,
-    /// Blob with the changes that it made.
+    /// Blob with the changes that it made; with the undeclared ones that it found, when its role is to look for them.
     pub changes: Option<Sha256>,
     /// Place in the ledger of the measurement after it.
     pub measured_seq: Option<u64>,
@@ -414,6 +414,9 @@ impl RunView {
                 }
             }
             Event::AttemptEnded { attempt, outcome, report } => {
+                if report.undeclared.is_some() {
+                    self.step(&attempt.host, &attempt.step).changes = report.undeclared;
+                }
                 if let Some(attempt) = self.attempt(&attempt.host, &attempt.step, attempt.attempt) {
                     attempt.outcome = Some(*outcome);
                     attempt.ended_seq = Some(seq);

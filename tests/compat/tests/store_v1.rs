@@ -74,6 +74,7 @@ fn events() -> Vec<Event> {
         last_line: None,
         transfers: None,
         timing: None,
+        undeclared: None,
     };
     let obstacle = Obstacle { kind: ObstacleKind::Unreachable, message: "web2 (192.0.2.2) does not answer".to_owned() };
     let facts = Facts { os: "debian".to_owned(), clock_offset_ms: Some(-7), ..Facts::default() };

@@ -312,6 +312,7 @@ impl Controller {
             last_line: matches!(role, Role::Take).then(|| "reference".into()),
             transfers: None,
             timing: None,
+            undeclared: None,
         };
         Input::AttemptEnded { attempt: attempt.clone(), report: Box::new(report) }
     }

@@ -80,6 +80,7 @@ fn baseline(before: &Manifest, after: &Measured) -> Done {
 fn undeclared(before: &Manifest, after: &Measured, declared: &Globs, fails: bool) -> Done {
     let mut text = String::new();
     let mut unmet = Vec::new();
+    let mut found = Vec::new();
     let mut covered = 0;
     for change in before.changes(&after.manifest) {
         if declared.covers(&change.path) {
@@ -89,13 +90,15 @@ fn undeclared(before: &Manifest, after: &Measured, declared: &Globs, fails: bool
         let line = line(&change);
         let _ = writeln!(text, "undeclared: {line}");
         unmet.push(format!("changed, and no step declares it: {line}"));
+        found.push(change);
     }
     if unmet.is_empty() {
         let _ = writeln!(text, "no undeclared change among {} paths", after.manifest.entries.len());
     }
     let _ = writeln!(text, "declared changes: {covered}");
     gaps(&mut text, &after.gaps);
-    Done::said(Raw::Judged(if fails { shortened(unmet) } else { Vec::new() }), text)
+    let judged = Raw::Judged(if fails { shortened(unmet) } else { Vec::new() });
+    Done { undeclared: found, ..Done::said(judged, text) }
 }
 
 fn gaps(text: &mut String, gaps: &[String]) {
@@ -179,9 +182,14 @@ mod tests {
         let declared = Globs::new(["/etc/a"]).unwrap();
         let failed = undeclared(&before, &after, &declared, true);
         assert_eq!(unmet(&failed).len(), 2);
-        let text = String::from_utf8(failed.captured.stdout.seen).unwrap();
+        let text = String::from_utf8(failed.captured.stdout.seen.clone()).unwrap();
         assert_eq!(text, "undeclared: /etc/b (gone)\nundeclared: /etc/c (new)\ndeclared changes: 1\n");
-        assert!(unmet(&undeclared(&before, &after, &declared, false)).is_empty());
+        let reported = undeclared(&before, &after, &declared, false);
+        assert!(unmet(&reported).is_empty());
+        for done in [failed, reported] {
+            let paths: Vec<&str> = done.undeclared.iter().map(|change| change.path.as_str()).collect();
+            assert_eq!(paths, ["/etc/b", "/etc/c"], "the list is recorded, whatever the rule says");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use runbook_model::AttemptId;
 use runbook_model::evaluate::{Rendered, RenderedAction};
 use runbook_model::event::Transfer;
 use runbook_model::host::Host;
-use runbook_model::manifest::Manifest;
+use runbook_model::manifest::{Change, Manifest};
 use runbook_model::outcome::{Obstacle, ObstacleKind};
 use runbook_model::plan::Step;
 
@@ -65,11 +65,12 @@ pub(crate) struct Done {
     raw: Raw,
     captured: Captured,
     transfers: Vec<Transfer>,
+    undeclared: Vec<Change>,
 }
 
 impl Done {
     fn of(raw: Raw, captured: Captured) -> Self {
-        Self { raw, captured, transfers: Vec::new() }
+        Self { raw, captured, transfers: Vec::new(), undeclared: Vec::new() }
     }
 
     fn silent(raw: Raw) -> Self {
@@ -120,6 +121,7 @@ async fn finished(world: &Arc<World>, job: &Job, work: impl Future<Output = Done
         raw: done.raw,
         captured: done.captured,
         transfers: done.transfers,
+        undeclared: done.undeclared,
         started_ms: job.started_ms,
         ended_ms,
         duration_ms: (world.clock.mono_ms() - mono).max(ended_ms.saturating_sub(job.started_ms)),

@@ -14,7 +14,6 @@ use runbook_ports::transport::{Transferred, UploadTarget};
 
 use super::program::unreadable;
 use super::{Done, Job, local, taken_over, time_left};
-use crate::output::Captured;
 use crate::sessions::Lease;
 use crate::world::{Raw, World};
 
@@ -87,7 +86,7 @@ pub(super) async fn upload(
     }
     let count = transfers.len();
     let text = format!("{count} file{} sent to {to}\n", if count == 1 { "" } else { "s" });
-    Done { raw: Raw::Judged(Vec::new()), captured: Captured::of(text), transfers }
+    Done { transfers, ..Done::said(Raw::Judged(Vec::new()), text) }
 }
 
 /// Fetches a file into the evidence.
@@ -108,7 +107,7 @@ pub(super) async fn download(world: &Arc<World>, job: &Job, from: &str, bytes_ma
             Ok((blob, _)) if blob == done.sha256 => {
                 let text = format!("{from}: {} bytes, sha256 {blob}\n", done.bytes);
                 let done = Transfer { direction: "download".into(), path: from.into(), blob: Some(blob), ..done };
-                Done { raw: Raw::Judged(Vec::new()), captured: Captured::of(text), transfers: vec![done] }
+                Done { transfers: vec![done], ..Done::said(Raw::Judged(Vec::new()), text) }
             }
             Ok(_) => Done::silent(Raw::Judged(vec![format!("{from} was changed here after it had come in whole")])),
             Err(error) => {
@@ -200,7 +199,7 @@ fn ended(transfers: Vec<Transfer>, moved: Moved) -> Done {
             Raw::Unknown(format!("the connection broke, and each file is either whole or as it was: {why}"))
         }
     };
-    Done { raw, captured: Captured::nothing(), transfers }
+    Done { transfers, ..Done::silent(raw) }
 }
 
 fn joined(to: &str, path: &str) -> String {

@@ -25,7 +25,7 @@ pub(super) fn undeclared(verify: &[Step]) -> Step {
     Step {
         needs: verify.iter().map(|step| step.id.clone()).collect(),
         on_failure: OnFailure::Rollback,
-        ..comparing("verify.undeclared", "Nothing else changed", Phase::Verify, Role::Undeclared)
+        ..comparing("verify.undeclared", "Whether anything else changed", Phase::Verify, Role::Undeclared)
     }
 }
 

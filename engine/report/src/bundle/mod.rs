@@ -76,7 +76,8 @@ pub fn named(event: &Event) -> Vec<Sha256> {
         Event::AttemptStarted { intent, .. } => vec![intent.command_sha256],
         Event::Measured { manifest, changes, .. } => manifest.iter().chain(changes).copied().collect(),
         Event::AttemptEnded { report, .. } => {
-            let blobs = [report.stdout.blob, report.stderr.blob, report.transfers, report.timing];
+            let blobs =
+                [report.stdout.blob, report.stderr.blob, report.transfers, report.timing, report.undeclared];
             blobs.into_iter().flatten().collect()
         }
         _ => Vec::new(),

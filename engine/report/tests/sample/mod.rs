@@ -220,6 +220,7 @@ impl Writer {
             last_line: None,
             transfers: None,
             timing: None,
+            undeclared: None,
         };
         self.put(Event::AttemptEnded { attempt: Self::id(host, step, attempt), outcome, report: Box::new(report) })
     }

@@ -198,6 +198,7 @@ fn named(view: &RunView) -> Vec<(String, String, runbook_model::Sha256)> {
                     put(report.stderr.blob);
                     put(report.transfers);
                     put(report.timing);
+                    put(report.undeclared);
                 }
             }
         }
