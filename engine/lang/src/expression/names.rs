@@ -39,7 +39,7 @@ pub(super) fn parse(source: &str) -> Result<(IdedExpr, Vec<Reference>), Vec<Prob
                 let (line, column) = error.pos;
                 let position = Position { line: at_least_one(line), column: at_least_one(column) };
                 let message = error.msg.lines().next().unwrap_or_default();
-                Problem::error(position, format!("this is not an expression: {}", short(message)))
+                Problem::error(position, format!("this is not an expression: {}", plainly(message)))
             })
             .collect();
         if problems.is_empty() {
@@ -54,6 +54,20 @@ pub(super) fn parse(source: &str) -> Result<(IdedExpr, Vec<Reference>), Vec<Prob
 
 fn at_least_one(number: isize) -> u32 {
     u32::try_from(number).unwrap_or(1).max(1)
+}
+
+/// The parser's words without the list of all the tokens that it would have taken.
+fn plainly(message: &str) -> String {
+    let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
+    let found = ["mismatched input ", "extraneous input ", "no viable alternative at input "]
+        .iter()
+        .find_map(|start| message.strip_prefix(start))
+        .map(|rest| rest.split(" expecting ").next().unwrap_or(rest));
+    match found {
+        Some("'<EOF>'") => "it ends where a value or an operator is missing".into(),
+        Some(found) => format!("{} is not expected here", short(found)),
+        None => short(message),
+    }
 }
 
 fn short(text: &str) -> String {
