@@ -4,7 +4,7 @@
 //! and numbers are whole and fit 64 bits: other readers would take the last of two values, or round. `serde_json` itself
 //! refuses `NaN`, lone surrogates, comments and what stands after the end.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -59,7 +59,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
-        let mut keys = HashSet::new();
+        let mut keys = BTreeSet::new();
         while let Some(key) = entries.next_key::<String>()? {
             if keys.contains(&key) {
                 return Err(de::Error::custom(format_args!("the key {key:?} is there twice")));
