@@ -55,7 +55,7 @@ pub enum DriverError {
     #[error("there is no run {0}")]
     UnknownRun(RunId),
     /// It has ended and cannot be resumed.
-    #[error("run {run} has ended ({outcome}); there is nothing to resume")]
+    #[error("run {run} has ended ({outcome}); there is nothing to go on with")]
     Ended {
         /// The run.
         run: RunId,

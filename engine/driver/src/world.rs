@@ -13,6 +13,7 @@ use runbook_model::manifest::Change;
 use runbook_model::outcome::{Exit, KilledBy, Obstacle};
 use runbook_model::plan::{Place, Step};
 use runbook_model::{AttemptId, Cell, Command, HostName, Input, Plan, Sha256};
+use runbook_ports::store::StoreError;
 use runbook_ports::transport::Offsets;
 use runbook_ports::{BlobStore, Clock, Confirmer, Observer, Signer};
 use tokio::sync::mpsc::UnboundedSender;
@@ -154,10 +155,10 @@ impl World {
         Capture::new(&self.blobs, &self.vault.mask(), Keeping::Plain(bytes_max), None, self.fault())
     }
 
-    fn fault(&self) -> Box<dyn Fn() + Send + Sync> {
+    fn fault(&self) -> Box<dyn Fn(&StoreError) + Send + Sync> {
         let answers = self.answers.clone();
-        Box::new(move || {
-            let _ = answers.send(Message::Fault("an output could not be kept".into()));
+        Box::new(move |error| {
+            let _ = answers.send(Message::Fault(format!("an output could not be kept: {error}")));
         })
     }
 

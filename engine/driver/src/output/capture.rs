@@ -46,7 +46,7 @@ pub struct Capture {
     offsets: Offsets,
     times: Option<Times>,
     failed: Option<StoreError>,
-    on_failure: Box<dyn Fn() + Send + Sync>,
+    on_failure: Box<dyn Fn(&StoreError) + Send + Sync>,
 }
 
 struct One {
@@ -123,7 +123,7 @@ impl Capture {
         mask: &Mask,
         keeping: Keeping,
         tail: Option<Tail>,
-        on_failure: Box<dyn Fn() + Send + Sync>,
+        on_failure: Box<dyn Fn(&StoreError) + Send + Sync>,
     ) -> Self {
         let one = |limit, seed| {
             let keep = Keep::new(Arc::clone(blobs), limit, seed);
@@ -223,8 +223,8 @@ impl OutputSink for Capture {
         }
         one.hasher.update(&one.decided);
         if let Err(error) = one.keep.write(&one.decided).await {
+            (self.on_failure)(&error);
             self.failed = Some(error);
-            (self.on_failure)();
             return;
         }
         if let Some(tail) = &self.tail {
