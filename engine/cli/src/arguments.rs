@@ -44,6 +44,7 @@ Exit codes of apply, resume, cancel and rollback say what became of the hosts:
 
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The project's folder; without it the nearest folder upward that holds a runbook.toml.
     #[arg(long, global = true, value_name = "DIR", env = "RUNBOOK_PROJECT", value_hint = ValueHint::DirPath)]
@@ -87,7 +88,7 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Carry a runbook or a saved plan out: check, secure the way back, change, verify, or take it back.
     #[command(
-        after_help = "Examples:\n  runbook apply runbooks/patch.yaml -p package=samba --ticket CHG-1042\n  runbook apply patch.plan.json --yes\n  runbook apply runbooks/patch.yaml --check        the prechecks alone\n\nOn a terminal it shows a preview and asks; elsewhere it runs at once. The first Ctrl-C cancels and rolls back, the\nsecond asks, the third leaves the run to be resumed."
+        after_help = "Examples:\n  runbook apply runbooks/patch.yaml -p package=samba --ticket CHG-1042\n  runbook apply patch.plan.json --yes\n  runbook apply runbooks/patch.yaml --check        the prechecks alone\n\nOn a terminal it shows a preview and asks; elsewhere it runs at once.\nThe first Ctrl-C cancels and rolls back, the second asks, the third leaves the run to be resumed."
     )]
     Apply(Apply),
     /// Continue a run after a crash or a halt, with the plan and inventory with which it began.
@@ -123,7 +124,10 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  runbook explain last --host fs01")]
     Explain(Explain),
     /// Verify the record of a run.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  runbook evidence verify last\n  runbook evidence report last --out report.html"
+    )]
     Evidence(Evidence),
     /// List the snapshots that still exist; release those that are not needed.
     #[command(
@@ -132,10 +136,13 @@ pub(crate) enum Command {
     )]
     Snapshots(Snapshots),
     /// Show or check the inventory.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  runbook inventory list 'cui & site=hq'\n  runbook inventory graph\n  runbook inventory check"
+    )]
     Inventory(Inventory),
     /// Show the packaged actions.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  runbook actions list\n  runbook actions show disk-free")]
     Actions(Actions),
     /// Check this machine, keys, clock, database, ssh and each host; say how to mend what is wrong.
     #[command(
@@ -527,6 +534,9 @@ pub(crate) struct Snapshots {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotsCommand {
     /// Remove snapshots that are not needed any more; their runs cannot be taken back afterwards.
+    #[command(
+        after_help = "Examples:\n  runbook snapshots release 0199c1f2\n  runbook snapshots release --expired --yes"
+    )]
     Release(SnapshotsRelease),
 }
 
@@ -554,8 +564,12 @@ pub(crate) enum Inventory {
     #[command(after_help = "Examples:\n  runbook inventory list\n  runbook inventory list 'cui & site=hq' --json")]
     List(InventoryList),
     /// Show groups and the hosts in them.
+    #[command(
+        after_help = "Examples:\n  runbook inventory graph\n  runbook inventory graph --json | jq '.groups.web.hosts'"
+    )]
     Graph(InventoryShow),
     /// Report all problems of the inventory and what it includes.
+    #[command(after_help = "Examples:\n  runbook inventory check\n\nExit code 2 when there is any problem.")]
     Check(InventoryShow),
 }
 
@@ -581,8 +595,12 @@ pub(crate) struct InventoryShow {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Actions {
     /// List the actions that a runbook can use here.
+    #[command(
+        after_help = "Examples:\n  runbook actions list\n  runbook actions list --json | jq -r '.actions[].name'"
+    )]
     List(ActionsList),
     /// Show one action: what it does, its parameters, its commands.
+    #[command(after_help = "Examples:\n  runbook actions show disk-free")]
     Show(ActionsShow),
 }
 
@@ -667,4 +685,22 @@ pub(crate) struct Man {
     /// Write one page per command into this folder.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_help_of_every_command_has_examples() {
+        let mut commands = vec![("runbook".to_owned(), Arguments::command())];
+        while let Some((name, command)) = commands.pop() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Examples:\n  runbook "), "{name}");
+            let inner = command.get_subcommands().filter(|command| !command.is_hide_set());
+            commands.extend(inner.map(|command| (format!("{name} {}", command.get_name()), command.clone())));
+        }
+    }
 }

@@ -26,6 +26,7 @@ mod settings;
 mod shrink;
 mod signals;
 mod sources;
+mod unfinished;
 mod wiring;
 
 use std::process::ExitCode;

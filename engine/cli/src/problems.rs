@@ -46,7 +46,7 @@ fn place(out: &mut String, span: &Span, message: Option<&str>, tone: Tone, palet
         return;
     }
     let before: String = source.chars().take(column - 1).collect();
-    let marked: String = match end_line == line && end_column > column {
+    let marked: String = match end_line == line && end_column >= column {
         true => source.chars().skip(column - 1).take(end_column - column).collect(),
         false => source.chars().skip(column - 1).collect(),
     };

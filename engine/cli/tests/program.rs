@@ -327,3 +327,55 @@ fn what_changed_and_no_step_declares_is_reported_wherever_the_run_is_told() {
     let run = place.run(&["apply", "runbooks/watched.yaml", "--json"]).code(4).json();
     assert_eq!(step(&run, "verify.undeclared")["outcome"], "failed");
 }
+
+#[test]
+fn validate_looks_at_all_files_whatever_is_wrong_with_one() {
+    let place = Place::project();
+    place.write("wrong.yaml", "schema: runbook/v1\nnam: x\n");
+    let said = place.run(&["validate", "nowhere.yaml", "wrong.yaml", "--json"]).code(2).json();
+    let codes: Vec<&str> =
+        said["diagnostics"].as_array().unwrap().iter().map(|it| it["code"].as_str().unwrap()).collect();
+    assert!(codes.contains(&"RB0001") && codes.contains(&"RB0010"), "{codes:?}");
+}
+
+#[test]
+fn a_broken_inventory_is_told_by_validate_and_not_taken_for_hosts_without_labels() {
+    let place = Place::project();
+    let text = "schema: runbook/v1\nname: x\nirreversible: r\ntargets: {select: here}\nexecute: [{run: 'echo {{host.labels.site}}'}]\n";
+    place.write("runbooks/x.yaml", text);
+    place.write(
+        "inventory.yaml",
+        "schema: inventory/v1\nhosts: {here: {transport: local, labels: {site: hq}}}\nwhat: 1\n",
+    );
+    let said = place.run(&["validate", "runbooks/x.yaml"]).code(0);
+    assert!(said.stderr.contains("the project's inventory cannot be read"), "{}", said.stderr);
+    assert!(!said.stderr.contains("no label"), "{}", said.stderr);
+}
+
+#[test]
+fn a_run_whose_program_was_killed_is_shown_as_interrupted_and_its_host_is_given_to_no_other_run() {
+    let place = Place::project();
+    let folder = place.root().display().to_string();
+    place.write(
+        "runbooks/long.yaml",
+        &format!(
+            "schema: runbook/v1\nname: long\nirreversible: r\nexecute: [{{run: 'echo x > {folder}/begun; sleep 2'}}]\n"
+        ),
+    );
+    assert!(Command::new("mkfifo").arg(place.path("begun")).status().unwrap().success());
+    let mut running =
+        place.command(&["apply", "runbooks/long.yaml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(std::fs::read_to_string(place.path("begun")).unwrap(), "x\n");
+    assert_eq!(place.run(&["show", "last", "--json"]).code(0).json()["state"], "running");
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(place.run(&["show", "last", "--json"]).code(0).json()["state"], "interrupted");
+    let shown = place.run(&["show", "last"]).code(0).stdout;
+    assert!(shown.contains("its program has died; `runbook resume"), "{shown}");
+    let second = place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(3);
+    assert!(second.stderr.contains("RB0690") && second.stderr.contains("`runbook cancel "), "{}", second.stderr);
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder(), "--check"]).code(0);
+    let first = place.run(&["runs", "--json"]).json()["runs"][0]["run_id"].as_str().unwrap().to_owned();
+    place.run(&["resume", &first]).code(0);
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+}

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use runbook_lang::parse_action;
 use runbook_plan::ActionSource as _;
 use runbook_report::style::Tone;
-use runbook_report::text::{escape_line, fit, width};
+use runbook_report::text::{escape_line, fit, width, wrap};
 use serde_json::json;
 
 use crate::arguments::{Actions, ActionsList, ActionsShow};
@@ -63,11 +63,23 @@ fn list(actions: &ActionFolders, arguments: &ActionsList, output: Output) -> Res
     let mut text = String::new();
     for line in &lines {
         let name = output.palette.paint(Tone::Strong, &fit(&line.name, names));
-        let description = line.description.lines().next().unwrap_or_default();
-        let _ = writeln!(text, "{name}  {}  {}", fit(line.kind, 8), escape_line(description.as_bytes()));
+        // What it does, in a sentence; `actions show` has the rest.
+        let room = output.columns().saturating_sub(names + 12).max(24);
+        let told = wrap(&escape_line(first_sentence(&line.description).as_bytes()), room);
+        let mut head = format!("{name}  {}", fit(line.kind, 8));
+        for told in told.iter().map(String::as_str).chain(told.is_empty().then_some("")) {
+            let _ = writeln!(text, "{}", format!("{head}  {told}").trim_end());
+            head = " ".repeat(names + 10);
+        }
     }
     output::data(text)?;
     Ok(0)
+}
+
+/// Up to the first full stop that ends a sentence.
+fn first_sentence(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    line.find(". ").map_or(line, |end| &line[..=end])
 }
 
 fn show(actions: &ActionFolders, arguments: &ActionsShow, output: Output) -> Result<u8, Failure> {

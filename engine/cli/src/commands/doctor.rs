@@ -253,11 +253,13 @@ async fn database_checks(project: &Project) -> Vec<Check> {
     let store = match record::open(project).await {
         Ok(store) => store,
         Err(failure) => {
-            let text = failure.text(Palette::Plain);
-            return vec![
-                Check::new("database", Status::Bad, text.lines().next().unwrap_or_default())
-                    .mend("put the whole state folder back from your backup"),
-            ];
+            let mend = match failure.code {
+                "RB0500" => {
+                    "let this account write in the state folder, on a disk that is mounted for writing and has room"
+                }
+                _ => "put the whole state folder back from your backup",
+            };
+            return vec![Check::new("database", Status::Bad, failure.message).mend(mend)];
         }
     };
     let (runs, end) = (store.runs().await, store.head().await);
@@ -336,7 +338,13 @@ fn ssh_check(project: &Project) -> Check {
             let version = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             Check::new("ssh", Status::Good, version)
         }
-        Ok(_) | Err(_) => Check::new("ssh", Status::Warning, "there is no OpenSSH client here")
+        Ok(output) => {
+            // It does not even tell its version to an account without an entry in the password database, for example.
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Check::new("ssh", Status::Warning, format!("`ssh -V` fails: {said}"))
+                .mend("mend what it says; without ssh only `local` hosts can be reached")
+        }
+        Err(_) => Check::new("ssh", Status::Warning, "there is no OpenSSH client here")
             .mend("install openssh-client; without it only `local` hosts can be reached"),
     }
 }

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use runbook_lang::{Code, Inventory, Runbook};
-use runbook_lang::{Diagnostic, Severity};
+use runbook_lang::{Code, Diagnostic, Inventory, Runbook, Severity, Source, Span};
 use runbook_plan::PlanRequest;
 
 use crate::arguments::Validate;
@@ -17,7 +16,7 @@ use crate::sources::{self, ActionFolders, InventoryFiles, SentFiles};
 pub(crate) fn run(project: &Project, arguments: &Validate, output: Output) -> Result<u8, Failure> {
     let mut found = Vec::new();
     for path in &arguments.files {
-        found.extend(check(project, path)?);
+        found.extend(check(project, path));
     }
     let errors = found.iter().filter(|problem| problem.severity == Severity::Error).count();
     if arguments.json {
@@ -40,11 +39,18 @@ pub(crate) fn run(project: &Project, arguments: &Validate, output: Output) -> Re
     Ok(if errors == 0 { 0 } else { USAGE })
 }
 
-fn check(project: &Project, path: &Path) -> Result<Vec<Diagnostic>, Failure> {
+fn check(project: &Project, path: &Path) -> Vec<Diagnostic> {
     let most = runbook_lang::FILE_BYTES_MAX.max(runbook_lang::INVENTORY_BYTES_MAX);
-    let bytes = sources::read(path, most).map_err(|error| Failure::file("RB0608", "read", path, &error))?;
     let name = path.display().to_string();
-    Ok(match kind(&bytes) {
+    let bytes = match sources::read(path, most) {
+        Ok(bytes) => bytes,
+        // The other files are looked at all the same.
+        Err(error) => {
+            let place = Span::start_of(&Source::new(&name, ""));
+            return vec![Diagnostic::error(Code::Unreadable, &place, format!("the file cannot be read: {error}"))];
+        }
+    };
+    match kind(&bytes) {
         Kind::Inventory => match runbook_lang::inventory::parse_inventory(&name, &bytes, &InventoryFiles) {
             Ok(parsed) => parsed.warnings,
             Err(problems) => problems,
@@ -61,7 +67,7 @@ fn check(project: &Project, path: &Path) -> Result<Vec<Diagnostic>, Failure> {
             }
             Err(problems) => problems,
         },
-    })
+    }
 }
 
 enum Kind {
@@ -94,6 +100,7 @@ fn planned(project: &Project, path: &Path, runbook: &Runbook) -> Vec<Diagnostic>
         _ => None,
     };
     let known = inventory.is_some();
+    let is_broken = !known && project.inventory().is_some_and(|path| path.exists());
     let inventory = inventory.unwrap_or_else(Inventory::here);
     let actions = ActionFolders::new(project, Some(path));
     let request = PlanRequest {
@@ -109,7 +116,17 @@ fn planned(project: &Project, path: &Path, runbook: &Runbook) -> Vec<Diagnostic>
     problems.retain(|problem| match problem.code {
         Code::MissingParameter => false,
         Code::UnknownHost | Code::NoHost | Code::NoVariant => known,
+        // What hosts have is not known, as little as which there are.
+        Code::Unrenderable => !is_broken,
         _ => true,
     });
+    if is_broken {
+        let place = Span::start_of(&Source::new(path.display().to_string(), ""));
+        let what = "the project's inventory cannot be read, so what this needs of hosts was not looked at";
+        problems.push(
+            Diagnostic::warning(Code::Include, &place, what)
+                .help("`runbook inventory check` says what is wrong with it"),
+        );
+    }
     problems
 }

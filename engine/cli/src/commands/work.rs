@@ -25,7 +25,7 @@ use crate::project::Project;
 use crate::shrink;
 use crate::signals;
 use crate::wiring::{self, Parts};
-use crate::{head, keys, machine, person, record, sources};
+use crate::{head, keys, machine, person, record, sources, unfinished};
 
 /// `apply`.
 pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) -> Result<u8, Failure> {
@@ -47,6 +47,9 @@ pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) 
         }
     }
     let desk = Desk::open(project, output, arguments.ending, Some(source.folder.clone())).await?;
+    if !arguments.check {
+        unfinished::refuse(&desk.store, plan).await?;
+    }
     let request = desk.request(arguments.ticket.clone(), arguments.check, source.folder.clone(), arguments.wait)?;
     let plan = source.plan;
     let stage = desk.stage(&plan, &request.run)?;
@@ -186,6 +189,7 @@ pub(crate) async fn rollback(project: &Project, arguments: &Rollback, output: Ou
     }
     store.close().await;
     let desk = Desk::open(project, output, arguments.ending, None).await?;
+    unfinished::refuse(&desk.store, &plan).await?;
     let request = desk.request(arguments.ticket.clone(), false, PathBuf::new(), arguments.wait)?;
     let stage = desk.stage(&plan, &request.run)?;
     let engine = desk.engine(&stage, &plan);
