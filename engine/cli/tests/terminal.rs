@@ -134,9 +134,14 @@ fn a_closed_terminal_leaves_the_run_and_a_resume_goes_on_with_it() {
     assert_eq!(begun(&place), "begun\n");
     // The end of what holds the terminal closes it.
     drop(running);
-    // It gives the run up within the time that a person takes to open another terminal; `--wait` waits for that.
+    // It gives the run up within the time that a person takes to open another terminal; `--wait` waits for that. The step
+    // ends only then: until it has heard of its terminal's end, the first one would see the run through.
+    let mut resumed = place.begin(&["resume", "last", "--wait"]);
+    resumed.hear("taken up again");
     place.write("go", "");
-    let run = place.run(&["resume", "last", "--wait", "--json"]).code(0).json();
+    let (code, said) = resumed.code();
+    assert_eq!(code, Some(0), "{said}");
+    let run = place.run(&["show", "last", "--json"]).json();
     assert_eq!(step(&run, "work")["attempt"], 1);
     assert_eq!(std::fs::read_to_string(place.path("count")).unwrap(), "work\n");
 }
