@@ -339,6 +339,14 @@ fn validate_looks_at_all_files_whatever_is_wrong_with_one() {
 }
 
 #[test]
+fn a_file_that_is_written_as_json_is_told_apart_by_its_schema_too() {
+    let place = Place::project();
+    place.write("hosts.json", r#"{"schema": "inventory/v1", "hosts": {"a": {"adress": "10.0.0.1"}}}"#);
+    let said = place.run(&["validate", "hosts.json"]).code(2);
+    assert!(said.stderr.contains("did you mean `address`?"), "{}", said.stderr);
+}
+
+#[test]
 fn a_broken_inventory_is_told_by_validate_and_not_taken_for_hosts_without_labels() {
     let place = Place::project();
     let text = "schema: runbook/v1\nname: x\nirreversible: r\ntargets: {select: here}\nexecute: [{run: 'echo {{host.labels.site}}'}]\n";

@@ -79,8 +79,13 @@ enum Kind {
 /// By the `schema:` line; a file without one is taken for a runbook, whose reader says what is missing.
 fn kind(bytes: &[u8]) -> Kind {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1 << 16)]);
-    let schema = text.lines().find_map(|line| line.trim_start_matches('\u{feff}').trim_start().strip_prefix("schema:"));
-    match schema.map(|value| value.trim().trim_matches(['"', '\''])) {
+    // JSON is YAML too: the key may be quoted, and behind a bracket.
+    let opening = ['\u{feff}', '{', '"', '\'', ' '];
+    let schema = text.lines().find_map(|line| {
+        let rest = line.trim_start_matches(opening).strip_prefix("schema")?;
+        rest.trim_start_matches(['"', '\'']).trim_start().strip_prefix(':')
+    });
+    match schema.map(|value| value.trim().trim_start_matches(['"', '\''])) {
         Some(value) if value.starts_with("inventory/") => Kind::Inventory,
         Some(value) if value.starts_with("action/") => Kind::Action,
         _ => Kind::Runbook,
