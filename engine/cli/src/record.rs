@@ -17,6 +17,7 @@ use runbook_report::json::{Attachments, LedgerHead};
 use runbook_report::list::{LineState, RunLine};
 use runbook_report::recording::Beginning;
 use runbook_report::text::count;
+use runbook_report::view::RunState;
 use runbook_store::SqliteStore;
 
 use crate::failure::{FAULT, Failure, UNRECORDED, USAGE};
@@ -102,12 +103,15 @@ pub(crate) async fn line(store: &SqliteStore, index: RunIndex) -> Result<RunLine
     let state = match index.status {
         RunStatus::Ended => LineState::Ended,
         RunStatus::Suspended => LineState::Suspended,
-        RunStatus::Running => match store.holder(&index.header.run).await.map_err(|error| failed(&error))? {
-            Some(holder) if holder.alive => LineState::Running,
-            _ => LineState::Interrupted,
-        },
+        RunStatus::Running if is_worked_on(store, &index.header.run).await? => LineState::Running,
+        RunStatus::Running => LineState::Interrupted,
     };
     Ok(RunLine { header: index.header, state, outcome: index.outcome, ended_ms: index.ended_ms })
+}
+
+/// A live process works on the run.
+pub(crate) async fn is_worked_on(store: &SqliteStore, run: &RunId) -> Result<bool, Failure> {
+    Ok(store.holder(run).await.map_err(|error| failed(&error))?.is_some_and(|holder| holder.alive))
 }
 
 /// The plan with which a run began.
@@ -225,6 +229,9 @@ pub(crate) async fn attachments(
     view: &RunView,
 ) -> Result<Attachments, Failure> {
     let mut attachments = Attachments { ledger: ledger(store, project, view).await?, ..Attachments::default() };
+    if let (RunState::Running, Some(run)) = (view.state, view.run()) {
+        attachments.interrupted = !is_worked_on(store, run).await?;
+    }
     let changes: Vec<Sha256> =
         view.hosts.values().flat_map(|host| host.steps.values()).filter_map(|step| step.changes).collect();
     for digest in changes {

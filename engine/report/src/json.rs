@@ -11,7 +11,7 @@ use runbook_model::{HostName, Phase, Sha256, StepId};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::list::RunLine;
+use crate::list::{LineState, RunLine};
 use crate::matrix::{Row, rows};
 use crate::view::{AttemptView, HostView, RunState, RunView};
 
@@ -27,6 +27,8 @@ pub struct Attachments {
     pub said: BTreeMap<Sha256, Vec<u8>>,
     /// The ledger's head that covers the run.
     pub ledger: Option<LedgerHead>,
+    /// The run is open, and no program works on it: the one that did has died.
+    pub interrupted: bool,
 }
 
 /// Where the ledger stands.
@@ -61,7 +63,7 @@ pub struct RunDocument {
     pub check_only: bool,
     /// The finished run that this one takes back.
     pub takes_back: Option<String>,
-    /// `running`, `suspended` (it waits for an operator) or `ended`.
+    /// `running`, `interrupted` (its program has died), `suspended` (it waits for an operator) or `ended`.
     pub state: &'static str,
     /// RFC 3339, UTC, milliseconds.
     pub started_at: String,
@@ -227,7 +229,10 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
         ticket: header.and_then(|header| header.ticket.clone()),
         check_only: header.is_some_and(|header| header.check_only),
         takes_back: header.and_then(|header| header.takes_back.as_ref().map(ToString::to_string)),
-        state: view.state.name(),
+        state: match view.state {
+            RunState::Running if attachments.interrupted => LineState::Interrupted.name(),
+            state => state.name(),
+        },
         started_at: rfc3339_ms(view.started_ms()),
         ended_at: view.ended_ms.map(rfc3339_ms),
         outcome: view.outcome.map(HostOutcome::name),

@@ -6,6 +6,7 @@ use runbook_model::outcome::{AttemptOutcome, Ended, Exit, HostOutcome, OutputRef
 use runbook_model::units::format_size;
 
 use crate::json::{Attachments, attempt_reason, cell_reason, person};
+use crate::list::short;
 use crate::matrix::{Row, rows};
 use crate::style::{Palette, Tone, attempt_tone, host_tone, words};
 use crate::text::{count, cut, elapsed, escape_line, fit, when, width, wrap};
@@ -83,7 +84,11 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments) {
         if runbook.title.is_empty() { String::new() } else { format!(": {}", escape_line(runbook.title.as_bytes())) };
     page.line(&page.palette.paint(Tone::Strong, &cut(&format!("{}{title}", runbook.name), page.columns)));
     let outcome = match (view.state, view.outcome) {
-        (RunState::Running, _) => "open: it has neither ended nor been suspended".to_owned(),
+        (RunState::Running, _) if attachments.interrupted => {
+            let run = view.run().map_or("", |run| short(run.as_str()));
+            format!("open: its program has died; `runbook resume {run}` goes on with it")
+        }
+        (RunState::Running, _) => "open: it is being worked on".to_owned(),
         (RunState::Suspended, Some(outcome)) => {
             format!("{} (exit code {}); open, it can be resumed", words(outcome.name()), outcome.exit_code())
         }

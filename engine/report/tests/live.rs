@@ -70,6 +70,14 @@ fn a_lost_host_shows_since_when_it_is_tried_again_and_given_up() {
 }
 
 #[test]
+fn a_run_that_waits_for_its_hosts_has_taken_no_time_yet() {
+    let run = Writer::new(&[&["fs01"]]);
+    let lines = Screen::new(run.plan.clone(), Palette::Plain).lines(80, 24, run.now);
+    assert!(!lines[0].contains(':'), "{lines:#?}");
+    assert!(lines[0].contains("1 host"), "{lines:#?}");
+}
+
+#[test]
 fn a_transfer_shows_how_far_it_is() {
     let mut run = Writer::new(&[&["fs01"]]);
     run.until_upgrade("fs01").wait(5_000);

@@ -130,7 +130,9 @@ impl Screen {
 
     fn heading(&self, columns: usize, now_ms: u64) -> String {
         let view = &self.view;
-        let time = clock(now_ms.saturating_sub(view.started_ms()));
+        // A run that waits for its hosts has not been opened.
+        let time =
+            view.header.as_ref().map(|header| clock(now_ms.saturating_sub(header.started_ms))).unwrap_or_default();
         let mut parts = vec![count(view.hosts.len(), "host")];
         if view.plan.batches.len() > 1
             && let Some(batch) = view.batch
