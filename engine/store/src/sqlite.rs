@@ -201,7 +201,7 @@ fn digest(bytes: &[u8]) -> Result<Sha256, StoreError> {
     bytes.try_into().map(Sha256).map_err(|_| damaged("a digest"))
 }
 
-type RecordRow = (i64, String, i64, Vec<u8>, Vec<u8>);
+pub(crate) type RecordRow = (i64, String, i64, Vec<u8>, Vec<u8>);
 
 fn record((seq, run, run_seq, leaf, bytes): RecordRow) -> Result<Sealed, StoreError> {
     Ok(Sealed { seq: unsigned(seq)?, run: run.into(), run_seq: unsigned(run_seq)?, leaf: digest(&leaf)?, bytes })

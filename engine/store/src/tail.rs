@@ -14,7 +14,7 @@ use crate::blob_file::Writing;
 use crate::end::End;
 use crate::folder::sync_folder;
 use crate::open::{OpenError, open_for_repair};
-use crate::sqlite::{damaged, failed, read_head, unsigned};
+use crate::sqlite::{RecordRow, damaged, failed, read_head, unsigned};
 
 /// A row of the log as it stands there, readable or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Tail {
     /// # Errors
     /// When the database fails.
     pub async fn rows(&mut self, from: u64, limit: u32) -> Result<Vec<Row>, StoreError> {
-        let rows: Vec<(i64, String, i64, Vec<u8>, Vec<u8>)> =
+        let rows: Vec<RecordRow> =
             sqlx::query_as("SELECT seq, run, run_seq, leaf, bytes FROM records WHERE seq >= ?1 ORDER BY seq LIMIT ?2")
                 .bind(number(from)?)
                 .bind(limit)

@@ -97,7 +97,7 @@ async fn settle_locked(project: &Project, store: &SqliteStore) -> Result<(), Fai
     let Some(last) = known.last() else { return Ok(()) };
     let new = VerifierKey::new(last.name(), &next.public_key()).map_err(crate::failure::fault)?;
     let signed = store.last_checkpoint().await.map_err(|error| record::failed(&error))?;
-    if !signed.is_some_and(|head| Checkpoint::verify(&head.note, &new).is_ok()) {
+    if signed.is_none_or(|head| Checkpoint::verify(&head.note, &new).is_err()) {
         return fs::remove_file(&path).map_err(|error| Failure::file("RB0606", "removed", &path, &error));
     }
     let Some(old) = known.iter().rev().find(|key| **key != new) else { return Ok(()) };
@@ -140,7 +140,8 @@ fn put_in_place(project: &Project, old: &VerifierKey, new: &VerifierKey, steps: 
             .and_then(|()| sync(&project.state_path("keys")))
             .map_err(|error| Failure::file("RB0605", "written", &path, &error))
     };
-    let all: [&dyn Fn(&Project) -> Result<(), Failure>; 3] = [&public, &aside, &place];
+    type Step<'s> = &'s dyn Fn(&Project) -> Result<(), Failure>;
+    let all: [Step<'_>; 3] = [&public, &aside, &place];
     all.iter().take(steps).try_for_each(|step| step(project))
 }
 

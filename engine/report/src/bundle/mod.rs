@@ -34,12 +34,15 @@ pub const VERIFY_PY: &str = include_str!("verify.py");
 #[error("the ledger's key could not sign the bundle: {0}")]
 pub struct NotSigned(pub String);
 
+/// What signs exactly the bytes that it is given; an error says why it cannot.
+pub type SignBytes<'a> = &'a dyn Fn(&[u8]) -> Result<[u8; 64], String>;
+
 /// The ledger's key: its name and public half, and what signs with its private half.
 pub struct Signing<'a> {
     /// The public half.
     pub key: &'a VerifierKey,
-    /// Signs exactly these bytes.
-    pub signer: &'a dyn Fn(&[u8]) -> Result<[u8; 64], String>,
+    /// Signs with the private half.
+    pub signer: SignBytes<'a>,
 }
 
 impl Signing<'_> {
@@ -76,8 +79,7 @@ pub fn named(event: &Event) -> Vec<Sha256> {
         Event::AttemptStarted { intent, .. } => vec![intent.command_sha256],
         Event::Measured { manifest, changes, .. } => manifest.iter().chain(changes).copied().collect(),
         Event::AttemptEnded { report, .. } => {
-            let blobs =
-                [report.stdout.blob, report.stderr.blob, report.transfers, report.timing, report.undeclared];
+            let blobs = [report.stdout.blob, report.stderr.blob, report.transfers, report.timing, report.undeclared];
             blobs.into_iter().flatten().collect()
         }
         _ => Vec::new(),

@@ -5,7 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Seek as _, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runbook_ledger::sshsig::Message;
 use runbook_model::Sha256;
@@ -44,7 +44,7 @@ pub(super) struct Target {
     time: u64,
     files: u64,
     bytes: u64,
-    told: Instant,
+    told: tokio::time::Instant,
 }
 
 enum Kind {
@@ -102,7 +102,7 @@ impl Target {
             time: time_ms / 1_000,
             files: 0,
             bytes: 0,
-            told: Instant::now(),
+            told: tokio::time::Instant::now(),
         })
     }
 
@@ -210,7 +210,7 @@ impl Target {
         self.files += 1;
         self.bytes += length;
         if self.told.elapsed() >= TOLD {
-            self.told = Instant::now();
+            self.told = tokio::time::Instant::now();
             output::note(format!("exported: {}, {}", count(self.files as usize, "file"), format_size(self.bytes)));
         }
         Ok(hashing.hasher.finish())
