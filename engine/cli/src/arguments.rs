@@ -670,6 +670,8 @@ pub(crate) enum SchemaKind {
     Run,
     /// What `runs --json` prints.
     Runs,
+    /// What `evidence export --json` prints.
+    Export,
 }
 
 /// `completions`.

@@ -14,6 +14,7 @@ pub(crate) fn schema(arguments: &Schema) -> Result<u8, Failure> {
         SchemaKind::Action => runbook_lang::schema::action(),
         SchemaKind::Run => runbook_report::json::schema_of_run(),
         SchemaKind::Runs => runbook_report::json::schema_of_runs(),
+        SchemaKind::Export => runbook_report::bundle::schema_of_export(),
     };
     output::json(&schema)?;
     Ok(0)

@@ -6,6 +6,7 @@
 
 mod attest;
 mod cmmc;
+mod document;
 mod names;
 mod oscal;
 mod rendered;
@@ -18,6 +19,7 @@ use runbook_model::{Sha256, canonical};
 
 pub use attest::{Link, cells, key_id, layout, link, statement};
 pub use cmmc::{log_begin, log_line};
+pub use document::{ExportDocument, schema_of_export};
 pub use names::Names;
 pub use oscal::assessment_results;
 pub use rendered::rendered;

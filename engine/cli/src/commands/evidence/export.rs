@@ -19,7 +19,7 @@ use runbook_model::digest::Hasher;
 use runbook_model::{Event, HostName, Notice, RunId, Sha256};
 use runbook_ports::store::{RunIndex, RunStatus, Sealed, StoreError};
 use runbook_ports::{BlobStore as _, Signer as _, Store as _};
-use runbook_report::bundle::{self, Facts, Names, Signing};
+use runbook_report::bundle::{self, ExportDocument, Facts, Names, Signing};
 use runbook_report::html::{self, Contents, Verification};
 use runbook_report::json::{Attachments, LedgerHead};
 use runbook_report::objectives::Revision;
@@ -42,30 +42,6 @@ const PAGE: usize = 1_000;
 const SMALL_MAX: u64 = 64 * 1024;
 /// The longest list of transfers that is read for the contents that it names.
 const LIST_BYTES_MAX: u64 = 64 << 20;
-
-/// `export/v1`.
-#[derive(Debug, Serialize)]
-struct Exported {
-    schema: &'static str,
-    run_id: String,
-    /// Absolute path of the folder or archive.
-    target: String,
-    /// `folder` or `archive`.
-    kind: &'static str,
-    files: u64,
-    /// Of all files together, unpacked.
-    bytes: u64,
-    /// SHA-256 of the bundle's `SHA256SUMS`.
-    sums_sha256: String,
-    /// The signed head in it.
-    ledger: LedgerHead,
-    /// Who outside holds that head.
-    anchors: Vec<String>,
-    /// The run has ended, and all that its records name is in the bundle.
-    complete: bool,
-    /// What the records name and the store does not have.
-    missing: Vec<String>,
-}
 
 /// Runs `evidence export`.
 pub(super) async fn run(project: &Project, arguments: &EvidenceExport) -> Result<u8, Failure> {
@@ -116,7 +92,7 @@ pub(super) async fn run(project: &Project, arguments: &EvidenceExport) -> Result
     let complete = ended && missing.is_empty();
     let place = written.place.display().to_string();
     if arguments.json {
-        output::json(&Exported {
+        output::json(&ExportDocument {
             schema: "export/v1",
             run_id: index.header.run.to_string(),
             target: place,
