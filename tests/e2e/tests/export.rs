@@ -109,6 +109,23 @@ fn every_command_of_verify_txt_holds_for_a_run_that_succeeded_and_writes_nothing
 }
 
 #[test]
+fn every_command_holds_too_when_another_key_has_taken_the_place_of_the_one_that_sealed_the_run() {
+    let Some(tools) = outside::require() else { return };
+    let project = applied();
+    let before = export(&project, "before");
+    project.run(&["evidence", "rotate-key", "--reason", "a test"]).expect_code(0);
+    let after = export(&project, "after");
+    let records = |bundle: &Path| files(bundle).keys().filter(|name| name.starts_with("records/")).count();
+    assert_eq!(records(&after), records(&before) + 1, "the rotation is told too");
+    let key = |bundle: &Path| std::fs::read_to_string(bundle.join("trust/log.vkey")).unwrap();
+    assert_ne!(key(&before), key(&after));
+    for bundle in [before, after] {
+        let output = bash(&bundle, &tools, &commands(&bundle).join("\n"));
+        assert!(output.status.success(), "{}", said(&output));
+    }
+}
+
+#[test]
 fn each_check_of_verify_txt_fails_for_what_it_is_there_for() {
     let Some(tools) = outside::require() else { return };
     let project = applied();

@@ -168,6 +168,8 @@ struct Anchor {
     root: Sha256,
     /// The record that tells of it; it belongs to no run, so it is not in the bundle.
     record: u64,
+    /// When it was recorded (RFC 3339).
+    time: String,
     /// Of the receipt.
     sha256: Sha256,
     /// The receipt's file in the bundle.
@@ -251,7 +253,16 @@ impl Head {
             Event::Installation(Notice::Anchored { anchor, kind, size, root, receipt }) => {
                 let held = anchors.entry(size).or_default();
                 let file = format!("anchors/{}-{}.{}", held.len() + 1, plain(&anchor), ending(&kind));
-                held.push(Anchor { anchor, kind, size, root, record: told.seq, sha256: receipt, file });
+                held.push(Anchor {
+                    anchor,
+                    kind,
+                    size,
+                    root,
+                    record: told.seq,
+                    time: told.time,
+                    sha256: receipt,
+                    file,
+                });
             }
             Event::Installation(Notice::KeyRotated { .. }) => rotations.push(told.seq),
             _ => {}
@@ -291,7 +302,7 @@ fn ending(kind: &str) -> &'static str {
     match kind {
         "rfc3161" => "tsr",
         "witness" => "note",
-        _ => "txt",
+        _ => "json",
     }
 }
 
