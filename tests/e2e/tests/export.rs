@@ -437,7 +437,7 @@ fn oscal_makes_observations_and_claims_nothing() {
 fn contents_larger_than_the_memory_are_exported() {
     let project = Project::empty();
     let file = project.path().join("large");
-    // An output as long as one may be, in lines of 60 kB, and a file of 300 MB that is fetched.
+    // An output as long as one may be, in lines of 60 kB, and a file of 200 MB that is fetched.
     let prints = "yes \"$(head -c 60000 /dev/zero | tr '\\000' x)\" | head -c 67000000";
     let runbook = serde_json::json!({
         "schema": "runbook/v1", "name": "large", "irreversible": "it prints",
@@ -448,12 +448,12 @@ fn contents_larger_than_the_memory_are_exported() {
         "verify": [{"id": "good", "run": "true"}],
     });
     project.write("large.yaml", &runbook.to_string());
-    let made = Command::new("sh").args(["-c", "seq 1 40000000 | head -c 300000000 > \"$0\""]).arg(&file).status();
+    let made = Command::new("sh").args(["-c", "seq 1 40000000 | head -c 200000000 > \"$0\""]).arg(&file).status();
     assert!(made.unwrap().success());
     project.run(&["apply", "large.yaml", "--yes"]).expect_code(0);
     for out in ["folder", "bundle.tar.zst"] {
         // The address space, in KiB: less than the file alone.
-        let script = "ulimit -v 204800 && exec \"$0\" evidence export last --out \"$1\"";
+        let script = "ulimit -v 131072 && exec \"$0\" evidence export last --out \"$1\"";
         let output = Command::new("sh")
             .args(["-c", script])
             .arg(binary())
