@@ -397,9 +397,9 @@ pub(crate) struct Explain {
 /// `evidence`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Evidence {
-    /// Check that the record of a run is whole, in order, signed and complete.
+    /// Check that the record of a run, or a bundle, is whole, in order, signed and complete.
     #[command(
-        after_help = "Examples:\n  runbook evidence verify last\n  runbook evidence verify last --pin ledger.pub\n\nExit codes: 0 verified and anchored outside, 10 verified without an outside anchor, 11 consistent in itself but\nthe keys are not pinned, 12 incomplete, 20 tampered, 21 forked or rolled back, 22 untrusted key, 30 could not check."
+        after_help = "Examples:\n  runbook evidence verify last\n  runbook evidence verify last --pin ledger.pub\n  runbook evidence verify ./patch-night --pin ledger.pub\n  runbook evidence verify patch-night.tar.zst --against head-of-the-auditor\n\nExit codes: 0 verified and anchored outside, 10 verified without an outside anchor, 11 consistent in itself but\nthe keys are not pinned, 12 incomplete, 13 a redacted edition, 20 tampered, 21 forked or rolled back,\n22 untrusted key, 30 could not check."
     )]
     Verify(EvidenceVerify),
     /// Write a bundle that an outsider can verify with tools of every distribution.
@@ -447,11 +447,17 @@ pub(crate) enum Evidence {
 /// `evidence verify`.
 #[derive(Debug, Args)]
 pub(crate) struct EvidenceVerify {
-    /// The run: its id, a unique beginning or end of it, or `last`.
+    /// The run: its id, a unique beginning or end of it, or `last`; or a bundle: its folder (`./patch-night`) or its
+    /// archive (`patch-night.tar.zst`), which needs no project.
+    #[arg(value_name = "RUN|BUNDLE", value_hint = ValueHint::AnyPath)]
     pub(crate) run: String,
-    /// A file with the ledger's public key, got from elsewhere than this project.
+    /// A file with a public key, got from elsewhere than this project or bundle: the ledger's, or a witness's. May be
+    /// given more than once.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) pin: Option<PathBuf>,
+    pub(crate) pin: Vec<PathBuf>,
+    /// A file with a signed head got elsewhere: whether it is of the same history. May be given more than once.
+    #[arg(long, value_name = "CHECKPOINT", value_hint = ValueHint::FilePath)]
+    pub(crate) against: Vec<PathBuf>,
     /// Print verdict/v1.
     #[arg(long)]
     pub(crate) json: bool,
@@ -473,7 +479,7 @@ pub(crate) struct EvidenceReport {
     pub(crate) objectives: ObjectivesOf,
     /// A file with the ledger's public key, got from elsewhere than this project.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) pin: Option<PathBuf>,
+    pub(crate) pin: Vec<PathBuf>,
     /// Print report/v1.
     #[arg(long)]
     pub(crate) json: bool,

@@ -209,6 +209,26 @@ impl Signature {
     }
 }
 
+impl Signature {
+    /// As [`Signature::verify`], of a message that was hashed piece by piece; for signatures over its SHA-512, which is
+    /// what OpenSSH makes.
+    ///
+    /// # Errors
+    /// `OtherNamespace`, `Bad`; `Malformed` when the signature is over another hash.
+    pub fn verify_message(&self, namespace: &str, message: &Message) -> Result<[u8; 32], Error> {
+        if self.namespace != namespace {
+            return Err(Error::OtherNamespace { expected: namespace.to_owned(), found: self.namespace.clone() });
+        }
+        if self.hash != Hash::Sha512 {
+            return Err(Error::Malformed("its hash is not SHA-512"));
+        }
+        let signed = signed_bytes(namespace, "sha512", &message.0.clone().finalize());
+        let key = verifying_key(&self.key)?;
+        key.verify_strict(&signed, &Ed25519::from_bytes(&self.signature)).map_err(|_| Error::Bad)?;
+        Ok(self.key)
+    }
+}
+
 fn verifying_key(public_key: &[u8; 32]) -> Result<VerifyingKey, Error> {
     let key = VerifyingKey::from_bytes(public_key).map_err(|_| Error::Key("no point of the curve"))?;
     if key.is_weak() { Err(Error::Key("anybody could sign for it")) } else { Ok(key) }

@@ -4,6 +4,7 @@
 //! and numbers are whole and fit 64 bits: other readers would take the last of two values, or round. `serde_json` itself
 //! refuses `NaN`, lone surrogates, comments and what stands after the end.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -18,7 +19,35 @@ pub fn check(bytes: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<Strict>(bytes).map(|Strict| ())
 }
 
+/// Keys of an object that are compared one by one.
+const FEW: usize = 16;
+
 struct Strict;
+
+/// A key, without a copy where its text has no escapes.
+struct Key<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, key: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(key)))
+            }
+
+            fn visit_str<E: de::Error>(self, key: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(key.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -59,12 +88,17 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
-        let mut keys = BTreeSet::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            if keys.contains(&key) {
+        let (mut few, mut many) = (Vec::new(), BTreeSet::new());
+        while let Some(Key(key)) = entries.next_key()? {
+            if few.contains(&key) || many.contains(&key) {
                 return Err(de::Error::custom(format_args!("the key {key:?} is there twice")));
             }
-            keys.insert(key);
+            // Records have few keys; looking through them is faster than a set.
+            if few.len() < FEW {
+                few.push(key);
+            } else {
+                many.insert(key);
+            }
             entries.next_value::<Strict>()?;
         }
         Ok(self)
@@ -86,6 +120,7 @@ mod tests {
             r#"{"a":1,"a":1}"#,
             r#"{"a":1,"\u0061":2}"#,
             r#"[{"b":{"a":1,"c":2,"a":3}}]"#,
+            r#"{"0":0,"1":0,"2":0,"3":0,"4":0,"5":0,"6":0,"7":0,"8":0,"9":0,"a":0,"b":0,"c":0,"d":0,"e":0,"f":0,"g":0,"g":0}"#,
             r#"{"n":18446744073709551616}"#,
             r#"{"n":-9223372036854775809}"#,
             r#"{"n":1.0}"#,

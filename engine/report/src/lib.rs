@@ -5,6 +5,8 @@
 //! comes back is text or a document. So `show`, `explain`, the live view and what a later page shows cannot differ in
 //! what they say.
 //!
+//! One part is more than a view: [`bundle`] reads the files of a bundle, because whoever verifies one has nothing else.
+//!
 //! [`RunView`] folds the records; everything else reads a `RunView`.
 
 pub mod brief;

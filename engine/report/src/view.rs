@@ -391,6 +391,8 @@ impl RunView {
                 let step = self.step(&attempt.host, &attempt.step);
                 step.retry = None;
                 step.outcome = None;
+                // Most cells are attempted once, and a vector's first room is for four.
+                step.attempts.reserve_exact(usize::from(step.attempts.is_empty()));
                 step.attempts.push(AttemptView {
                     attempt: attempt.attempt,
                     intent: intent.clone(),

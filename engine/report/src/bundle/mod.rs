@@ -1,6 +1,6 @@
 //! What stands in an evidence bundle: each file's content, made from the records, the plan and the ledger's key.
 //!
-//! Nothing here reads or writes a file, and nothing depends on when or where a bundle is made: the same run under the same
+//! Nothing here but [`verify`] reads or writes a file, and nothing depends on when or where a bundle is made: the same run under the same
 //! signed head gives the same bytes. The writer (`evidence export`) brings the contents that are streamed (records, blobs,
 //! tiles, proofs), and puts all of it in its place.
 
@@ -11,6 +11,7 @@ mod names;
 mod oscal;
 mod rendered;
 mod texts;
+pub mod verify;
 
 use runbook_ledger::VerifierKey;
 use runbook_ledger::sshsig::{self, Message};

@@ -5,7 +5,9 @@
 //! found. Below, what is missing (12) is told before what was withheld (13), that before keys that nobody vouched for
 //! (11), and that before the lack of an anchor outside (10).
 
+pub mod contents;
 mod text;
+pub mod trust;
 
 use runbook_model::Sha256;
 use serde::Serialize;

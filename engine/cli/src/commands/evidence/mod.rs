@@ -2,6 +2,7 @@
 
 mod export;
 pub(crate) mod heartbeat;
+mod ledger;
 mod pdf;
 mod recording;
 mod recover;
@@ -9,6 +10,7 @@ mod redact;
 mod report;
 mod restored;
 mod rotate;
+mod trust;
 mod verify;
 
 use crate::arguments::Evidence;

@@ -41,7 +41,7 @@ struct Written {
 pub(super) async fn write(project: &Project, arguments: &EvidenceReport) -> Result<u8, Failure> {
     // Before anything is read: a person should not wait for what cannot be.
     let printer = arguments.pdf.as_ref().map(|_| pdf::find()).transpose()?;
-    let (store, index, verdict) = judge(project, &arguments.run, arguments.pin.as_deref()).await?;
+    let (store, index, verdict) = judge(project, &arguments.run, &arguments.pin, &[]).await?;
     let view = record::view(&store, &index).await?;
     let attachments = record::attachments(&store, project, &view).await?;
     let verification = verification(&verdict);

@@ -1,0 +1,187 @@
+//! Verifying a bundle: nothing of it is believed before it was checked, and nothing of it is read before its name was.
+//!
+//! The bundle is read once, as a stream ([`source`]); what is looked at again is kept aside, not in memory. Then, in this
+//! order, and ending where nothing further could be believed: the list of files, the ledger's key, the signed head, the
+//! tiles, the records, what the records name. What the bundle has beside that (report, recordings, attestations) is under
+//! the list's signature and is not compared with the records; the verdict says so.
+
+mod names;
+mod records;
+mod source;
+mod sums;
+mod tree;
+
+use std::path::Path;
+
+use runbook_ledger::{Checkpoint, VerifierKey};
+use runbook_model::Sha256;
+use serde_json::Value;
+
+use crate::RunView;
+use crate::text::count;
+use crate::verdict::contents::{Contents, Found, Kind};
+use crate::verdict::trust::{Against, Trust};
+use crate::verdict::{Code, Place, Subject, Verdict};
+use source::{Error, Source};
+
+/// The longest list of moved files that is read.
+const LIST_BYTES_MAX: u64 = 64 << 20;
+/// The longest `run.json` that is read.
+const RUN_BYTES_MAX: u64 = 256 << 20;
+/// Where the ledger's public key is.
+const KEY: &str = "trust/log.vkey";
+
+/// What the caller brings.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Keys and heads from elsewhere.
+    pub trust: Trust,
+    /// The most bytes that are read of a bundle, unpacked.
+    pub bytes_max: u64,
+}
+
+impl Default for Options {
+    /// Nothing from elsewhere; a tebibyte.
+    fn default() -> Self {
+        Self { trust: Trust::default(), bytes_max: 1 << 40 }
+    }
+}
+
+/// Judges the bundle in a folder or in an archive (`.tar`, `.tar.zst`). What cannot be read is in the verdict too.
+pub fn verify(path: &Path, options: &Options) -> Verdict {
+    let mut verdict = Verdict::new(Subject::Bundle, "");
+    let checked = Source::read(path, options.bytes_max).and_then(|mut source| {
+        sums::check(&mut source, &mut verdict)?;
+        check(&source, &options.trust, &mut verdict)
+    });
+    if let Err(error) = checked {
+        let (code, place) = match &error {
+            Error::Refused { name, .. } => (Code::Tampered, Place::file(String::from_utf8_lossy(name))),
+            Error::TooMuch(_) => (Code::NotChecked, Place::default()),
+            Error::Unreadable { name, .. } => (Code::NotChecked, Place::file(String::from_utf8_lossy(name))),
+        };
+        verdict.found(code, place, error.to_string());
+    }
+    verdict.settle();
+    verdict
+}
+
+fn check(source: &Source, trust: &Trust, verdict: &mut Verdict) -> Result<(), Error> {
+    let Some(key) = key(source, verdict)? else { return Ok(()) };
+    let Some(records) = records::find(source, &key, verdict)? else { return Ok(()) };
+    let keys = &records.keys;
+    if !trust.pins(keys, verdict) && !trust.keys.is_empty() {
+        return Ok(());
+    }
+    sums::signature(source, keys, verdict)?;
+    let Some((head, note)) = tree::head(source, keys, verdict)? else { return Ok(()) };
+    let mut against = Against::new(trust, keys, verdict);
+    if !tree::tiles(source, &head, &mut against, verdict)? {
+        return Ok(());
+    }
+    longer(&head, against, verdict);
+    let Some(contents) = records::check(source, &records, &head, &note, verdict)? else { return Ok(()) };
+    let view = look(source, contents, verdict)?;
+    summary(source, &view, verdict)?;
+    if source.others().any(|name| name.starts_with("anchors/")) {
+        verdict.unchecked("the receipts of anchors (anchors/)");
+    } else {
+        verdict.unchecked("whether anybody outside holds a head: the bundle has no receipt of an anchor");
+    }
+    verdict.unchecked("what is only a view of the records: report, recordings, attestations, rendered commands");
+    Ok(())
+}
+
+/// The ledger's key in the bundle. It proves nothing by itself: whoever writes a bundle writes its key.
+fn key(source: &Source, verdict: &mut Verdict) -> Result<Option<VerifierKey>, Error> {
+    if source.entry(KEY).is_none() {
+        verdict.found(Code::Tampered, Place::file(KEY), format!("{KEY} is missing: there is no key to check with"));
+        return Ok(None);
+    }
+    // Every key that the ledger ever had, the newest last.
+    match source.text(KEY)?.lines().last().unwrap_or_default().parse::<VerifierKey>() {
+        Ok(key) => Ok(Some(key)),
+        Err(error) => {
+            verdict.found(Code::Tampered, Place::file(KEY), format!("{KEY}: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+/// Heads of a longer ledger than the bundle's: the bundle cannot tell whether it grew from this one.
+fn longer(head: &Checkpoint, against: Against, verdict: &mut Verdict) {
+    for (name, other) in against.longer() {
+        verdict.unchecked(format!(
+            "whether the head in {name}, of {} records, is of the same history: the bundle's is of {}",
+            other.size, head.size
+        ));
+    }
+}
+
+/// Looks at each content that the records name.
+fn look(source: &Source, mut contents: Contents, verdict: &mut Verdict) -> Result<RunView, Error> {
+    let of = |contents: &Contents, is: &dyn Fn(&Kind) -> bool| -> Vec<Sha256> {
+        contents.wanted().filter(|(_, named)| is(&named.kind)).map(|(digest, _)| *digest).collect()
+    };
+    let mut bytes = Vec::new();
+    for list in of(&contents, &|kind| *kind == Kind::Transfers) {
+        let name = source::blob_name(&list);
+        if source.entry(&name).is_none_or(|entry| entry.digest != list) {
+            continue;
+        }
+        source.get(&name, &mut bytes)?;
+        if let Err(error) = contents.transfers(&list, &bytes) {
+            let text = format!("{name} is no list of moved files: {error}");
+            verdict.found(Code::Tampered, Place::file(name), text);
+        }
+    }
+    for digest in of(&contents, &|_| true) {
+        let found = match source.blob(&digest) {
+            Some(measured) => Found::Whole(measured),
+            None => Found::Missing,
+        };
+        contents.found(&digest, &found, verdict);
+    }
+    let mut unnamed = 0;
+    for (digest, entry) in source.blobs() {
+        if entry.digest != *digest {
+            let name = source::blob_name(digest);
+            let text = format!("{name} does not have the digest that it is named by");
+            verdict.found(Code::Tampered, Place::file(name), text);
+        } else if !contents.names(digest) {
+            unnamed += 1;
+        }
+    }
+    if let Some(name) = source.others().find(|name| name.starts_with("blobs/")) {
+        verdict.found(Code::Tampered, Place::file(name), format!("{name} is no content's name"));
+    }
+    if unnamed > 0 {
+        verdict.unchecked(format!("{} are named by no record of the run", count(unnamed, "content")));
+    }
+    Ok(contents.finish(verdict))
+}
+
+/// `run.json` is a view, and the one that programs read: it must not say something else than the records.
+fn summary(source: &Source, view: &RunView, verdict: &mut Verdict) -> Result<(), Error> {
+    const RUN: &str = "run.json";
+    let Some(entry) = source.entry(RUN) else { return Ok(()) };
+    if entry.bytes > RUN_BYTES_MAX {
+        verdict.unchecked("run.json: it is too long");
+        return Ok(());
+    }
+    let text = source.text(RUN)?;
+    let outcome = view.outcome.filter(|_| view.state == crate::view::RunState::Ended);
+    let expected = [
+        ("run_id", view.run().map(|run| Value::from(run.as_str()))),
+        ("plan_digest", Some(Value::from(view.plan.digest().to_string()))),
+        ("outcome", Some(outcome.map_or(Value::Null, |outcome| outcome.name().into()))),
+    ];
+    let said: Value = serde_json::from_str(&text).unwrap_or_default();
+    for (key, value) in expected {
+        if value.is_some_and(|value| said[key] != value) {
+            let text = format!("run.json says {key} {}, and the records do not", said[key]);
+            verdict.found(Code::Tampered, Place::file(RUN), text);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,357 @@
+//! Whether a run's records are complete, and whether the contents that they name are there and as they were.
+//!
+//! Takes records one by one and keeps what views show of them, so memory grows with the cells that were touched. Reading
+//! contents is the caller's part: it asks for each that [`Contents::wanted`] names and says what it found.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use runbook_ledger::segments::{LINE_BYTES, Seed, Segmenter};
+use runbook_model::digest::Hasher;
+use runbook_model::event::{Event, RunHeader, Transfer};
+use runbook_model::plan::Plan;
+use runbook_model::record::Record;
+use runbook_model::{OutputRef, Sha256};
+
+use super::{Code, Place, Verdict};
+use crate::RunView;
+use crate::check::{self, Gap};
+use crate::text::count;
+
+/// What a content is on record as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// The bytes of a command or script.
+    Script,
+    /// A list: of measured paths, or of changes.
+    List,
+    /// A list of files that were moved; each download's content is named in it.
+    Transfers,
+    /// A file that was fetched from a host.
+    Download,
+    /// An output, with its root and the number of its segments; without a root it is of the first form.
+    Output(Option<(Sha256, u64)>),
+}
+
+/// Where a content is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    /// As what.
+    pub kind: Kind,
+    /// In which record.
+    pub record: u64,
+    /// Host, step and part, for people.
+    pub what: String,
+}
+
+/// What was found where a content should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Missing,
+    /// Something that does not have the digest.
+    Damaged,
+    /// It could not be read.
+    Unreadable(String),
+    /// It has its digest.
+    Whole(Measured),
+    /// It is withheld, and what is shown in its place fits the record.
+    Withheld,
+}
+
+/// A content that was read once, as a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Measured {
+    /// Its digest.
+    pub digest: Sha256,
+    /// Its length.
+    pub bytes: u64,
+    /// When it begins as a salted output does: root and number of its segments.
+    pub output: Option<(Sha256, u64)>,
+}
+
+impl Measured {
+    /// Reads it to its end.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn of(mut reader: impl Read) -> io::Result<Self> {
+        let mut measure = Measure::default();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(measure.finish()),
+                Ok(length) => measure.push(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Measures a content that comes piece by piece.
+pub struct Measure {
+    hasher: Hasher,
+    bytes: u64,
+    /// What came of an output's first line, until it is whole.
+    line: Option<Vec<u8>>,
+    segmenter: Option<Segmenter>,
+}
+
+impl Default for Measure {
+    fn default() -> Self {
+        Self { hasher: Hasher::default(), bytes: 0, line: Some(Vec::new()), segmenter: None }
+    }
+}
+
+impl Measure {
+    /// Of something that is no output, however it begins.
+    pub fn plain() -> Self {
+        Self { line: None, ..Self::default() }
+    }
+
+    /// The next bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        let mut rest = bytes;
+        if let Some(line) = &mut self.line {
+            let (more, after) = rest.split_at(rest.len().min(LINE_BYTES - line.len()));
+            line.extend_from_slice(more);
+            rest = after;
+            if line.len() == LINE_BYTES {
+                self.segmenter = Seed::read(line).map(Segmenter::new);
+                self.line = None;
+            }
+        }
+        if let Some(segmenter) = &mut self.segmenter {
+            segmenter.push(rest);
+        }
+    }
+
+    /// There is no more.
+    pub fn finish(self) -> Measured {
+        let output = self.segmenter.map(Segmenter::finish);
+        Measured { digest: self.hasher.finish(), bytes: self.bytes, output }
+    }
+}
+
+/// What a run's records say, and what they name.
+pub struct Contents {
+    view: RunView,
+    uses: BTreeMap<Sha256, Use>,
+    purged: HashSet<Sha256>,
+    whole: usize,
+    withheld: usize,
+    removed: usize,
+    sensitive: usize,
+    unsalted: usize,
+    missing: Vec<Gap>,
+}
+
+impl Contents {
+    /// Of a run that began with this plan.
+    pub fn new(plan: Arc<Plan>) -> Self {
+        Self {
+            view: RunView::new(plan),
+            uses: BTreeMap::new(),
+            purged: HashSet::new(),
+            whole: 0,
+            withheld: 0,
+            removed: 0,
+            sensitive: 0,
+            unsalted: 0,
+            missing: Vec::new(),
+        }
+    }
+
+    /// The run, as far as its records were taken.
+    pub fn view(&self) -> &RunView {
+        &self.view
+    }
+
+    /// Takes the run's next record.
+    pub fn record(&mut self, record: &Record) {
+        match &record.event {
+            Event::AttemptStarted { attempt, intent, .. } => {
+                let what = || format!("{}/{}: its command", attempt.host, attempt.step);
+                self.name(intent.command_sha256, Kind::Script, record.seq, what);
+            }
+            Event::StepPrepared { cell, intent } => {
+                self.name(intent.command_sha256, Kind::Script, record.seq, || format!("{cell}: its command"));
+            }
+            Event::Measured { host, manifest, changes, .. } => {
+                for list in [manifest, changes].into_iter().flatten() {
+                    self.name(*list, Kind::List, record.seq, || format!("{host}: a list of what was measured"));
+                }
+            }
+            Event::AttemptEnded { attempt, report, .. } => {
+                for (stream, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
+                    self.output(output, record.seq, || format!("{}/{}: its {stream}", attempt.host, attempt.step));
+                }
+                if let Some(list) = report.timing {
+                    let what = || format!("{}/{}: the times of its output", attempt.host, attempt.step);
+                    self.name(list, Kind::List, record.seq, what);
+                }
+                if let Some(list) = report.undeclared {
+                    let what = || format!("{}/{}: the list of undeclared changes", attempt.host, attempt.step);
+                    self.name(list, Kind::List, record.seq, what);
+                }
+                if let Some(list) = report.transfers {
+                    let what = || format!("{}/{}: the list of files moved", attempt.host, attempt.step);
+                    self.name(list, Kind::Transfers, record.seq, what);
+                }
+            }
+            _ => {}
+        }
+        self.view.fold(record);
+    }
+
+    fn output(&mut self, output: &OutputRef, seq: u64, what: impl FnOnce() -> String) {
+        match (output.blob, output.root) {
+            (Some(blob), root) => {
+                self.unsalted += usize::from(root.is_none());
+                self.name(blob, Kind::Output(root.map(|root| (root, output.segments))), seq, what);
+            }
+            (None, Some(_)) => self.sensitive += 1,
+            (None, None) => {}
+        }
+    }
+
+    fn name(&mut self, digest: Sha256, kind: Kind, record: u64, what: impl FnOnce() -> String) {
+        self.uses.entry(digest).or_insert_with(|| Use { kind, record, what: what() });
+    }
+
+    /// These contents were removed on record, with two signatures.
+    pub fn purged(&mut self, digests: impl IntoIterator<Item = Sha256>) {
+        self.purged.extend(digests);
+    }
+
+    /// Every content that was named so far, and where first.
+    pub fn wanted(&self) -> impl Iterator<Item = (&Sha256, &Use)> {
+        self.uses.iter()
+    }
+
+    /// Whether a record names it.
+    pub fn names(&self, digest: &Sha256) -> bool {
+        self.uses.contains_key(digest)
+    }
+
+    /// Takes the list of files moved: the downloads in it are wanted too.
+    ///
+    /// # Errors
+    /// When it is no such list.
+    pub fn transfers(&mut self, list: &Sha256, content: &[u8]) -> Result<(), serde_json::Error> {
+        let moved: Vec<Transfer> = serde_json::from_slice(content)?;
+        let record = self.uses.get(list).map_or(0, |at| at.record);
+        for (blob, path) in moved.into_iter().filter_map(|moved| Some((moved.blob?, moved.path))) {
+            self.name(blob, Kind::Download, record, || format!("the content of {path}"));
+        }
+        Ok(())
+    }
+
+    /// Says what was found of a content that is wanted.
+    pub fn found(&mut self, digest: &Sha256, found: &Found, verdict: &mut Verdict) {
+        let Some(named) = self.uses.get(digest) else { return };
+        let place = || Place { record: Some(named.record), file: Some(digest.to_string()) };
+        let what = &named.what;
+        let seq = named.record;
+        match (found, &named.kind) {
+            (Found::Whole(measured), Kind::Output(Some(expected))) if measured.output != Some(*expected) => {
+                let text = format!("record {seq}: {what} (blob {digest}) does not have the segments on record");
+                verdict.found(Code::Tampered, place(), text);
+            }
+            (Found::Whole(measured), _) if measured.digest != *digest => {
+                let text = format!("record {seq}: {what} (blob {digest}) is not as it was recorded");
+                verdict.found(Code::Tampered, place(), text);
+            }
+            (Found::Whole(_), _) => self.whole += 1,
+            (Found::Withheld, _) => self.withheld += 1,
+            (Found::Missing, _) if self.purged.contains(digest) => self.removed += 1,
+            (Found::Missing, _) => {
+                let what = format!("{what} (blob {digest}) is missing, and there is no record of its removal");
+                self.missing.push(Gap { host: None, step: None, what });
+            }
+            (Found::Damaged, _) => {
+                let text = format!("record {seq}: {what} (blob {digest}) is not as it was recorded");
+                verdict.found(Code::Tampered, place(), text);
+            }
+            (Found::Unreadable(why), _) => {
+                let text = format!("record {seq}: {what} (blob {digest}) could not be read: {why}");
+                verdict.found(Code::NotChecked, place(), text);
+            }
+        }
+    }
+
+    /// There are no more records and contents: what is missing, and what could not be checked.
+    pub fn finish(self, verdict: &mut Verdict) -> RunView {
+        verdict.held(format!("{} have the digests and roots on record", count(self.whole, "content")));
+        if self.removed > 0 {
+            let what = format!("{} were removed on record, by two persons", count(self.removed, "content"));
+            verdict.unchecked(what);
+        }
+        if self.sensitive > 0 {
+            let what = format!("{} are sensitive: nothing of them is kept", count(self.sensitive, "output"));
+            verdict.unchecked(what);
+        }
+        if self.unsalted > 0 {
+            verdict.unchecked(format!("{} are of the first form, without segments", count(self.unsalted, "output")));
+        }
+        if self.withheld > 0 {
+            verdict.redacted = true;
+            verdict.held(format!("{} are withheld in part, and the rest fits", count(self.withheld, "output")));
+        }
+        verdict.gaps.extend(self.missing);
+        verdict.gaps.extend(check::gaps(&self.view));
+        if verdict.gaps.is_empty() {
+            verdict.held("every cell of the run's matrix has an outcome");
+        }
+        verdict.settle();
+        self.view
+    }
+}
+
+/// The opening in a run's first record, and the plan that it names, as its bytes are. `None` when something of it is wrong,
+/// which the verdict then says.
+pub fn opening<'a>(first: &'a Record, plan: &[u8], verdict: &mut Verdict) -> Option<(&'a RunHeader, Arc<Plan>)> {
+    let Event::RunOpened(header) = &first.event else {
+        let text = format!("record {}: the run does not begin with its opening", first.seq);
+        verdict.found(Code::Tampered, Place::record(first.seq), text);
+        return None;
+    };
+    let fits = Sha256::of(plan) == header.plan_sha256;
+    match serde_json::from_slice::<Plan>(plan).ok().filter(|plan| fits && plan.digest() == header.plan_sha256) {
+        Some(plan) => {
+            verdict.held("the plan is the one with which the run began");
+            Some((header, Arc::new(plan)))
+        }
+        None => {
+            let text = format!("the plan {} is missing or not as it was", header.plan_sha256);
+            let place = Place { record: Some(first.seq), file: Some(header.plan_sha256.to_string()) };
+            verdict.found(Code::Tampered, place, text);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_is_measured_the_same_however_it_comes() {
+        let seed = Seed([7; 32]);
+        let blob = [seed.line().as_bytes(), b"one\ntwo\n"].concat();
+        let whole = Measured::of(blob.as_slice()).unwrap();
+        assert_eq!(whole.digest, Sha256::of(&blob));
+        let output = OutputRef { root: whole.output.map(|(root, _)| root), segments: 2, ..OutputRef::empty() };
+        assert!(runbook_ledger::segments::verify(&output, &blob));
+        for size in [1, 7, 83, 84] {
+            let mut measure = Measure::default();
+            blob.chunks(size).for_each(|piece| measure.push(piece));
+            assert_eq!(measure.finish(), whole);
+        }
+        assert_eq!(Measured::of(&b"as it is"[..]).unwrap().output, None);
+    }
+}
