@@ -129,6 +129,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  runbook evidence verify last\n  runbook evidence report last --out report.html"
     )]
     Evidence(Evidence),
+    /// Say how long evidence is kept, hold it, and remove it after its time.
+    #[command(subcommand)]
+    Retention(upkeep::Retention),
     /// List the snapshots that still exist; release those that are not needed.
     #[command(
         args_conflicts_with_subcommands = true,

@@ -34,7 +34,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::arguments::{Arguments, Command};
-use crate::commands::{actions, doctor, evidence, inventory, plan, reference, show, snapshots, validate, work};
+use crate::commands::{
+    actions, doctor, evidence, inventory, plan, reference, retention, show, snapshots, validate, work,
+};
 use crate::failure::{Failure, fault};
 use crate::output::Output;
 use crate::project::Project;
@@ -98,6 +100,7 @@ fn with_runtime(arguments: &Arguments, project: &Project, output: Output) -> Res
             Command::Logs(arguments) => show::logs(project, arguments, output).await,
             Command::Explain(arguments) => show::explain(project, arguments, output).await,
             Command::Evidence(command) => evidence::run(project, command, output).await,
+            Command::Retention(command) => retention::run(project, command, output).await,
             Command::Snapshots(arguments) => snapshots::run(project, arguments, output).await,
             Command::Doctor(arguments) => doctor::run(project, arguments, output).await,
             _ => Err(fault("a command was not carried out")),

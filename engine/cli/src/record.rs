@@ -84,6 +84,9 @@ pub(crate) async fn find(store: &SqliteStore, name: &str) -> Result<RunIndex, Fa
     if let Some(exact) = found.iter().position(|run| run.header.run.as_str() == wanted) {
         return Ok(found.swap_remove(exact));
     }
+    if found.is_empty() {
+        purged(store, &wanted).await?;
+    }
     match found.len() {
         1 => Ok(found.remove(0)),
         0 => Err(Failure::usage("RB0609", format!("there is no run `{name}` here"))
@@ -96,6 +99,25 @@ pub(crate) async fn find(store: &SqliteStore, name: &str) -> Result<RunIndex, Fa
             Err(failure.next("give more of its id; the end of an id tells runs apart best"))
         }
     }
+}
+
+/// Says so when the run that a person means is one whose contents were removed.
+async fn purged(store: &SqliteStore, wanted: &str) -> Result<(), Failure> {
+    for (record, notice) in notices(store, &["purged"]).await? {
+        if let Notice::Purged { purged_run, signatures, .. } = notice
+            && !wanted.is_empty()
+            && (purged_run.as_str().starts_with(wanted) || purged_run.as_str().ends_with(wanted))
+        {
+            let signers: Vec<&str> = signatures.iter().map(|signature| signature.signer.as_str()).collect();
+            let text = format!("the contents of run {purged_run} were removed on {}", &record.time[..10]);
+            return Err(Failure::usage("RB0668", text).detail(format!(
+                "record {} says so; signed by {}",
+                record.seq,
+                signers.join(" and ")
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// How a run is listed.

@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use runbook_model::retention::Periods;
 use runbook_model::units::{parse_duration_ms, parse_size};
 
 use crate::failure::Failure;
 
 /// Snapshots older than this count as expired unless the settings say otherwise.
 const KEEP_MS: u64 = 30 * 86_400_000;
+
+/// No evidence is kept for less: what the requirements ask for.
+const MONTHS_MIN: u32 = 12;
+/// A century: more is a slip.
+const MONTHS_MAX: u32 = 1_200;
 
 /// The settings, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,11 +27,19 @@ pub(crate) struct Settings {
     pub(crate) output_bytes_max: Option<u64>,
     /// How long a snapshot counts as wanted.
     pub(crate) snapshots_keep_ms: u64,
+    /// How long evidence is kept.
+    pub(crate) retention: Periods,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ssh_config: None, parallel: None, output_bytes_max: None, snapshots_keep_ms: KEEP_MS }
+        Self {
+            ssh_config: None,
+            parallel: None,
+            output_bytes_max: None,
+            snapshots_keep_ms: KEEP_MS,
+            retention: Periods::default(),
+        }
     }
 }
 
@@ -35,6 +49,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("store", &["url"]),
     ("limits", &["parallel", "output_bytes_max"]),
     ("snapshots", &["keep"]),
+    ("retention", &["operational", "default", "cui"]),
     ("plugins", &[]),
 ];
 
@@ -119,8 +134,17 @@ impl Reader<'_> {
                 Ok(ms) => settings.snapshots_keep_ms = ms,
                 Err(error) => self.problem(key, error.to_string()),
             },
+            ("retention", key, toml::Value::Integer(n)) => match u32::try_from(*n) {
+                Ok(months) if (MONTHS_MIN..=MONTHS_MAX).contains(&months) => match key {
+                    "operational" => settings.retention.operational = months,
+                    "cui" => settings.retention.cui = months,
+                    _ => settings.retention.default = months,
+                },
+                _ => self.problem(key, format!("`{key}` in [retention] must be {MONTHS_MIN} to {MONTHS_MAX} months")),
+            },
             _ => {
                 let expected = match (section, key) {
+                    ("retention", _) => "a number of months",
                     ("limits", "parallel") => "a whole number",
                     ("limits", _) => "a size such as \"64MiB\"",
                     ("snapshots", _) => "a duration such as \"30d\"",
@@ -194,7 +218,7 @@ mod tests {
     #[test]
     fn every_documented_key_is_read() {
         let text = "[ssh]\nconfig = \"lab/ssh_config\"\n[store]\nurl = \"sqlite\"\n[limits]\nparallel = 5\n\
-                    output_bytes_max = \"1MiB\"\n[snapshots]\nkeep = \"14d\"\n[plugins]\n";
+                    output_bytes_max = \"1MiB\"\n[snapshots]\nkeep = \"14d\"\n[retention]\noperational = 13\ndefault = 40\ncui = 84\n[plugins]\n";
         let settings = Settings::parse(text, Path::new("/p")).unwrap();
         assert_eq!(
             settings,
@@ -203,6 +227,7 @@ mod tests {
                 parallel: Some(5),
                 output_bytes_max: Some(1 << 20),
                 snapshots_keep_ms: 14 * 86_400_000,
+                retention: Periods { operational: 13, default: 40, cui: 84 },
             }
         );
         assert_eq!(Settings::parse("", Path::new("/p")), Ok(Settings::default()));
@@ -221,6 +246,7 @@ mod tests {
     fn what_later_versions_bring_is_refused_and_not_ignored() {
         assert!(problems("[store]\nurl = \"postgres://db/runbook\"\n")[0].contains("later version"));
         assert!(problems("[plugins]\naws = \"runbook-plugin-aws\"\n")[0].contains("later version"));
+        assert!(problems("[retention]\ncui = 6\n")[0].contains("12 to 1200 months"));
         assert!(problems("[ssh\n")[0].starts_with("line 1"), "{:?}", problems("[ssh\n"));
     }
 

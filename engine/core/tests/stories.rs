@@ -698,5 +698,7 @@ fn header_of() -> RunHeader {
         controller_boot_id: String::new(),
         clock: ClockState::default(),
         policy: None,
+        inventory_sha256: None,
+        retention: None,
     }
 }

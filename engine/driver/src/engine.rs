@@ -10,6 +10,7 @@ use runbook_model::evaluate::Evaluate;
 use runbook_model::event::{ClockState, Person, RunHeader};
 use runbook_model::plan::Place;
 use runbook_model::record::Record;
+use runbook_model::retention::Periods;
 use runbook_model::{Cell, Event, HostName, Input, Plan, RunId, RunOutcome, Sha256, StepId, canonical};
 use runbook_ports::store::{Fence, RunStatus, StoreError};
 use runbook_ports::{BlobStore, Clock, Confirmer, Observer, SecretSource, Signer, Store, Transport};
@@ -104,6 +105,10 @@ pub struct RunRequest {
     pub clock: ClockState,
     /// The policy's digest.
     pub policy: Option<Sha256>,
+    /// Digest of the inventory's file.
+    pub inventory_sha256: Option<Sha256>,
+    /// How long evidence is kept.
+    pub retention: Option<Periods>,
     /// The folder that the paths in `Plan::files` are relative to.
     pub files: PathBuf,
     /// Wait while another run holds a host, instead of refusing.
@@ -562,6 +567,8 @@ impl Engine {
             controller_boot_id: request.controller_boot_id.clone(),
             clock: request.clock.clone(),
             policy: request.policy,
+            inventory_sha256: request.inventory_sha256,
+            retention: request.retention.map(|periods| periods.promise(plan)),
         }
     }
 

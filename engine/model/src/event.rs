@@ -14,6 +14,7 @@ use crate::input::Intent;
 use crate::notice::Notice;
 use crate::outcome::{AttemptOutcome, Ended, HostOutcome, Obstacle, OutputRef, RunOutcome};
 use crate::plan::Phase;
+use crate::retention::Retention;
 
 /// An event of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -299,6 +300,12 @@ pub struct RunHeader {
     /// Under which policy; `None`: no policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Sha256>,
+    /// Digest of the inventory's file as it was when the run was opened. The plan has what was taken from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory_sha256: Option<Sha256>,
+    /// How long its evidence is kept at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
 }
 
 /// State of a clock.

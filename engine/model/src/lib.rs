@@ -18,6 +18,7 @@ pub mod notice;
 pub mod outcome;
 pub mod plan;
 pub mod record;
+pub mod retention;
 pub mod shell;
 pub mod timing;
 pub mod units;

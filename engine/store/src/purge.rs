@@ -10,7 +10,8 @@ use crate::sqlite::{SqliteStore, failed};
 use crate::tail::lift;
 
 impl SqliteStore {
-    /// Removes the bodies of a run's records (their hashes and places stay) and these blobs. That it may be done, and that
+    /// Removes the bodies of a run's records (their hashes and places stay), its line in the list of runs, and these
+    /// blobs. That it may be done, and that
     /// it is on record, is the caller's part. May be repeated: what is gone already is no error. When it returns, nothing
     /// of it can be read from the database's files any more, as far as SQLite and the file system go.
     ///
@@ -32,6 +33,11 @@ impl SqliteStore {
                         .await
                         .map_err(sql)?;
                     sqlx::raw_sql(AssertSqlSafe(put_back)).execute(&mut *connection).await.map_err(sql)?;
+                    sqlx::query("DELETE FROM runs WHERE run = ?1")
+                        .bind(run.as_str())
+                        .execute(&mut *connection)
+                        .await
+                        .map_err(sql)?;
                     for digest in &digests {
                         sqlx::query("DELETE FROM blobs WHERE sha256 = ?1")
                             .bind(digest.0.to_vec())

@@ -107,6 +107,8 @@ pub(crate) fn run() -> Result<()> {
             controller_boot_id: String::new(),
             clock: ClockState::default(),
             policy: None,
+            inventory_sha256: None,
+            retention: None,
             files: ".".into(),
             wait: false,
         };

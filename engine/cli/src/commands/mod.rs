@@ -6,6 +6,7 @@ pub(crate) mod evidence;
 pub(crate) mod inventory;
 pub(crate) mod plan;
 pub(crate) mod reference;
+pub(crate) mod retention;
 pub(crate) mod show;
 pub(crate) mod snapshots;
 pub(crate) mod validate;

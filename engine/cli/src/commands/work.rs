@@ -302,6 +302,12 @@ impl<'p> Desk<'p> {
             controller_boot_id: machine::boot_id(),
             clock: machine::clock_state(),
             policy: None,
+            inventory_sha256: self
+                .project
+                .inventory()
+                .and_then(|path| sources::digest(&path).ok())
+                .map(|(sha256, _)| sha256),
+            retention: Some(self.project.settings.retention),
             files,
             wait,
         })

@@ -351,6 +351,8 @@ impl Bench {
             controller_boot_id: "boot".into(),
             clock: ClockState::default(),
             policy: None,
+            inventory_sha256: None,
+            retention: None,
             files: self.files.clone(),
             wait: false,
         }

@@ -8,6 +8,7 @@
 pub mod contents;
 mod text;
 pub mod trust;
+pub mod upkeep;
 
 use runbook_model::Sha256;
 use serde::Serialize;

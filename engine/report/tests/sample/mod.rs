@@ -129,6 +129,8 @@ impl Writer {
             controller_boot_id: "boot".into(),
             clock: ClockState { source: "adjtimex".into(), synchronised: Some(true), offset_us: None },
             policy: None,
+            inventory_sha256: None,
+            retention: None,
         };
         let mut writer = Self { plan, now: START, records: vec![] };
         writer.put(Event::RunOpened(Box::new(header)));

@@ -363,6 +363,8 @@ fn request(run: &str) -> RunRequest {
         controller_boot_id: "boot".into(),
         clock: ClockState::default(),
         policy: None,
+        inventory_sha256: None,
+        retention: None,
         files: "/nowhere".into(),
         wait: false,
     }

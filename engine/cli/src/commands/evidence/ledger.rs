@@ -2,12 +2,13 @@
 
 use runbook_ledger::{Checkpoint, KeyChain, Verifier, chain};
 use runbook_model::record::Record;
-use runbook_model::{Event, Notice, RunId, Sha256};
+use runbook_model::{RunId, Sha256};
 use runbook_ports::store::StoreError;
 use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::text::count;
 use runbook_report::verdict::contents::{self, Contents, Found, Kind, Measured};
 use runbook_report::verdict::trust::{Against, Trust};
+use runbook_report::verdict::upkeep::Upkeep;
 use runbook_report::verdict::{Code, Place, Verdict};
 use runbook_store::SqliteStore;
 
@@ -98,13 +99,22 @@ async fn read(
 ) -> Result<Option<Contents>, Failure> {
     let mut verifier = Verifier::new(heads);
     let mut contents: Option<Contents> = None;
-    let mut purged: Vec<Sha256> = Vec::new();
+    let mut upkeep = Upkeep::default();
     let mut from = 0;
     loop {
         let page = store.ledger(from, PAGE).await.map_err(|error| record::failed(&error))?;
         let whole = page.len() == PAGE;
         for sealed in page {
             from = sealed.seq + 1;
+            if sealed.bytes.is_empty() {
+                if let Err(fault) = verifier.push_purged(&sealed) {
+                    verdict.found(Code::Tampered, Place::record(fault.seq), fault.to_string());
+                    return Ok(None);
+                }
+                upkeep.bare(&sealed);
+                against.at(verifier.size(), || verifier.root(), verdict);
+                continue;
+            }
             let read = match verifier.push_sealed(&sealed) {
                 Ok(read) => read,
                 Err(fault) => {
@@ -113,11 +123,7 @@ async fn read(
                 }
             };
             against.at(verifier.size(), || verifier.root(), verdict);
-            if let Event::Installation(Notice::Purged { purged_run, removed, .. }) = &read.event
-                && purged_run == run
-            {
-                purged.extend(lines(store, removed).await);
-            }
+            upkeep.record(&read);
             if read.run == *run {
                 match &mut contents {
                     Some(contents) => contents.record(&read),
@@ -149,6 +155,7 @@ async fn read(
     verdict.size = verifier.size();
     verdict.root = Some(verifier.root().to_string());
     verdict.held(format!("{} are whole, in order and under a signed head", count(from as usize, "record")));
+    upkeep.finish(run, verdict);
     match head::check(project, &end) {
         Ok(Some(size)) => verdict.held(format!("nothing was taken away since {size} records were signed")),
         Ok(None) => {
@@ -159,11 +166,11 @@ async fn read(
             return Ok(None);
         }
     }
-    if contents.is_none() {
+    if contents.is_none() && !upkeep.is_bare(run) {
         verdict.found(Code::Tampered, Place::default(), "the ledger has no record of this run");
     }
-    if let Some(contents) = &mut contents {
-        contents.purged(purged);
+    if let (Some(contents), Some(removed)) = (&mut contents, upkeep.removed(run)) {
+        contents.purged(lines(store, removed).await);
     }
     Ok(contents)
 }
