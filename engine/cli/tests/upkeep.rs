@@ -314,7 +314,6 @@ fn an_older_copy_is_refused_until_somebody_says_so_on_the_record() {
         for command in [
             &["apply", "runbooks/hello.yaml", "-p", &folder][..],
             &["rollback", "last", "--yes"],
-            &["snapshots", "release", "last", "--yes"],
             &["evidence", "heartbeat", "--every", "1m"],
             &["evidence", "rotate-key", "--reason", "x"],
             &["evidence", "recover", "--reason", "x"],

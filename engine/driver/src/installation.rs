@@ -94,7 +94,7 @@ impl Installation {
         let run = RunId::installation();
         let key = self.key()?;
         for _ in 0..TRIES_MAX {
-            let End { last, mut sealer } = sealing::end(&*self.store, &key, None).await?;
+            let End { last, mut sealer } = sealing::shown_end(&*self.store, &key, None).await?;
             let size = sealer.size();
             let (notices, blobs) = notices(size)?;
             let from = length(&*self.store, &run).await.map_err(failed)?;
@@ -237,6 +237,28 @@ mod tests {
 
     fn by() -> Person {
         Person { name: "ann".into(), uid: 1000, from: None }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sealed_on_an_end_that_does_not_go_on_from_the_signed_head() {
+        for kind in ["whole", "record", "frontier"] {
+            let store = MemoryStore::new();
+            let installation = installation(&store);
+            for _ in 0..5 {
+                installation.append(vec![heartbeat()], Vec::new()).await.unwrap();
+            }
+            store.append_unsigned(3);
+            match kind {
+                "record" => store.change_record(6, |bytes| bytes.push(b' ')),
+                "frontier" => store.change_head(|head| head.frontier[0] = Sha256::of(b"another tree")),
+                _ => {}
+            }
+            let appended = installation.append(vec![heartbeat()], Vec::new()).await;
+            match kind {
+                "whole" => assert_eq!(appended.unwrap()[0].seq, 8),
+                _ => assert!(matches!(appended, Err(DriverError::Evidence { .. })), "{kind}"),
+            }
+        }
     }
 
     #[tokio::test]

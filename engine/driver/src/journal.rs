@@ -66,7 +66,7 @@ impl Journal {
     ) -> Result<Self, DriverError> {
         let fault = |cause: String| DriverError::Evidence { cause, run: Some(run.clone()) };
         let key = VerifierKey::new(origin, &signer.public_key()).map_err(|error| fault(error.to_string()))?;
-        let End { last, sealer } = sealing::end(&*store, &key, Some(&run)).await?;
+        let End { last, sealer } = sealing::shown_end(&*store, &key, Some(&run)).await?;
         Ok(Self { store, signer, clock, key, run, fence, run_seq, sealer, last, signed_mono_ms: None })
     }
 

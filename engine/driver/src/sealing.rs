@@ -2,8 +2,10 @@
 //! key still the one that signs it?
 
 use runbook_ledger::note::Note;
+use runbook_ledger::tree::{Frontier, leaf_hash};
 use runbook_ledger::{Checkpoint, Sealer, VerifierKey};
 use runbook_model::{Event, Notice, RunId};
+use runbook_ports::store::StoreError;
 use runbook_ports::{Signer, Store};
 
 use crate::DriverError;
@@ -14,6 +16,74 @@ pub(crate) struct End {
     pub(crate) last: Option<Checkpoint>,
     /// Seals on the end.
     pub(crate) sealer: Sealer,
+}
+
+/// Records read at once.
+const PAGE: usize = 1_000;
+
+/// The ledger's end as it is now, and shown to go on from the head that was signed last: the tree that was signed, and the
+/// records since then as they stand there, come to the end that is kept.
+///
+/// # Errors
+/// As [`end`]; when something between the signed head and the end is not as it was sealed.
+pub(crate) async fn shown_end(store: &dyn Store, key: &VerifierKey, run: Option<&RunId>) -> Result<End, DriverError> {
+    let fault = |cause: String| DriverError::Evidence { cause, run: run.cloned() };
+    let end = end(store, key, run).await?;
+    if let Some(last) = &end.last {
+        let whole = extends(store, last, &end.sealer).await.map_err(|error| DriverError::from_store(error, run))?;
+        whole.map_err(|why| {
+            fault(format!(
+                "{why}; `runbook evidence recover` sets aside what a crash has left there, `evidence verify` says more"
+            ))
+        })?;
+    }
+    Ok(end)
+}
+
+async fn extends(store: &dyn Store, last: &Checkpoint, sealer: &Sealer) -> Result<Result<(), String>, StoreError> {
+    if sealer.size() < last.size {
+        // Told with the right words when the head is signed.
+        return Ok(Ok(()));
+    }
+    let mut tree = match store.signed_frontier(last.size).await? {
+        Some(roots) => match Frontier::from_parts(last.size, roots) {
+            Ok(tree) => tree,
+            Err(error) => return Ok(Err(error.to_string())),
+        },
+        // Of an earlier format: all of it is read, once.
+        None => {
+            let mut tree = Frontier::new();
+            while tree.size() < last.size {
+                let room = usize::try_from(last.size - tree.size()).unwrap_or(PAGE).min(PAGE);
+                let page = store.ledger(tree.size(), room).await?;
+                if page.is_empty() {
+                    break;
+                }
+                page.iter().for_each(|sealed| tree.push(sealed.leaf));
+            }
+            tree
+        }
+    };
+    if (tree.size(), tree.root()) != (last.size, last.root) {
+        return Ok(Err(format!("the ledger's first {} records do not have the root that was signed", last.size)));
+    }
+    while tree.size() < sealer.size() {
+        let room = usize::try_from(sealer.size() - tree.size()).unwrap_or(PAGE).min(PAGE);
+        let page = store.ledger(tree.size(), room).await?;
+        if page.is_empty() {
+            return Ok(Err(format!("record {} is missing", tree.size())));
+        }
+        for sealed in &page {
+            if sealed.seq != tree.size() || leaf_hash(&sealed.bytes) != sealed.leaf {
+                return Ok(Err(format!("record {} is not as it was sealed", tree.size())));
+            }
+            tree.push(sealed.leaf);
+        }
+    }
+    if tree.root() == sealer.root() {
+        return Ok(Ok(()));
+    }
+    Ok(Err(format!("the ledger's end does not go on from the head of {} records that was signed", last.size)))
 }
 
 /// The ledger's end as it is now.
@@ -39,12 +109,7 @@ pub(crate) async fn end(store: &dyn Store, key: &VerifierKey, run: Option<&RunId
 
 /// The key that took the place of `key` by the record on which the head signed last ends. Only a head that another key of
 /// the ledger has signed too can be such a one.
-async fn successor(
-    store: &dyn Store,
-    key: &VerifierKey,
-    note: &str,
-    size: u64,
-) -> Result<Option<String>, runbook_ports::store::StoreError> {
+async fn successor(store: &dyn Store, key: &VerifierKey, note: &str, size: u64) -> Result<Option<String>, StoreError> {
     let others = |note: &Note| note.key_ids(key.name()).any(|id| id != key.id());
     if size == 0 || !Note::parse(note).is_ok_and(|note| others(&note)) {
         return Ok(None);

@@ -145,6 +145,12 @@ pub trait Store: Send + Sync {
         Ok(self.checkpoints().await?.pop())
     }
 
+    /// The frontier (see [`Head::frontier`]) of the tree whose head of this size was signed; `None` when it is not kept.
+    /// Not to be believed before it gives the root that was signed.
+    async fn signed_frontier(&self, _size: u64) -> Result<Option<Vec<Sha256>>, StoreError> {
+        Ok(None)
+    }
+
     /// All runs, oldest first.
     async fn runs(&self) -> Result<Vec<RunIndex>, StoreError>;
 

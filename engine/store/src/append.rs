@@ -3,7 +3,7 @@
 //! belongs. The texts differ only in how many rows they insert; the connection keeps them prepared.
 
 use runbook_model::{RunOutcome, Sha256};
-use runbook_ports::store::{Append, RunIndex, RunStatus, Sealed, StoreError};
+use runbook_ports::store::{Append, Head, RunIndex, RunStatus, Sealed, StoreError};
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
@@ -26,7 +26,7 @@ CREATE TEMP TRIGGER appended_blob INSTEAD OF INSERT ON appended WHEN NEW.kind = 
     INSERT OR IGNORE INTO blobs (sha256, length, packed, content) VALUES (NEW.a, NEW.b, NEW.c, NEW.d);
 END;
 CREATE TEMP TRIGGER appended_checkpoint INSTEAD OF INSERT ON appended WHEN NEW.kind = 'checkpoint' BEGIN
-    INSERT INTO checkpoints (size, note) VALUES (NEW.a, NEW.b);
+    INSERT INTO checkpoints (size, note, frontier) VALUES (NEW.a, NEW.b, NEW.c);
 END;
 CREATE TEMP TRIGGER appended_run INSTEAD OF INSERT ON appended WHEN NEW.kind = 'run' BEGIN
     INSERT INTO runs (run, started_ms, header, status, outcome, ended_ms)
@@ -122,8 +122,10 @@ pub(crate) async fn run(
     head(&mut script, &append)?;
     if let Some(checkpoint) = append.checkpoint {
         let size = number(checkpoint.size)?;
+        // Of a head of another size it would be the wrong one.
+        let frontier = (checkpoint.size == append.head.size).then(|| frontier(&append.head));
         script.row("checkpoint", |row| {
-            row.with(size).with(checkpoint.note);
+            row.with(size).with(checkpoint.note).with(frontier);
             Ok(())
         })?;
     }
@@ -166,9 +168,13 @@ fn head(script: &mut Script, append: &Append) -> Result<(), Error> {
         row.with(append.fence.as_ref().map(|(_, fence)| number(fence.0)).transpose()?);
         row.with(number(append.head.size)?);
         row.with(append.head.last_leaf.map(|leaf| leaf.0.to_vec()));
-        row.with(append.head.frontier.iter().flat_map(|root| root.0).collect::<Vec<u8>>());
+        row.with(frontier(&append.head));
         Ok(())
     })
+}
+
+fn frontier(head: &Head) -> Vec<u8> {
+    head.frontier.iter().flat_map(|root| root.0).collect()
 }
 
 fn sealed(script: &mut Script, record: Sealed) -> Result<(), Error> {

@@ -285,6 +285,16 @@ impl Store for SqliteStore {
         row.map(|(size, note)| Ok(Checkpoint { size: unsigned(size)?, note })).transpose()
     }
 
+    async fn signed_frontier(&self, size: u64) -> Result<Option<Vec<Sha256>>, StoreError> {
+        let row: Option<Option<Vec<u8>>> =
+            sqlx::query_scalar("SELECT frontier FROM checkpoints WHERE size = ?1 ORDER BY id DESC LIMIT 1")
+                .bind(from(size))
+                .fetch_optional(&self.0.readers)
+                .await
+                .map_err(|error| failed(&error))?;
+        row.flatten().map(|frontier| frontier.chunks(32).map(digest).collect()).transpose()
+    }
+
     async fn runs(&self) -> Result<Vec<RunIndex>, StoreError> {
         let rows: Vec<RunRow> =
             sqlx::query_as("SELECT header, status, outcome, ended_ms FROM runs ORDER BY started_ms, run")

@@ -114,6 +114,10 @@ impl Store for Mortal {
         self.store.last_checkpoint().await
     }
 
+    async fn signed_frontier(&self, size: u64) -> Result<Option<Vec<Sha256>>, StoreError> {
+        self.store.signed_frontier(size).await
+    }
+
     async fn runs(&self) -> Result<Vec<RunIndex>, StoreError> {
         self.store.runs().await
     }

@@ -43,6 +43,7 @@ struct World {
     records: Vec<Sealed>,
     places: BTreeSet<(RunId, u64)>,
     checkpoints: Vec<Checkpoint>,
+    frontiers: BTreeMap<u64, Vec<Sha256>>,
     runs: BTreeMap<RunId, RunIndex>,
     leases: BTreeMap<RunId, Lease>,
     hosts: BTreeMap<HostName, RunId>,
@@ -130,6 +131,21 @@ impl MemoryStore {
         self.world().blobs.remove(digest);
     }
 
+    /// Appends records of [`OTHER_RUN`] without signing a head.
+    pub fn append_unsigned(&self, records: usize) {
+        (0..records).for_each(|_| self.world().another_appends());
+    }
+
+    /// Changes a record's bytes where they lie.
+    pub fn change_record(&self, seq: usize, change: impl FnOnce(&mut Vec<u8>)) {
+        change(&mut self.world().records[seq].bytes);
+    }
+
+    /// Changes what is kept as the log's end.
+    pub fn change_head(&self, change: impl FnOnce(&mut Head)) {
+        change(&mut self.world().head);
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().expect("no test panics while it holds the store")
     }
@@ -188,6 +204,9 @@ impl World {
         self.places.extend(taken);
         self.records.extend(append.records);
         self.head = append.head;
+        if append.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.size == self.head.size) {
+            self.frontiers.insert(self.head.size, self.head.frontier.clone());
+        }
         self.checkpoints.extend(append.checkpoint);
         self.blobs.extend(append.blobs);
         if let Some(index) = append.index {
@@ -241,6 +260,10 @@ impl Store for MemoryStore {
 
     async fn ledger(&self, from: u64, limit: usize) -> Result<Vec<Sealed>, StoreError> {
         Ok(self.world().records.iter().filter(|record| record.seq >= from).take(limit).cloned().collect())
+    }
+
+    async fn signed_frontier(&self, size: u64) -> Result<Option<Vec<Sha256>>, StoreError> {
+        Ok(self.world().frontiers.get(&size).cloned())
     }
 
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {

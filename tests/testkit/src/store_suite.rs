@@ -155,6 +155,8 @@ pub async fn what_was_appended_is_read_back_by_every_process<P: Place>(place: &P
         assert_eq!(store.records(&run(1), 0, 10).await.unwrap(), append.records);
         assert_eq!(store.records(&run(2), 0, 10).await.unwrap(), []);
         assert_eq!(store.checkpoints().await.unwrap(), std::slice::from_ref(&checkpoint));
+        assert_eq!(store.signed_frontier(2).await.unwrap().as_ref(), Some(&append.head.frontier));
+        assert_eq!(store.signed_frontier(1).await.unwrap(), None);
         assert_eq!(store.get(&digest, 5).await.unwrap(), content);
     }
     // Records that no run owns, and an append of nothing but a signed head.

@@ -41,15 +41,12 @@ pub(super) async fn run(project: &Project, arguments: &Recover, _output: Output)
     }
     let key = keys::open(project)?;
     let mut tail = open(project).await?;
-    let read = read(&mut tail, project).await?;
-    if let Some(kept) = head::kept(project)
-        && kept.size > read.keep.size
-    {
-        let text = format!("the database has {} records that read, and {} were sealed", read.keep.size, kept.size);
-        return Err(Failure::new("RB0616", REFUSED, text)
-            .detail("that is no crash: what was sealed was also on the disk")
-            .next("put the whole state folder back from your backup; then `runbook evidence restored --reason …`"));
+    let kept = head::kept(project).map_or(0, |kept| kept.size);
+    if let Ok(end) = tail.head().await {
+        no_older_copy(kept, end.size)?;
     }
+    let read = read(&mut tail, project).await?;
+    no_older_copy(kept, read.keep.size)?;
     let Some(why) = read.why else {
         tail.accept().await.map_err(|error| record::failed(&error))?;
         output::note("all of the record reads; nothing was set aside");
@@ -104,6 +101,17 @@ pub(super) async fn run(project: &Project, arguments: &Recover, _output: Output)
         read.keep.size
     ));
     Ok(0)
+}
+
+/// What was signed and kept beside the key was on the disk too: a crash does not take it away.
+fn no_older_copy(kept: u64, there: u64) -> Result<(), Failure> {
+    if kept <= there {
+        return Ok(());
+    }
+    let text = format!("the database has {there} records that read, and {kept} were sealed");
+    Err(Failure::new("RB0616", REFUSED, text)
+        .detail("that is no crash: what was sealed was also on the disk")
+        .next("put the whole state folder back from your backup; then `runbook evidence restored --reason …`"))
 }
 
 /// The store, without believing its end.
