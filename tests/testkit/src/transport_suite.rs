@@ -709,6 +709,8 @@ pub async fn cleared_leaves_nothing(subject: &dyn Subject) {
         run(&*session, Some(claim), &sh("echo out; echo err >&2")).await;
     }
     assert_eq!(left(), 9);
+    assert_eq!(session.clear_all(&several[..1]).await, Ok(()));
+    assert_eq!(left(), 6);
     assert_eq!(session.clear_all(&several).await, Ok(()));
     assert_eq!(left(), 0);
     session.close().await;

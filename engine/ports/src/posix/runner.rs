@@ -212,8 +212,25 @@ fr "x $c"
 fe "x $c"
 "#;
 
-/// The runner serves `A`, an attached step, and `C`, a claimed one; other requests bring their own text. Who serves the
-/// last one is `w`; with `a` it ends with the connection. `TMOUT`, which hardened hosts set, would limit bash's `read`.
+/// `clear`: removes the claims `K` of run `r` and what is beside them, and the run's folder with the last of them: with
+/// one process where `rm` takes empty folders too, and nothing else is left in it.
+const CLEAR: &str = r#"
+clear() {
+  set --
+  for q in $K; do
+    k=$b/$r/$q
+    set -- "$@" "$k.out" "$k.err" "$k.stop" "$k"
+  done
+  if rm -f -d -- "$@" "$b/$r" || e=$(rm -f -- "$@" 2>&1); then
+    [ ! -d "$b/$r" ] || rmdir -- "$b/$r"
+    fr x
+  else fr "f $e"; fi
+}
+"#;
+
+/// The runner serves `A`, an attached step, `C`, a claimed one, and `D`, the end of claims; other requests bring their own
+/// text. Who serves the last one is `w`; with `a` it ends with the connection. `TMOUT`, which hardened hosts set, would
+/// limit bash's `read`.
 const RUNNER: &str = r#"
 trap "" TERM HUP INT PIPE
 unset TMOUT
@@ -241,6 +258,12 @@ C() {
   ) </dev/null &
   w=$! s= S= I=
 }
+D() {
+  wait
+  a=0 w= s=
+  fr s
+  clear </dev/null 2>/dev/null
+}
 while IFS= read -r s; do eval "$s"; done
 [ "$a" = 1 ] && kill -s TERM "$w" 2>/dev/null
 exit 0
@@ -259,7 +282,7 @@ exit 0
 
 /// The runner's program.
 fn runner() -> String {
-    [BOOT_ID, BASE, SAY, HELLO, ME, ATTACHED, STEP, "keeper() {", RUN_FOLDER, KEEPER, "}", RUNNER].concat()
+    [BOOT_ID, BASE, SAY, HELLO, ME, ATTACHED, STEP, "keeper() {", RUN_FOLDER, KEEPER, "}", CLEAR, RUNNER].concat()
 }
 
 /// The runner, as a command for a remote login shell.

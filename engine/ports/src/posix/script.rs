@@ -169,17 +169,6 @@ esac
 exit 0
 "#;
 
-/// Removes claims and what is beside them, and the run's folder with the last of them.
-const CLEAR: &str = r#"
-set --
-for q in $K; do
-  k=$b/$r/$q
-  set -- "$@" "$k.out" "$k.err" "$k.stop" "$k"
-done
-if e=$(rm -f -- "$@" 2>&1); then rmdir -- "$b/$r" 2>/dev/null; fr x; else fr "f $e"; fi
-exit 0
-"#;
-
 /// What the host says of itself, one thing a line.
 const FACTS: &str = r#"
 uname -srm
@@ -447,13 +436,13 @@ pub fn stop_attached(marker: &Marker, what: &Attached<'_>, grace_ms: u64) -> Vec
         .line()
 }
 
-/// Removes claims of one run.
+/// Asks a runner to remove claims of one run.
 pub fn clear(marker: &Marker, claims: &[ClaimKey]) -> Vec<u8> {
     let run = claims.first().map(|claim| claim.run.clone()).unwrap_or_default();
     // A key has no character that a shell would split or expand.
     let key = claims.iter().map(|claim| claim.key.as_str()).collect::<Vec<_>>().join(" ");
-    let claim = &ClaimKey { run, key };
-    Script::new(marker).claim(claim).then(CLEAR).line()
+    let script = Script::default().with("m", marker.as_str().as_bytes());
+    script.with("r", run.as_bytes()).with("K", key.as_bytes()).request("D")
 }
 
 /// Asks whether anybody is there.

@@ -149,7 +149,12 @@ impl<W: Wire> PosixSession<W> {
         marker: &Marker,
         at_the_end: AtTheEnd,
     ) -> Result<Answer, Silence> {
-        let line = Zeroizing::new(question(script, at_the_end));
+        self.request(limit, question(script, at_the_end), marker).await
+    }
+
+    /// Sends a request to a runner and takes its answer, for at most `limit`.
+    async fn request(&self, limit: Duration, request: Vec<u8>, marker: &Marker) -> Result<Answer, Silence> {
+        let line = Zeroizing::new(request);
         loop {
             let (channel, used) = self.runner().await.map_err(Silence::NotStarted)?;
             let mut stdout = Gather::default();
@@ -681,8 +686,8 @@ impl<W: Wire> Session for PosixSession<W> {
         for of_run in attempts.chunk_by(|one, next| one.run == next.run) {
             let marker = Marker::of(&of_run[0]);
             let claims: Vec<ClaimKey> = of_run.iter().map(ClaimKey::of).collect();
-            let line = script::clear(&marker, &claims);
-            let answer = self.ask(&line, &marker, AtTheEnd::GoOn).await.map_err(Silence::obstacle)?;
+            let request = script::clear(&marker, &claims);
+            let answer = self.request(ANSWER_WITHIN, request, &marker).await.map_err(Silence::obstacle)?;
             if let Some(text) = answer.frame.strip_prefix("f ") {
                 return Err(self.host_obstacle(text));
             }
