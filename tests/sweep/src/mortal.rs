@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use runbook_model::{HostName, RunId};
+use runbook_model::{HostName, RunId, Sha256};
 use runbook_ports::Store;
 use runbook_ports::store::{Append, Checkpoint, Fence, Head, Holder, RunIndex, Sealed, StoreError};
 

@@ -5,6 +5,7 @@ use runbook_model::record::Record;
 use runbook_model::{RunId, Sha256};
 use runbook_ports::store::StoreError;
 use runbook_ports::{BlobStore as _, Store as _};
+use runbook_report::check::Gap;
 use runbook_report::text::count;
 use runbook_report::verdict::contents::{self, Contents, Found, Kind, Measured};
 use runbook_report::verdict::trust::{Against, Trust};
@@ -144,6 +145,10 @@ async fn read(
         return Ok(None);
     }
     for (name, head) in against.longer() {
+        if let Some(what) = upkeep.explains(head.size) {
+            verdict.gaps.push(Gap { host: None, step: None, what });
+            continue;
+        }
         let text = format!(
             "the head in {name} is of {} records, and the ledger has only {}: records are missing",
             head.size,
