@@ -130,7 +130,10 @@ pub(crate) enum Command {
     )]
     Evidence(Evidence),
     /// Say how long evidence is kept, hold it, and remove it after its time.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  runbook retention list\n  runbook retention hold lawsuit --reason 'preserve everything'\n  runbook retention request --expired --out purge.json --reason 'yearly'"
+    )]
     Retention(upkeep::Retention),
     /// List the snapshots that still exist; release those that are not needed.
     #[command(

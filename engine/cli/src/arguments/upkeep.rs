@@ -84,6 +84,7 @@ pub(crate) struct Restored {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Retention {
     /// Say until when the evidence of each run is kept, and what holds it.
+    #[command(after_help = "Examples:\n  runbook retention list\n  runbook retention list --expired")]
     List(RetentionList),
     /// Keep evidence beyond its time.
     #[command(
@@ -91,6 +92,7 @@ pub(crate) enum Retention {
     )]
     Hold(RetentionHold),
     /// Lift a hold.
+    #[command(after_help = "Examples:\n  runbook retention lift lawsuit --reason 'settled'")]
     Lift(RetentionLift),
     /// Write down what is to be removed, for two persons to sign.
     #[command(
