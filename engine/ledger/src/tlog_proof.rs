@@ -144,6 +144,25 @@ mod tests {
     }
 
     #[test]
+    fn a_leaf_that_imitates_a_node_proves_nothing() {
+        use crate::tree::Frontier;
+        let leaves: Vec<Sha256> = (0..5_u8).map(|n| crate::tree::leaf_hash(&[n])).collect();
+        let mut tree = Frontier::new();
+        leaves.iter().for_each(|leaf| tree.push(*leaf));
+        let path = proof::inclusion(&leaves, 2).unwrap();
+        assert!(verify_inclusion(&leaves[2], 2, 5, &path, &tree.root()).is_ok());
+        // The two children of a node as if they were an entry: its leaf is not the node, for each begins with its own byte.
+        let children = [leaves[2].0, leaves[3].0].concat();
+        let imitation = crate::tree::leaf_hash(&children);
+        for size in 1..=5 {
+            assert!(verify_inclusion(&imitation, 1, size, &path[1..], &tree.root()).is_err());
+        }
+        for (index, size) in [(3, 5), (2, 4), (2, 9), (5, 5), (2, u64::MAX)] {
+            assert!(verify_inclusion(&leaves[2], index, size, &path, &tree.root()).is_err(), "{index} of {size}");
+        }
+    }
+
+    #[test]
     fn extra_data_is_passed_over_and_other_forms_are_refused() {
         let text = sample().0.text();
         let extra = text.replacen("index", "extra AAAA\nindex", 1);

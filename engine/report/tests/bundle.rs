@@ -336,6 +336,52 @@ fn a_bundle_signed_anew_with_the_ledgers_key_is_still_held_against_its_own_tree(
     expect(&head, 20, "");
 }
 
+#[test]
+fn a_redacted_edition_is_held_to_the_roots_on_record() {
+    use runbook_ledger::redaction::{Redacter, Withheld};
+    let made = Made::new(1, 2);
+    let withheld = Withheld::new([(1, 1)]);
+    // The first output that is on record, and its edition without the line that has the number.
+    let outputs: Vec<_> = made
+        .ledger
+        .iter()
+        .filter_map(|sealed| match runbook_ledger::record::parse(&sealed.bytes).unwrap().event {
+            runbook_model::Event::AttemptEnded { report, .. } => Some(report.stdout),
+            _ => None,
+        })
+        .collect();
+    let edition = |output: &runbook_model::OutputRef| {
+        let mut text = String::new();
+        let mut redacter = Redacter::new(output, &withheld, |piece| text.push_str(piece)).unwrap();
+        redacter.push(&made.blobs[&output.blob.unwrap()], |piece| text.push_str(piece)).unwrap();
+        redacter.finish(|piece| text.push_str(piece)).unwrap();
+        text
+    };
+    let redacted = |change: &dyn Fn(String) -> String| {
+        let mut files = made.files();
+        let (output, blob) = (&outputs[0], outputs[0].blob.unwrap().to_string());
+        files.remove(&format!("blobs/sha256/{}/{blob}", &blob[..2])).unwrap();
+        let text = change(edition(output));
+        files.insert(format!("outputs-redacted/{}.json", output.root.unwrap()), text.into_bytes());
+        made.seal(&mut files);
+        files
+    };
+    let whole = redacted(&|text| text);
+    assert!(
+        !whole.values().any(|bytes| bytes.windows(8).any(|window| window == b"PIN 4711")
+            && bytes.starts_with(b"{\"schema\":\"redacted"))
+    );
+    expect(&judge_with(&whole, &pinned(&made)), 13, "withheld in part");
+    expect(&judge_with(&redacted(&|text| text.replace("done", "gone")), &pinned(&made)), 20, "outputs-redacted/");
+    expect(
+        &judge_with(&redacted(&|text| text.replace(",\"withheld\":true", "")), &pinned(&made)),
+        20,
+        "outputs-redacted/",
+    );
+    let other = edition(&outputs[1]);
+    expect(&judge_with(&redacted(&|_| other.clone()), &pinned(&made)), 20, "outputs-redacted/");
+}
+
 /// What `verify.py` in the bundle says.
 fn judge_with_python(folder: &Path, made: &Made) -> (i32, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bundle/verify.py");

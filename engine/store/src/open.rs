@@ -68,6 +68,15 @@ pub enum OpenError {
         /// What is wrong.
         why: String,
     },
+    /// It is whole in itself, and has fewer records than were written to it: an older copy was put back, or it was begun
+    /// anew.
+    #[error("{} is damaged: {why}", .path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// Another process keeps the store's lock.
     #[error("another process has been opening {} for half a minute", .path.display())]
     Locked {
@@ -99,7 +108,7 @@ impl OpenError {
             OpenError::Folder { .. } => "RB0500",
             OpenError::NotOurs { .. } => "RB0501",
             OpenError::Newer { .. } => "RB0502",
-            OpenError::Damaged { .. } => "RB0503",
+            OpenError::Damaged { .. } | OpenError::Older { .. } => "RB0503",
             OpenError::Failed { .. } => "RB0504",
             OpenError::Locked { .. } => "RB0505",
             OpenError::InUse { .. } => "RB0663",
@@ -233,7 +242,7 @@ async fn open_database(
     let fresh = application == 0 && found == 0 && objects == 0;
     if let (true, Some(kept)) = (fresh, &kept) {
         let why = format!("{} records were written to it, and it is empty", kept.size);
-        return Err(OpenError::Damaged { path: path.to_path_buf(), why });
+        return Err(OpenError::Older { path: path.to_path_buf(), why });
     }
     if application != APPLICATION_ID && !fresh {
         let why = "it belongs to another program".to_owned();
@@ -299,9 +308,10 @@ async fn check_end(path: &Path, connection: &mut SqliteConnection, kept: Option<
     if let Some(kept) = kept {
         let (found, written) = (head.size, kept.size);
         if found < written {
-            return Err(damaged(&format!(
+            let why = format!(
                 "{written} records were written to it, and it has {found}: the last ones are gone, or an older copy was put back"
-            )));
+            );
+            return Err(OpenError::Older { path: path.to_path_buf(), why });
         }
         if leaf.is_none_or(|leaf| leaf != kept.leaf.0) {
             return Err(damaged(&format!("its record {} is not the one that was written", written - 1)));

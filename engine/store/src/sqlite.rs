@@ -417,6 +417,7 @@ mod tests {
             OpenError::NotOurs { path: path(), why: why() },
             OpenError::Newer { path: path(), found: 2 },
             OpenError::Damaged { path: path(), why: why() },
+            OpenError::Older { path: path(), why: why() },
             OpenError::Locked { path: path() },
             OpenError::InUse { path: path(), pid: "1".into() },
             OpenError::Failed { path: path(), why: why() },

@@ -233,6 +233,16 @@ impl Contents {
         self.uses.iter()
     }
 
+    /// What is on record of an output, by its blob; `None` when the blob is none, or an output of the first form.
+    pub fn wanted_output(&self, digest: &Sha256) -> Option<OutputRef> {
+        match self.uses.get(digest)?.kind {
+            Kind::Output(Some((root, segments))) => {
+                Some(OutputRef { root: Some(root), segments, blob: Some(*digest), ..OutputRef::empty() })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a record names it.
     pub fn names(&self, digest: &Sha256) -> bool {
         self.uses.contains_key(digest)

@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use runbook_ports::store::RunIndex;
+use runbook_ports::store::{Head, RunIndex};
 use runbook_report::bundle::verify as bundle;
-use runbook_report::verdict::{Code, Subject, Verdict};
-use runbook_store::SqliteStore;
+use runbook_report::verdict::{Code, Place, Subject, Verdict};
+use runbook_store::{OpenError, SqliteStore};
 
 use super::{ledger, trust};
 use crate::arguments::EvidenceVerify;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::project::Project;
-use crate::record;
+use crate::{head, record};
 
 /// Runs `evidence verify`.
 pub(super) async fn run(project: &Project, arguments: &EvidenceVerify, output: Output) -> Result<u8, Failure> {
@@ -24,7 +24,13 @@ pub(super) async fn run(project: &Project, arguments: &EvidenceVerify, output: O
             };
             bundle::verify(&place, &options)
         }
-        None => judge(project, &arguments.run, &arguments.pin, &arguments.against).await?.2,
+        None => match judge(project, &arguments.run, &arguments.pin, &arguments.against).await {
+            Ok((_, _, verdict)) => verdict,
+            Err(failure) => match refused(project, &arguments.run).await {
+                Some(verdict) => verdict,
+                None => return Err(failure),
+            },
+        },
     };
     if arguments.json {
         output::json(&verdict)?;
@@ -32,6 +38,24 @@ pub(super) async fn run(project: &Project, arguments: &EvidenceVerify, output: O
         output::data(verdict.text(output.palette))?;
     }
     Ok(verdict.code)
+}
+
+/// The store looks at the ledger's end before anything else, and does not open one that contradicts itself or has lost
+/// records. That is a finding.
+async fn refused(project: &Project, run: &str) -> Option<Verdict> {
+    let found = |code: Code, problem: String| {
+        let mut verdict = Verdict::new(Subject::Run, run);
+        verdict.found(code, Place::default(), problem);
+        verdict
+    };
+    if !SqliteStore::is_in(&project.state) {
+        return head::check(project, &Head::default()).err().map(|why| found(Code::Forked, why));
+    }
+    match SqliteStore::open(&project.state).await.err()? {
+        error @ OpenError::Older { .. } => Some(found(Code::Forked, error.to_string())),
+        error @ OpenError::Damaged { .. } => Some(found(Code::Tampered, error.to_string())),
+        _ => None,
+    }
 }
 
 /// Whether a person means a bundle: what looks like a path, or is a bundle's folder. Ids of runs have neither form.

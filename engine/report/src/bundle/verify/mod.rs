@@ -11,10 +11,11 @@ mod source;
 mod sums;
 mod tree;
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
-use runbook_ledger::{Checkpoint, VerifierKey};
-use runbook_model::Sha256;
+use runbook_ledger::{Checkpoint, VerifierKey, redaction};
+use runbook_model::{OutputRef, Sha256};
 use serde_json::Value;
 
 use crate::RunView;
@@ -138,7 +139,10 @@ fn look(source: &Source, mut contents: Contents, verdict: &mut Verdict) -> Resul
     for digest in of(&contents, &|_| true) {
         let found = match source.blob(&digest) {
             Some(measured) => Found::Whole(measured),
-            None => Found::Missing,
+            None => match contents.wanted_output(&digest) {
+                Some(output) => redacted(source, &output, verdict)?,
+                None => Found::Missing,
+            },
         };
         contents.found(&digest, &found, verdict);
     }
@@ -159,6 +163,41 @@ fn look(source: &Source, mut contents: Contents, verdict: &mut Verdict) -> Resul
         verdict.unchecked(format!("{} are named by no record of the run", count(unnamed, "content")));
     }
     Ok(contents.finish(verdict))
+}
+
+/// What stands in place of an output whose segments are withheld in part.
+fn redacted(source: &Source, output: &OutputRef, verdict: &mut Verdict) -> Result<Found, Error> {
+    let Some(root) = output.root else { return Ok(Found::Missing) };
+    let name = format!("outputs-redacted/{root}.json");
+    if source.entry(&name).is_none() {
+        return Ok(Found::Missing);
+    }
+    let mut reader = BufReader::new(source.stream(&name)?);
+    let unreadable = |error| Error::Unreadable { name: name.clone().into_bytes(), error };
+    let mut check = || -> Result<Result<(), redaction::Error>, Error> {
+        let mut lines = match redaction::Reader::new(output) {
+            Ok(lines) => lines,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let most = redaction::LINE_BYTES_MAX as u64 + 2;
+            if reader.by_ref().take(most).read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
+                return Ok(lines.finish().map(|_| ()));
+            }
+            if let Err(error) = lines.line(line.strip_suffix(b"\n").unwrap_or(&line)) {
+                return Ok(Err(error));
+            }
+        }
+    };
+    match check()? {
+        Ok(()) => Ok(Found::Withheld),
+        Err(error) => {
+            verdict.found(Code::Tampered, Place::file(name.clone()), format!("{name}: {error}"));
+            Ok(Found::Withheld)
+        }
+    }
 }
 
 /// `run.json` is a view, and the one that programs read: it must not say something else than the records.
