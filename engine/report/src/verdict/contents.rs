@@ -3,7 +3,7 @@
 //! Takes records one by one and keeps what views show of them, so memory grows with the cells that were touched. Reading
 //! contents is the caller's part: it asks for each that [`Contents::wanted`] names and says what it found.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -141,7 +141,7 @@ impl Measure {
 pub struct Contents {
     view: RunView,
     uses: BTreeMap<Sha256, Use>,
-    purged: HashSet<Sha256>,
+    purged: BTreeSet<Sha256>,
     whole: usize,
     withheld: usize,
     removed: usize,
@@ -156,7 +156,7 @@ impl Contents {
         Self {
             view: RunView::new(plan),
             uses: BTreeMap::new(),
-            purged: HashSet::new(),
+            purged: BTreeSet::new(),
             whole: 0,
             withheld: 0,
             removed: 0,

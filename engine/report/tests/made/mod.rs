@@ -111,6 +111,8 @@ impl Made {
             controller_boot_id: "boot".into(),
             clock: ClockState { source: "adjtimex".into(), synchronised: Some(true), offset_us: None },
             policy: None,
+            inventory_sha256: None,
+            retention: None,
         };
         let command = self.blob(b"true".to_vec());
         let mut events = vec![Event::RunOpened(Box::new(header)), Event::RunStarted];

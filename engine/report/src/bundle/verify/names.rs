@@ -1,6 +1,6 @@
 //! Names in a bundle, checked before anything is read: a name must mean the same place on every system, inside the bundle.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The longest name.
 const BYTES_MAX: usize = 1_024;
@@ -52,7 +52,7 @@ pub(super) fn check(name: &[u8]) -> Result<&str, Error> {
 
 /// Folders that were met, each under its name in lower case.
 #[derive(Debug, Default)]
-pub(super) struct Folders(HashMap<Box<str>, Box<str>>);
+pub(super) struct Folders(BTreeMap<Box<str>, Box<str>>);
 
 impl Folders {
     /// Takes the folders that a file's name goes through.

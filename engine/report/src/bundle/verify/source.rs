@@ -3,7 +3,7 @@
 //! and nobody can change a folder's files between two looks at them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -186,7 +186,7 @@ fn bytes_max(name: &str) -> Option<u64> {
 pub(super) struct Source {
     entries: Entries,
     /// Names that are not in lower case, by what they are in lower case.
-    cased: HashMap<Box<str>, Box<str>>,
+    cased: BTreeMap<Box<str>, Box<str>>,
     /// Salted outputs: root and number of segments, by blob.
     outputs: BTreeMap<Sha256, (Sha256, u64)>,
     aside: File,
@@ -214,7 +214,7 @@ impl Source {
             aside: BufWriter::with_capacity(4 * PIECE, aside.try_clone().map_err(unreadable)?),
             source: Self {
                 entries: Entries::default(),
-                cased: HashMap::new(),
+                cased: BTreeMap::new(),
                 outputs: BTreeMap::new(),
                 aside,
                 bytes: 0,
