@@ -155,6 +155,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  runbook doctor\n  runbook doctor --limit fileservers\n  runbook doctor --offline           without touching a host\n  runbook doctor --clean             remove what dead runs left on the hosts"
     )]
     Doctor(Doctor),
+    /// Be a witness for ledgers of other hosts: keep their newest heads, and cosign what continues them.
+    #[command(
+        after_help = "Examples:\n  runbook witness --listen 127.0.0.1:8460 --state /var/lib/runbook-witness --origin-key ledger.pub\n  runbook witness --listen 0.0.0.0:8460 --state DIR --origin-key a.pub --origin-key b.pub --tls-cert c.pem --tls-key k.pem\n\nPrints its own public key, which goes into `key` of the ledgers' [anchors.NAME]. Belongs on a host under another hand\nthan the ledgers' hosts. SIGTERM ends it."
+    )]
+    Witness(Witness),
     /// Print the JSON Schema of a file type, for editors.
     #[command(after_help = "Examples:\n  runbook schema runbook > runbook.schema.json")]
     Schema(Schema),
@@ -413,6 +418,11 @@ pub(crate) enum Evidence {
         after_help = "Examples:\n  runbook evidence export last --out patch-night\n  runbook evidence export last --out patch-night.tar.zst\n\nThe same run exported twice is byte for byte the same. VERIFY.txt in the bundle has the commands that check it. The\nexit code is 12 when the run has not ended, or when something that it names is not in the store any more."
     )]
     Export(EvidenceExport),
+    /// Give the ledger's signed head to those outside who are set up in [anchors.NAME], and keep their receipts.
+    #[command(
+        after_help = "Examples:\n  runbook evidence anchor\n  runbook evidence anchor w1 --json\n\nExit codes: 0 every anchor has everything, 3 one could not be given it, 21 one holds a head that contradicts the ledger."
+    )]
+    Anchor(EvidenceAnchor),
     /// Write a report for people: one HTML file, for the screen and for paper; or a PDF of it.
     #[command(
         after_help = "Examples:\n  runbook evidence report last --out patch-night.html\n  runbook evidence report last --out report.html --pin ledger.pub\n  runbook evidence report last --pdf patch-night.pdf --objectives r3\n\nThe file asks nobody for anything: it can be mailed, printed, kept for years. It is written even when the record has\ngaps or was tampered with; then it says so first, and the exit code is that of `evidence verify` from 12 on. The PDF is\nprinted by a Chromium on this machine, without a network: RUNBOOK_CHROMIUM names one that is not found by itself."
@@ -464,6 +474,9 @@ pub(crate) struct EvidenceVerify {
     /// A file with a signed head got elsewhere: whether it is of the same history. May be given more than once.
     #[arg(long, value_name = "CHECKPOINT", value_hint = ValueHint::FilePath)]
     pub(crate) against: Vec<PathBuf>,
+    /// Certificates (PEM) of the authorities whose time stamps you believe.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) tsa_ca: Option<PathBuf>,
     /// Print verdict/v1.
     #[arg(long)]
     pub(crate) json: bool,
@@ -483,9 +496,13 @@ pub(crate) struct EvidenceReport {
     /// The revision of NIST SP 800-171 whose objectives have pages in it.
     #[arg(long, value_name = "REVISION", value_enum, default_value_t = ObjectivesOf::R2)]
     pub(crate) objectives: ObjectivesOf,
-    /// A file with the ledger's public key, got from elsewhere than this project.
+    /// A file with public keys got from elsewhere than this project: the ledger's, and those of witnesses. May be given
+    /// several times.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) pin: Vec<PathBuf>,
+    /// Certificates (PEM) of the authorities whose time stamps you believe.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) tsa_ca: Option<PathBuf>,
     /// Print report/v1.
     #[arg(long)]
     pub(crate) json: bool,
@@ -514,6 +531,16 @@ pub(crate) enum ObjectivesOf {
     R2,
     /// Revision 3.
     R3,
+}
+
+/// `evidence anchor`.
+#[derive(Debug, Args)]
+pub(crate) struct EvidenceAnchor {
+    /// Only this one.
+    pub(crate) name: Option<String>,
+    /// Print anchor/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `evidence export`.
@@ -660,6 +687,32 @@ pub(crate) struct Doctor {
     /// Print doctor/v1.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `witness`.
+#[derive(Debug, Args)]
+pub(crate) struct Witness {
+    /// Address and port to listen on.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Where its key and the heads are kept; made when it is not there.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state: PathBuf,
+    /// A file with public keys of ledgers, one a line. May be given several times.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, required = true)]
+    pub(crate) origin_key: Vec<PathBuf>,
+    /// What it is called, in its key; only at the first start [default: one that is drawn].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Speak TLS with this certificate (PEM, with its chain).
+    #[arg(long, value_name = "FILE", requires = "tls_key", value_hint = ValueHint::FilePath)]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert", value_hint = ValueHint::FilePath)]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Speak plain HTTP although others than this machine can connect: a proxy or a private network is in front.
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub(crate) plain_http: bool,
 }
 
 /// `schema`.

@@ -3,6 +3,7 @@
 //! A library only so that tests can make a program of the same parts whose record fails on purpose (`tests/sweep`). The
 //! program itself is [`main`] and nothing else.
 
+mod anchors;
 mod arguments;
 mod commands;
 mod control;
@@ -35,7 +36,7 @@ use clap::Parser as _;
 
 use crate::arguments::{Arguments, Command};
 use crate::commands::{
-    actions, doctor, evidence, inventory, plan, reference, retention, show, snapshots, validate, work,
+    actions, doctor, evidence, inventory, plan, reference, retention, show, snapshots, validate, witness, work,
 };
 use crate::failure::{Failure, fault};
 use crate::output::Output;
@@ -71,6 +72,7 @@ fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
         Command::Schema(arguments) => return reference::schema(arguments),
         Command::Completions(arguments) => return reference::completions(arguments),
         Command::Man(arguments) => return reference::man(arguments),
+        Command::Witness(arguments) => return witness::run(arguments),
         _ => {}
     }
     let project = Project::find(arguments.global.project.as_deref())?;

@@ -250,7 +250,11 @@ pub(crate) async fn attachments(
     project: &Project,
     view: &RunView,
 ) -> Result<Attachments, Failure> {
-    let mut attachments = Attachments { ledger: ledger(store, project, view).await?, ..Attachments::default() };
+    let mut attachments = Attachments {
+        ledger: ledger(store, project, view).await?,
+        anchors: crate::anchors::lines(store, project, view).await?,
+        ..Attachments::default()
+    };
     if let (RunState::Running, Some(run)) = (view.state, view.run()) {
         attachments.interrupted = !is_worked_on(store, run).await?;
     }

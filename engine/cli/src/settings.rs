@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use runbook_model::retention::Periods;
 use runbook_model::units::{parse_duration_ms, parse_size};
 
+use crate::anchors::settings::{self as anchors, AnchorSettings};
 use crate::failure::Failure;
 
 /// Snapshots older than this count as expired unless the settings say otherwise.
@@ -29,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) snapshots_keep_ms: u64,
     /// How long evidence is kept.
     pub(crate) retention: Periods,
+    /// Who is given the ledger's heads, by name.
+    pub(crate) anchors: Vec<AnchorSettings>,
 }
 
 impl Default for Settings {
@@ -39,6 +42,7 @@ impl Default for Settings {
             output_bytes_max: None,
             snapshots_keep_ms: KEEP_MS,
             retention: Periods::default(),
+            anchors: Vec::new(),
         }
     }
 }
@@ -50,6 +54,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("limits", &["parallel", "output_bytes_max"]),
     ("snapshots", &["keep"]),
     ("retention", &["operational", "default", "cui"]),
+    ("anchors", &[]),
     ("plugins", &[]),
 ];
 
@@ -103,6 +108,11 @@ impl Reader<'_> {
                 }
                 continue;
             }
+            if section == "anchors" {
+                settings.anchors = entries.iter().filter_map(|(name, value)| self.anchor(name, value)).collect();
+                settings.anchors.sort_by(|a, b| a.name.cmp(&b.name));
+                continue;
+            }
             for (key, value) in entries {
                 if keys.contains(&key.as_str()) {
                     self.value(&mut settings, section, key, value);
@@ -112,6 +122,29 @@ impl Reader<'_> {
             }
         }
         settings
+    }
+
+    fn anchor(&mut self, name: &str, value: &toml::Value) -> Option<AnchorSettings> {
+        let toml::Value::Table(table) = value else {
+            self.problem(name, format!("`{name}` in [anchors] is a section of its own: write [anchors.{name}]"));
+            return None;
+        };
+        let (text, problems) = (self.text, &mut self.problems);
+        anchors::read(name, table, self.folder, &mut |key, problem| {
+            // The key's line below the section's own; a key that is missing has the section's.
+            let mut lines = text.lines().enumerate().skip_while(|(_, line)| line.trim() != format!("[anchors.{name}]"));
+            let section = lines.next().map(|(line, _)| line);
+            let own = lines
+                .take_while(|(_, line)| !line.trim_start().starts_with('['))
+                .find(|(_, line)| {
+                    line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='))
+                })
+                .map(|(line, _)| line);
+            problems.push(match own.or(section) {
+                Some(line) => format!("line {}: [anchors.{name}] {problem}", line + 1),
+                None => format!("[anchors.{name}] {problem}"),
+            });
+        })
     }
 
     fn value(&mut self, settings: &mut Settings, section: &str, key: &str, value: &toml::Value) {
@@ -228,6 +261,7 @@ mod tests {
                 output_bytes_max: Some(1 << 20),
                 snapshots_keep_ms: 14 * 86_400_000,
                 retention: Periods { operational: 13, default: 40, cui: 84 },
+                anchors: Vec::new(),
             }
         );
         assert_eq!(Settings::parse("", Path::new("/p")), Ok(Settings::default()));
@@ -248,6 +282,45 @@ mod tests {
         assert!(problems("[plugins]\naws = \"runbook-plugin-aws\"\n")[0].contains("later version"));
         assert!(problems("[retention]\ncui = 6\n")[0].contains("12 to 1200 months"));
         assert!(problems("[ssh\n")[0].starts_with("line 1"), "{:?}", problems("[ssh\n"));
+    }
+
+    #[test]
+    fn every_kind_of_anchor_is_read_and_its_files_are_the_projects() {
+        let public = runbook_ledger::FileKey::from_seed([1; 32]).public_key();
+        let key = runbook_ledger::WitnessKey::new("w", &public).unwrap();
+        let text = format!(
+            "[anchors.w]\nkind = \"witness\"\nurl = \"https://w.example/\"\nkey = \"{key}\"\nca = \"ca.pem\"\n\
+             timeout = \"5s\"\n[anchors.tsa]\nkind = \"rfc3161\"\nurl = \"http://tsa.example\"\ntsa_ca = \"/tsa.pem\"\n\
+             [anchors.git]\nkind = \"git\"\nremote = \"git@git.example:heads.git\"\n[anchors.file]\nkind = \"file\"\n\
+             path = \"heads\"\n[anchors.siem]\nkind = \"syslog\"\naddress = \"siem.example\"\n"
+        );
+        let settings = Settings::parse(&text, Path::new("/p")).unwrap();
+        let names: Vec<_> = settings.anchors.iter().map(|anchor| (anchor.name.as_str(), anchor.kind.name())).collect();
+        let expected = [("file", "file"), ("git", "git"), ("siem", "syslog"), ("tsa", "rfc3161"), ("w", "witness")];
+        assert_eq!(names, expected);
+        assert_eq!(settings.anchors[0].kind, anchors::Kind::File { path: "/p/heads".into() });
+        assert_eq!(settings.anchors[4].timeout.as_secs(), 5);
+        assert!(
+            matches!(&settings.anchors[3].kind, anchors::Kind::Rfc3161 { tsa_ca: Some(ca), .. } if ca == Path::new("/tsa.pem"))
+        );
+    }
+
+    #[test]
+    fn all_problems_of_anchors_are_reported_at_their_lines() {
+        let found = problems(
+            "[anchors.a]\nkind = \"witnes\"\n[anchors.b]\nkind = \"file\"\npaht = \"x\"\n[anchors.c]\nkind = \"rfc3161\"\n\
+             url = \"ftp://x\"\ntimeout = \"soon\"\n[anchors.D]\nkind = \"file\"\npath = \"x\"\n[anchors.e]\nkind = \"git\"\n\
+             remote = \"https://me:secret@git.example/\"\n",
+        );
+        let has = |text: &str| assert!(found.iter().any(|found| found.contains(text)), "{text}: {found:#?}");
+        has("line 2: [anchors.a] there is no anchor of kind `witnes`; did you mean `witness`?");
+        has("line 5: [anchors.b] unknown key `paht` for an anchor of kind file; did you mean `path`?");
+        has("line 4: [anchors.b] an anchor of kind file needs `path`");
+        has("line 8: [anchors.c] `ftp://x` does not begin with http:// or https://");
+        has("line 9: [anchors.c] ");
+        has("[anchors.D] `D` cannot be an anchor's name");
+        has("without a password");
+        assert_eq!(found.len(), 7, "{found:#?}");
     }
 
     #[test]

@@ -74,3 +74,15 @@ async fn follow(
         }
     }
 }
+
+/// Waits until somebody wants the program to end (SIGINT, SIGTERM); for ever where that cannot be watched.
+pub(crate) async fn asked_to_end() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

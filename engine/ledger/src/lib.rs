@@ -10,6 +10,7 @@
 
 pub mod chain;
 pub mod checkpoint;
+pub mod cosignature;
 pub mod dsse;
 pub mod key;
 pub mod note;
@@ -21,12 +22,15 @@ pub mod segments;
 pub mod sshsig;
 pub mod strict;
 pub mod tile;
+pub mod timestamp;
 pub mod tlog_proof;
 pub mod tree;
 pub mod verify;
+pub mod witness;
 
 pub use chain::KeyChain;
 pub use checkpoint::Checkpoint;
+pub use cosignature::WitnessKey;
 pub use key::FileKey;
 pub use note::VerifierKey;
 pub use record::Sealer;

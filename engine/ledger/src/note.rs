@@ -55,11 +55,7 @@ impl VerifierKey {
     /// `Name`; `Key` when the bytes are no Ed25519 public key.
     pub fn new(name: &str, public_key: &[u8; 32]) -> Result<Self, Error> {
         check_name(name)?;
-        let key = VerifyingKey::from_bytes(public_key).map_err(|_| Error::Key("no point of the curve"))?;
-        if key.is_weak() {
-            return Err(Error::Key("a point of small order: anybody could sign for it"));
-        }
-        Ok(Self { name: name.to_owned(), key })
+        Ok(Self { name: name.to_owned(), key: self::public_key(public_key)? })
     }
 
     /// Its name.
@@ -174,6 +170,11 @@ impl Note {
         self.signatures.iter().filter(move |line| line.name == name).map(|line| line.id)
     }
 
+    /// What the lines of this name and id hold after the id.
+    pub(crate) fn signatures_of(&self, name: &str, id: [u8; 4]) -> impl Iterator<Item = &[u8]> {
+        self.signatures.iter().filter(move |line| line.name == name && line.id == id).map(|line| line.bytes.as_slice())
+    }
+
     /// The text, when `key` has signed it. Lines by other keys are passed over.
     ///
     /// # Errors
@@ -242,6 +243,15 @@ fn sign_line(
     let mut bytes = key.id().to_vec();
     bytes.extend(signature);
     Ok(format!("\u{2014} {} {}\n", key.name, STANDARD.encode(bytes)))
+}
+
+/// An Ed25519 public key that can be believed.
+pub(crate) fn public_key(bytes: &[u8; 32]) -> Result<VerifyingKey, Error> {
+    let key = VerifyingKey::from_bytes(bytes).map_err(|_| Error::Key("no point of the curve"))?;
+    if key.is_weak() {
+        return Err(Error::Key("a point of small order: anybody could sign for it"));
+    }
+    Ok(key)
 }
 
 /// Whether a key, and so an installation's ledger, may have this name.

@@ -1,6 +1,8 @@
 //! Proofs about a tree (RFC 6962, sections 2.1.1 and 2.1.2): that a record is in it, and that a larger tree begins with a
 //! smaller one. Both are short lists of hashes; checking one needs two signed heads and nothing else of the ledger.
 
+use std::ops::Range;
+
 use runbook_model::Sha256;
 
 use crate::tree::node_hash;
@@ -70,6 +72,33 @@ fn subproof(leaves: &[Sha256], smaller: usize, known: bool) -> Vec<Sha256> {
         path.push(root(left));
         path
     }
+}
+
+/// The ranges of leaves whose roots, in this order, are the proof of [`consistency`] from `smaller` to `larger`: for a
+/// ledger that is read as a stream, each root by a [`Frontier`](crate::tree::Frontier) of its own. `None` as there.
+pub fn consistency_ranges(smaller: u64, larger: u64) -> Option<Vec<Range<u64>>> {
+    if smaller == 0 || smaller > larger {
+        return None;
+    }
+    let mut path = Vec::new();
+    let (mut range, mut known) = (0..larger, true);
+    // From the top down, so the ranges come in the opposite order.
+    while range.end != smaller {
+        let middle = range.start + (range.end - range.start).next_power_of_two() / 2;
+        if smaller <= middle {
+            path.push(middle..range.end);
+            range.end = middle;
+        } else {
+            path.push(range.start..middle);
+            range.start = middle;
+            known = false;
+        }
+    }
+    if !known {
+        path.push(range);
+    }
+    path.reverse();
+    Some(path)
 }
 
 /// Checks a proof of [`inclusion`]. Never panics, whatever it is given.
@@ -200,6 +229,26 @@ mod tests {
             }
             assert_eq!(consistency(&leaves, 0), None);
             assert_eq!(consistency(&leaves, larger + 1), None);
+        }
+    }
+
+    #[test]
+    fn a_proof_from_a_stream_is_the_one_from_all_leaves() {
+        let of = |leaves: &[Sha256]| {
+            let mut frontier = Frontier::new();
+            leaves.iter().for_each(|leaf| frontier.push(*leaf));
+            frontier.root()
+        };
+        for larger in 1..=70_usize {
+            let leaves = leaves(larger);
+            for smaller in 1..=larger {
+                let ranges = consistency_ranges(smaller as u64, larger as u64).unwrap();
+                let path: Vec<_> =
+                    ranges.iter().map(|range| of(&leaves[range.start as usize..range.end as usize])).collect();
+                assert_eq!(path, consistency(&leaves, smaller).unwrap(), "{smaller} of {larger}");
+            }
+            assert_eq!(consistency_ranges(0, larger as u64), None);
+            assert_eq!(consistency_ranges(larger as u64 + 1, larger as u64), None);
         }
     }
 

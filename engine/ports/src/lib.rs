@@ -4,6 +4,7 @@
 //! each of them. Ports never retry, never interpret exit codes, never log arguments, and never read the engine's
 //! settings: what they need is in the call.
 
+pub mod anchor;
 pub mod blob;
 pub mod clock;
 pub mod leftover;
@@ -15,6 +16,7 @@ pub mod signer;
 pub mod store;
 pub mod transport;
 
+pub use anchor::Anchor;
 pub use blob::{BlobStore, BlobWriter};
 pub use clock::Clock;
 pub use leftover::{Leftover, LeftoverState};

@@ -29,6 +29,8 @@ pub struct Attachments {
     pub ledger: Option<LedgerHead>,
     /// The run is open, and no program works on it: the one that did has died.
     pub interrupted: bool,
+    /// Those outside who are given the ledger's heads.
+    pub anchors: Vec<AnchorLine>,
 }
 
 /// Where the ledger stands.
@@ -38,6 +40,37 @@ pub struct LedgerHead {
     pub size: u64,
     /// Merkle root of them.
     pub root: String,
+}
+
+/// What somebody outside holds of the ledger, as a run sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct AnchorLine {
+    /// Its name in the settings.
+    pub name: String,
+    /// `rfc3161`, `witness`, `git`, `file` or `syslog`.
+    pub kind: String,
+    /// Records of the first head there that covers the run; else of the last one there; null when there is none.
+    pub size: Option<u64>,
+    /// When the receipt for it was recorded.
+    pub at: Option<String>,
+    /// That head covers the run's last record.
+    pub covers_run: bool,
+}
+
+impl AnchorLine {
+    /// In a line, for people.
+    pub fn text(&self) -> String {
+        let name = crate::text::escape_line(self.name.as_bytes());
+        match (self.size, &self.at) {
+            (Some(size), Some(at)) if self.covers_run => {
+                format!("{name} ({}): holds {size} records since {at}", self.kind)
+            }
+            (Some(size), Some(at)) => {
+                format!("{name} ({}): NOT this run yet; {size} records since {at}", self.kind)
+            }
+            _ => format!("{name} ({}): NOT this run yet, and nothing before it", self.kind),
+        }
+    }
 }
 
 /// `run/v1`.
@@ -83,6 +116,8 @@ pub struct RunDocument {
     pub hosts: Vec<HostDocument>,
     /// The ledger that covers it.
     pub ledger: Option<LedgerHead>,
+    /// Those outside who are given the ledger's heads, by name.
+    pub anchors: Vec<AnchorLine>,
 }
 
 /// A host in `run/v1`.
@@ -247,6 +282,7 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
             .map(|(name, host)| host_document(view, attachments, name, host))
             .collect(),
         ledger: attachments.ledger.clone(),
+        anchors: attachments.anchors.clone(),
     }
 }
 

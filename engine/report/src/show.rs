@@ -133,6 +133,9 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments) {
     if let Some(ledger) = &attachments.ledger {
         page.pair("ledger", &format!("{} records, root {}", ledger.size, ledger.root));
     }
+    for anchor in &attachments.anchors {
+        page.pair("anchor", &anchor.text());
+    }
 }
 
 fn host_text(page: &mut Page, view: &RunView, attachments: &Attachments, name: &HostName, host: &HostView, fold: bool) {

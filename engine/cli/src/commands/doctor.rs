@@ -1,5 +1,6 @@
 //! `doctor`: is everything as it must be, and how is it mended.
 
+mod anchors;
 mod hosts;
 
 use std::fmt::Write as _;
@@ -78,6 +79,7 @@ pub(crate) async fn run(project: &Project, arguments: &Doctor, output: Output) -
     let database = database_checks(project).await;
     checks.push(key_check(project));
     checks.extend(database);
+    checks.extend(anchors::checks(project, arguments.offline).await);
     checks.push(clock_check());
     checks.push(ssh_check(project));
     match sources::inventory(project, output.error_palette) {

@@ -10,4 +10,5 @@ pub(crate) mod retention;
 pub(crate) mod show;
 pub(crate) mod snapshots;
 pub(crate) mod validate;
+pub(crate) mod witness;
 pub(crate) mod work;

@@ -17,7 +17,7 @@ use crate::commands::work::{Desk, refused};
 use crate::failure::{Failure, REFUSED};
 use crate::output::{self, Output, note};
 use crate::project::Project;
-use crate::{person, record};
+use crate::{anchors, person, record};
 
 /// Runs `snapshots …`.
 pub(crate) async fn run(project: &Project, arguments: &Snapshots, output: Output) -> Result<u8, Failure> {
@@ -137,6 +137,9 @@ async fn release(project: &Project, arguments: &SnapshotsRelease, output: Output
             }
             Err(error) => failed = Some(refused(&error)),
         }
+    }
+    if let Some(store) = record::open_existing(project).await? {
+        anchors::tell(&anchors::after_run(project, &store).await);
     }
     if arguments.json {
         output::json(&json!({"schema": "snapshots-released/v1", "released": released}))?;

@@ -25,7 +25,7 @@ use crate::project::Project;
 use crate::shrink;
 use crate::signals;
 use crate::wiring::{self, Parts};
-use crate::{head, keys, machine, person, record, sources, unfinished};
+use crate::{anchors, head, keys, machine, person, record, sources, unfinished};
 
 /// `apply`.
 pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) -> Result<u8, Failure> {
@@ -219,6 +219,7 @@ pub(crate) async fn resolve(project: &Project, arguments: &Resolve, output: Outp
     stage.live.finish();
     result.map_err(|error| refused(&error))?;
     desk.keep_head().await;
+    let anchored = anchors::after_run(project, &desk.store).await;
     let index = record::find(&desk.store, run.as_str()).await?;
     let view = record::view(&desk.store, &index).await?;
     if arguments.ending.json {
@@ -231,6 +232,7 @@ pub(crate) async fn resolve(project: &Project, arguments: &Resolve, output: Outp
         runbook_report::view::RunState::Ended => format!("settled; the run has ended: `runbook show {name}`"),
         _ => format!("settled; `runbook resume {name}` goes on from there"),
     });
+    anchors::tell(&anchored);
     Ok(0)
 }
 
@@ -356,8 +358,13 @@ impl<'p> Desk<'p> {
             Err(error) if view.header.is_some() && error.exit_code() == 9 => (Some(error.to_string()), false, 9),
             Err(error) => return Err(refused(error)),
         };
+        let anchored = match unrecorded.is_none() && !detached {
+            true => anchors::after_run(self.project, &self.store).await,
+            false => Vec::new(),
+        };
         let circumstances = Circumstances { unrecorded: unrecorded.as_deref(), detached, evidence: &evidence };
         let finished = finish(&self.store, self.project, &view, circumstances, self.ending, self.output).await;
+        anchors::tell(&anchored);
         // A run whose evidence failed must not look better because its summary failed too.
         if unrecorded.is_none() {
             finished?;

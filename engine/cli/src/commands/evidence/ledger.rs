@@ -15,7 +15,7 @@ use runbook_store::SqliteStore;
 
 use crate::failure::Failure;
 use crate::project::Project;
-use crate::{head, keys, record};
+use crate::{anchors, head, keys, record};
 
 /// Ledger records read at once.
 const PAGE: usize = 1_000;
@@ -32,6 +32,7 @@ pub(super) async fn check(
     store: &SqliteStore,
     project: &Project,
     trust: &Trust,
+    outside: &anchors::verify::Trust,
     run: &RunId,
     verdict: &mut Verdict,
 ) -> Result<(), Failure> {
@@ -52,8 +53,21 @@ pub(super) async fn check(
     if let Some(contents) = read(store, project, heads, against, run, verdict).await? {
         look(store, contents, verdict).await;
     }
-    verdict.unchecked("no outside witness or time stamp anchors the ledger yet");
+    if !verdict.is_bad() {
+        let found = anchors::verify::of_store(store, &keys, covers(store, run).await?, outside).await?;
+        found.tell(verdict);
+    }
     Ok(())
+}
+
+/// The place after the run's last record.
+async fn covers(store: &SqliteStore, run: &RunId) -> Result<u64, Failure> {
+    let (mut next, mut covers) = (0, 0);
+    loop {
+        let page = store.records(run, next, PAGE).await.map_err(|error| record::failed(&error))?;
+        let Some(last) = page.last() else { return Ok(covers) };
+        (next, covers) = (last.run_seq + 1, last.seq + 1);
+    }
 }
 
 /// The signed heads; `None` when one of them is wrong.

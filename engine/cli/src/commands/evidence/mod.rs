@@ -1,5 +1,6 @@
 //! `evidence …`: each command in a file of its own.
 
+mod anchor;
 mod export;
 pub(crate) mod heartbeat;
 mod ledger;
@@ -23,6 +24,7 @@ pub(crate) async fn run(project: &Project, command: &Evidence, output: Output) -
     match command {
         Evidence::Verify(arguments) => verify::run(project, arguments, output).await,
         Evidence::Export(arguments) => export::run(project, arguments).await,
+        Evidence::Anchor(arguments) => anchor::run(project, arguments).await,
         Evidence::Report(arguments) => report::write(project, arguments).await,
         Evidence::Recording(arguments) => recording::write(project, arguments).await,
         Evidence::Heartbeat(arguments) => heartbeat::run(project, arguments, output).await,

@@ -13,7 +13,7 @@ use runbook_store::SqliteStore;
 use serde::Serialize;
 
 use super::pdf;
-use super::verify::judge;
+use super::verify::{Asked, judge};
 use crate::arguments::{EvidenceReport, ObjectivesOf};
 use crate::failure::{FAULT, Failure};
 use crate::notices;
@@ -41,7 +41,8 @@ struct Written {
 pub(super) async fn write(project: &Project, arguments: &EvidenceReport) -> Result<u8, Failure> {
     // Before anything is read: a person should not wait for what cannot be.
     let printer = arguments.pdf.as_ref().map(|_| pdf::find()).transpose()?;
-    let (store, index, verdict) = judge(project, &arguments.run, &arguments.pin, &[]).await?;
+    let asked = Asked { pins: &arguments.pin, against: &[], tsa_ca: arguments.tsa_ca.as_deref() };
+    let (store, index, verdict) = judge(project, &arguments.run, asked).await?;
     let view = record::view(&store, &index).await?;
     let attachments = record::attachments(&store, project, &view).await?;
     let verification = verification(&verdict);

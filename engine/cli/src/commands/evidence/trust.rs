@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use runbook_ledger::VerifierKey;
+use runbook_ledger::{VerifierKey, WitnessKey};
 use runbook_report::verdict::Code;
 use runbook_report::verdict::trust::Trust;
 
@@ -31,6 +31,11 @@ pub(super) fn read(pins: &[PathBuf], against: &[PathBuf]) -> Result<Trust, Failu
         trust.against.push((path.display().to_string(), text(path)?));
     }
     Ok(trust)
+}
+
+/// The keys of witnesses among what `--pin` names. One of a kind that this version does not know is passed over.
+pub(super) fn witnesses(pins: &[PathBuf]) -> Result<Vec<WitnessKey>, Failure> {
+    Ok(read(pins, &[])?.others.iter().filter_map(|line| line.parse().ok()).collect())
 }
 
 /// `NAME+ID+KEY` whose key is of a kind other than a ledger's: a witness signs with one of its own kind.

@@ -12,7 +12,7 @@ use crate::arguments::EvidenceVerify;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::project::Project;
-use crate::{head, record};
+use crate::{anchors, head, record};
 
 /// Runs `evidence verify`.
 pub(super) async fn run(project: &Project, arguments: &EvidenceVerify, output: Output) -> Result<u8, Failure> {
@@ -20,17 +20,22 @@ pub(super) async fn run(project: &Project, arguments: &EvidenceVerify, output: O
         Some(place) => {
             let options = bundle::Options {
                 trust: trust::read(&arguments.pin, &arguments.against)?,
+                anchors: Some(anchors::verify::of_bundle(trust::witnesses(&arguments.pin)?, arguments.tsa_ca.clone())),
                 ..bundle::Options::default()
             };
             bundle::verify(&place, &options)
         }
-        None => match judge(project, &arguments.run, &arguments.pin, &arguments.against).await {
-            Ok((_, _, verdict)) => verdict,
-            Err(failure) => match refused(project, &arguments.run).await {
-                Some(verdict) => verdict,
-                None => return Err(failure),
-            },
-        },
+        None => {
+            let asked =
+                Asked { pins: &arguments.pin, against: &arguments.against, tsa_ca: arguments.tsa_ca.as_deref() };
+            match judge(project, &arguments.run, asked).await {
+                Ok((_, _, verdict)) => verdict,
+                Err(failure) => match refused(project, &arguments.run).await {
+                    Some(verdict) => verdict,
+                    None => return Err(failure),
+                },
+            }
+        }
     };
     if arguments.json {
         output::json(&verdict)?;
@@ -66,18 +71,29 @@ fn place(name: &str) -> Option<PathBuf> {
     (looks || path.join("SHA256SUMS").exists()).then(|| path.to_path_buf())
 }
 
+/// What the verifier brings.
+pub(super) struct Asked<'a> {
+    /// Files with public keys.
+    pub(super) pins: &'a [PathBuf],
+    /// Files with signed heads.
+    pub(super) against: &'a [PathBuf],
+    /// Certificates of time stamp authorities.
+    pub(super) tsa_ca: Option<&'a Path>,
+}
+
 /// Checks the run that a person named.
 pub(super) async fn judge(
     project: &Project,
     run: &str,
-    pins: &[PathBuf],
-    against: &[PathBuf],
+    asked: Asked<'_>,
 ) -> Result<(SqliteStore, RunIndex, Verdict), Failure> {
-    let trust = trust::read(pins, against)?;
+    let trust = trust::read(asked.pins, asked.against)?;
+    let tsa_ca = asked.tsa_ca.map(Path::to_path_buf);
+    let outside = anchors::verify::Trust::new(trust::witnesses(asked.pins)?, tsa_ca, &project.settings.anchors);
     let store = record::open_recorded(project).await.map_err(could_not)?;
     let index = record::find(&store, run).await?;
     let mut verdict = Verdict::new(Subject::Run, index.header.run.as_str());
-    ledger::check(&store, project, &trust, &index.header.run, &mut verdict).await.map_err(could_not)?;
+    ledger::check(&store, project, &trust, &outside, &index.header.run, &mut verdict).await.map_err(could_not)?;
     verdict.settle();
     Ok((store, index, verdict))
 }

@@ -5,6 +5,7 @@
 //! tiles, the records, what the records name. What the bundle has beside that (report, recordings, attestations) is under
 //! the list's signature and is not compared with the records; the verdict says so.
 
+mod anchors;
 mod names;
 mod records;
 mod source;
@@ -23,6 +24,7 @@ use crate::text::count;
 use crate::verdict::contents::{Contents, Found, Kind};
 use crate::verdict::trust::{Against, Trust};
 use crate::verdict::{Code, Place, Subject, Verdict};
+pub use anchors::{Receipt, Receipts};
 use source::{Error, Source};
 
 /// The longest list of moved files that is read.
@@ -33,18 +35,22 @@ const RUN_BYTES_MAX: u64 = 256 << 20;
 const KEY: &str = "trust/log.vkey";
 
 /// What the caller brings.
-#[derive(Debug, Clone)]
 pub struct Options {
     /// Keys and heads from elsewhere.
     pub trust: Trust,
     /// The most bytes that are read of a bundle, unpacked.
     pub bytes_max: u64,
+    /// Tells what receipts of anchors prove; without it they are told as not checked.
+    pub anchors: Option<Judge>,
 }
+
+/// Tells in the verdict what receipts prove.
+pub type Judge = Box<dyn Fn(&Receipts, &mut Verdict)>;
 
 impl Default for Options {
     /// Nothing from elsewhere; a tebibyte.
     fn default() -> Self {
-        Self { trust: Trust::default(), bytes_max: 1 << 40 }
+        Self { trust: Trust::default(), bytes_max: 1 << 40, anchors: None }
     }
 }
 
@@ -53,7 +59,7 @@ pub fn verify(path: &Path, options: &Options) -> Verdict {
     let mut verdict = Verdict::new(Subject::Bundle, "");
     let checked = Source::read(path, options.bytes_max).and_then(|mut source| {
         sums::check(&mut source, &mut verdict)?;
-        check(&source, &options.trust, &mut verdict)
+        check(&source, &options.trust, options.anchors.as_deref(), &mut verdict)
     });
     if let Err(error) = checked {
         let (code, place) = match &error {
@@ -67,7 +73,12 @@ pub fn verify(path: &Path, options: &Options) -> Verdict {
     verdict
 }
 
-fn check(source: &Source, trust: &Trust, verdict: &mut Verdict) -> Result<(), Error> {
+fn check(
+    source: &Source,
+    trust: &Trust,
+    anchored: Option<&dyn Fn(&Receipts, &mut Verdict)>,
+    verdict: &mut Verdict,
+) -> Result<(), Error> {
     let Some(key) = key(source, verdict)? else { return Ok(()) };
     let Some(records) = records::find(source, &key, verdict)? else { return Ok(()) };
     let keys = &records.keys;
@@ -84,10 +95,11 @@ fn check(source: &Source, trust: &Trust, verdict: &mut Verdict) -> Result<(), Er
     let Some(contents) = records::check(source, &records, &head, &note, verdict)? else { return Ok(()) };
     let view = look(source, contents, verdict)?;
     summary(source, &view, verdict)?;
-    if source.others().any(|name| name.starts_with("anchors/")) {
-        verdict.unchecked("the receipts of anchors (anchors/)");
-    } else {
-        verdict.unchecked("whether anybody outside holds a head: the bundle has no receipt of an anchor");
+    if let Some(receipts) = anchors::read(source, keys, &head, &note, verdict)? {
+        match anchored {
+            Some(judge) => judge(&receipts, verdict),
+            None => verdict.unchecked("the receipts of anchors (anchors/)"),
+        }
     }
     verdict.unchecked("what is only a view of the records: report, recordings, attestations, rendered commands");
     Ok(())

@@ -1,0 +1,182 @@
+//! One request over HTTP/1.1, plain or in TLS: no redirects, no proxies, no cookies, and never more of an answer than asked
+//! for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use runbook_ports::anchor::AnchorError;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::tls::Tls;
+
+/// Characters of an answer that refuses which are told.
+const TOLD_MAX: usize = 200;
+
+/// Where to ask: `http://` or `https://`, without user and password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url {
+    tls: bool,
+    host: String,
+    port: u16,
+    /// As it stands in the text, for the `Host` header.
+    authority: String,
+    path: String,
+}
+
+impl FromStr for Url {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let uri: Uri = text.parse().map_err(|error| format!("`{text}` is no URL: {error}"))?;
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(format!("`{text}` does not begin with http:// or https://")),
+        };
+        let authority = uri.authority().ok_or_else(|| format!("`{text}` names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err("a URL must not hold a user or password: they would be on record".into());
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        if host.is_empty() {
+            return Err(format!("`{text}` names no host"));
+        }
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Ok(Self { tls, host, port, authority: authority.as_str().to_owned(), path })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", if self.tls { "https" } else { "http" }, self.authority, self.path)
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Url {
+    /// This with one more part at its end.
+    pub fn join(&self, part: &str) -> Self {
+        let path = format!("{}/{part}", self.path.trim_end_matches('/'));
+        Self { path, ..self.clone() }
+    }
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) content_type: String,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// The answer's own words, in one line, when it refuses.
+    pub(crate) fn told(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TOLD_MAX).collect();
+        match line.trim() {
+            "" => self.status.to_string(),
+            line => format!("{}: {line}", self.status),
+        }
+    }
+}
+
+/// A way to send bytes there.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn connect(url: &Url, tls: &Tls) -> Result<Box<dyn Stream>, AnchorError> {
+    let stream = tcp(&url.host, url.port).await?;
+    Ok(if url.tls { Box::new(tls.connect(&url.host, stream).await?) } else { Box::new(stream) })
+}
+
+/// A connection.
+pub(crate) async fn tcp(host: &str, port: u16) -> Result<TcpStream, AnchorError> {
+    let stream = TcpStream::connect((host, port))
+        .await
+        .map_err(|error| AnchorError::Unreachable(format!("{host} port {port}: {error}")))?;
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// Whether a connection can be made.
+pub(crate) async fn reach(url: &Url, tls: &Tls) -> Result<String, AnchorError> {
+    connect(url, tls).await?;
+    Ok(format!("{}{} answers", url.authority, if url.tls { " (TLS)" } else { "" }))
+}
+
+/// Posts a body, and reads at most `bytes_max` of what is answered.
+pub(crate) async fn post(
+    url: &Url,
+    tls: &Tls,
+    content_type: &'static str,
+    body: Vec<u8>,
+    bytes_max: usize,
+) -> Result<Answer, AnchorError> {
+    let fault = |error: &dyn fmt::Display| AnchorError::Unreachable(format!("{url}: {error}"));
+    let stream = connect(url, tls).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| fault(&error))?;
+    let request = Request::post(&url.path)
+        .header(HOST, &url.authority)
+        .header(USER_AGENT, concat!("runbook/", env!("CARGO_PKG_VERSION")))
+        .header(CONTENT_TYPE, content_type)
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| fault(&error))?;
+    let exchange = async {
+        let answer = sender.send_request(request).await.map_err(|error| fault(&error))?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                AnchorError::NotAReceipt(format!("{url} answers with more than {bytes_max} bytes"))
+            } else {
+                fault(&error)
+            }
+        })?;
+        let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        Ok(Answer { status: head.status, content_type, body: body.to_bytes() })
+    };
+    // The connection is driven here, not in a task of its own: nothing of it is left when this returns.
+    tokio::pin!(exchange, connection);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        ended = &mut connection => match ended {
+            // The answer may be there already, and the connection closed after it.
+            Ok(()) => exchange.await,
+            Err(error) => Err(fault(&error)),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_http_alone_and_hold_no_password() {
+        let url: Url = "https://tsa.example:8443/tsr?a=b".parse().unwrap();
+        assert_eq!((url.tls, url.host.as_str(), url.port, url.path.as_str()), (true, "tsa.example", 8443, "/tsr?a=b"));
+        assert_eq!(url.to_string(), "https://tsa.example:8443/tsr?a=b");
+        let url: Url = "http://[::1]".parse().unwrap();
+        assert_eq!((url.tls, url.host.as_str(), url.port, url.path.as_str()), (false, "::1", 80, "/"));
+        assert_eq!("http://w.example/a/".parse::<Url>().unwrap().join("b").to_string(), "http://w.example/a/b");
+        for wrong in
+            ["tsa.example", "ftp://tsa.example/", "https://", "https://me:secret@tsa.example/", "http:///x", ""]
+        {
+            assert!(wrong.parse::<Url>().is_err(), "{wrong}");
+        }
+    }
+}
