@@ -59,7 +59,7 @@ pub fn verify(path: &Path, options: &Options) -> Verdict {
     let mut verdict = Verdict::new(Subject::Bundle, "");
     let checked = Source::read(path, options.bytes_max).and_then(|mut source| {
         sums::check(&mut source, &mut verdict)?;
-        check(&source, &options.trust, options.anchors.as_deref(), &mut verdict)
+        check(&source, &options.trust, options.anchors.as_ref(), &mut verdict)
     });
     if let Err(error) = checked {
         let (code, place) = match &error {
@@ -73,12 +73,7 @@ pub fn verify(path: &Path, options: &Options) -> Verdict {
     verdict
 }
 
-fn check(
-    source: &Source,
-    trust: &Trust,
-    anchored: Option<&dyn Fn(&Receipts, &mut Verdict)>,
-    verdict: &mut Verdict,
-) -> Result<(), Error> {
+fn check(source: &Source, trust: &Trust, anchored: Option<&Judge>, verdict: &mut Verdict) -> Result<(), Error> {
     let Some(key) = key(source, verdict)? else { return Ok(()) };
     let Some(records) = records::find(source, &key, verdict)? else { return Ok(()) };
     let keys = &records.keys;
