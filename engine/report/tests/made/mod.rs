@@ -80,7 +80,7 @@ impl Made {
         let events = made.events();
         for event in events {
             mono += 3;
-            if sealer.size() % 5 == 0 {
+            if sealer.size().is_multiple_of(5) {
                 let other = Event::HostStarted { host: "private".into() };
                 let sealed = sealer.seal(sample::START + mono, mono, &other_run(), of_the_other, &other).unwrap();
                 of_the_other += 1;
