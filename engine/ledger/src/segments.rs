@@ -3,7 +3,7 @@
 //!
 //! A segment is a line with its line end, and at most [`SEGMENT_BYTES_MAX`] long: longer lines are cut into pieces of that
 //! length. Its leaf is `SHA-256(0x00 || salt || segment)`; the root over the leaves is that of RFC 6962 and goes into the
-//! record. The salts come from one seed ([`salt`]), which stands in the blob's first line ([`Seed::line`]), so that the
+//! record. The salts come from one seed ([`Seed::salt`]), which stands in the blob's first line ([`Seed::line`]), so that the
 //! blob's own digest cannot be guessed either. A redacted edition gives the salts of what it shows, and never the seed.
 
 use std::fmt;

@@ -1,6 +1,6 @@
 //! Verifying a bundle: nothing of it is believed before it was checked, and nothing of it is read before its name was.
 //!
-//! The bundle is read once, as a stream ([`source`]); what is looked at again is kept aside, not in memory. Then, in this
+//! The bundle is read once, as a stream; what is looked at again is kept aside, not in memory. Then, in this
 //! order, and ending where nothing further could be believed: the list of files, the ledger's key, the signed head, the
 //! tiles, the records, what the records name. What the bundle has beside that (report, recordings, attestations) is under
 //! the list's signature and is not compared with the records; the verdict says so.
