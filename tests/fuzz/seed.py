@@ -47,3 +47,5 @@ for form, name in ((tarfile.USTAR_FORMAT, "ustar"), (tarfile.GNU_FORMAT, "gnu"),
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     put("bundle", name, buffer.getvalue())
+put("witness_request", "first", "old 0\n\n" + heads["notes"][0])
+put("witness_request", "next", "old 1\n%s\n\n%s" % (base64.b64encode(b"\0" * 32).decode(), heads["notes"][1]))
