@@ -95,7 +95,7 @@ fn case_3_and_36_an_older_copy_is_missed_by_the_size_beside_the_key_and_by_a_hea
     fs::remove_dir_all(place.path(".runbook")).unwrap();
     copy(&older, &place.path(".runbook"));
     let verdict = judge(&place, 11);
-    assert!(verdict["not_checked"].to_string().contains("anchor"), "{verdict}");
+    assert!(verdict["not_checked"].to_string().contains("nobody outside"), "{verdict}");
     let verdict = place.run(&["evidence", "verify", "last", "--against", "auditor.note", "--json"]).code(21).json();
     assert!(first(&verdict).contains("records are missing"), "{verdict}");
 }
