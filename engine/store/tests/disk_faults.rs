@@ -296,7 +296,7 @@ async fn a_write_ahead_log_that_was_cut_anywhere_is_refused_or_whole() {
                 assert_eq!(verify(&store).await.size, 12, "cut at {cut_at} of {length}");
                 opened += 1;
             }
-            Err(OpenError::Damaged { why, .. }) => {
+            Err(OpenError::Older { why, .. }) => {
                 assert!(why.contains("12 records were written to it, and it has "), "{why}");
                 refused += 1;
             }
@@ -327,7 +327,7 @@ async fn a_database_that_was_cut_anywhere_is_refused_or_whole() {
     for cut_at in (1..length).rev().step_by(512) {
         let copy = cut(folder.path(), "runbook.db", cut_at);
         match SqliteStore::open(copy.path()).await {
-            Err(OpenError::Damaged { .. } | OpenError::NotOurs { .. }) => refused += 1,
+            Err(OpenError::Damaged { .. } | OpenError::Older { .. } | OpenError::NotOurs { .. }) => refused += 1,
             Err(error) => panic!("cut at {cut_at} of {length}: {error}"),
             Ok(store) => {
                 let size = verified(&store).await;
@@ -338,7 +338,7 @@ async fn a_database_that_was_cut_anywhere_is_refused_or_whole() {
     assert!(refused as u64 > length / 512 - 16, "{refused} of {}", length / 512);
     let copy = cut(folder.path(), "runbook.db", 0);
     let emptied = SqliteStore::open(copy.path()).await.map(|_| ());
-    assert!(matches!(emptied, Err(OpenError::Damaged { .. })), "an emptied one is not a new one: {emptied:?}");
+    assert!(matches!(emptied, Err(OpenError::Older { .. })), "an emptied one is not a new one: {emptied:?}");
 }
 
 #[tokio::test]
