@@ -10,7 +10,6 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
-use runbook_model::Sha256;
 
 use crate::note::{self, Error, Note};
 
@@ -45,19 +44,13 @@ impl WitnessKey {
 
     /// Its id: the first four bytes of SHA-256 over name, line end, 0x04 and public key.
     pub fn id(&self) -> [u8; 4] {
-        let mut bytes = self.name.as_bytes().to_vec();
-        bytes.extend([b'\n', COSIGNATURE_V1]);
-        bytes.extend(self.key.as_bytes());
-        let digest = Sha256::of(&bytes).0;
-        [digest[0], digest[1], digest[2], digest[3]]
+        note::key_id(&self.name, COSIGNATURE_V1, self.key.as_bytes())
     }
 }
 
 impl fmt::Display for WitnessKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = vec![COSIGNATURE_V1];
-        bytes.extend(self.key.as_bytes());
-        write!(f, "{}+{:08x}+{}", self.name, u32::from_be_bytes(self.id()), STANDARD.encode(bytes))
+        f.write_str(&note::key_text(&self.name, COSIGNATURE_V1, self.key.as_bytes()))
     }
 }
 

@@ -70,11 +70,7 @@ impl VerifierKey {
 
     /// Its id: the first four bytes of SHA-256 over name, line end, 0x01 and public key.
     pub fn id(&self) -> [u8; 4] {
-        let mut bytes = self.name.as_bytes().to_vec();
-        bytes.extend([b'\n', ED25519]);
-        bytes.extend(self.key.as_bytes());
-        let digest = Sha256::of(&bytes).0;
-        [digest[0], digest[1], digest[2], digest[3]]
+        key_id(&self.name, ED25519, self.key.as_bytes())
     }
 
     /// Whether this is the key's signature over exactly these bytes.
@@ -83,11 +79,25 @@ impl VerifierKey {
     }
 }
 
+/// The id of a key of this kind of signature: the first four bytes of SHA-256 over name, line end, kind and public key.
+pub(crate) fn key_id(name: &str, kind: u8, public: &[u8; 32]) -> [u8; 4] {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.extend([b'\n', kind]);
+    bytes.extend(public);
+    let digest = Sha256::of(&bytes).0;
+    [digest[0], digest[1], digest[2], digest[3]]
+}
+
+/// A key as it is given to those who verify: `NAME+ID+KEY`.
+pub(crate) fn key_text(name: &str, kind: u8, public: &[u8; 32]) -> String {
+    let mut bytes = vec![kind];
+    bytes.extend(public);
+    format!("{name}+{:08x}+{}", u32::from_be_bytes(key_id(name, kind, public)), STANDARD.encode(bytes))
+}
+
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = vec![ED25519];
-        bytes.extend(self.key.as_bytes());
-        write!(f, "{}+{:08x}+{}", self.name, u32::from_be_bytes(self.id()), STANDARD.encode(bytes))
+        f.write_str(&key_text(&self.name, ED25519, self.key.as_bytes()))
     }
 }
 
