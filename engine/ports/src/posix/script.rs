@@ -79,6 +79,10 @@ ex
 "#;
 
 /// Follows a claimed attempt from byte `o` of its standard output and `f` of its standard error.
+///
+/// The outputs are read until `h` has ended, which ends with the process group's first process. That one is still there
+/// for `tail` when its exit is taken by nobody (its parent is stopped, or the host's first process takes none): so once a
+/// second somebody looks whether the step has an end, and then ends `h`.
 const FOLLOW: &str = r#"
 exec 4>&2 2>/dev/null
 case $v in
@@ -88,15 +92,24 @@ v1) ;;
 *) fr 'l its claim was never completed'; fe l; exit 0 ;;
 esac
 if [ "$f" -gt 0 ]; then f=$((f + z)); elif [ -n "$u" ]; then fe "h $u"; fi
-i= j=
-trap 'kill -s KILL $i $j; exit 0' TERM
+h= i= j=
+trap 'kill -s KILL $i $j $h; exit 0' TERM
 if [ "$e1" = running ] && [ "$bt" = "$nb" ] && al; then
   if [ "$pp" != "$g" ] && tail --pid="$$" -c 0 /dev/null; then
-    tail -c "+$((o + 1))" -s 0.05 --pid="$g" -f "$k.out" &
+    tail -s 0.05 --pid="$g" -f /dev/null 4>&- >/dev/null &
+    h=$!
+    tail -c "+$((o + 1))" -s 0.05 --pid="$h" -f "$k.out" &
     i=$!
-    tail -c "+$((f + 1))" -s 0.05 --pid="$g" -f "$k.err" >&4 &
+    tail -c "+$((f + 1))" -s 0.05 --pid="$h" -f "$k.err" >&4 &
     j=$!
-    wait
+    (
+      trap - TERM
+      while sleep 1 && kill -s 0 "$h"; do
+        ex
+        if [ "$e1" != running ] || ! al; then kill -s KILL "$h"; fi
+      done
+    ) 4>&- >/dev/null &
+    wait "$i" "$j"
     ex
     while [ "$e1" = running ] && al; do
       sleep 0.05 || sleep 1
