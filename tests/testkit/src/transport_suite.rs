@@ -580,16 +580,15 @@ pub async fn stopped_is_gone_daemons_included(subject: &dyn Subject) {
                 format!("export F={}; told() {{ echo $$ $RUNBOOK_ATTEMPT >$F/begun; }}; {text}", folder.display());
             let (mut kept, stop) = (Kept::default(), CancellationToken::new());
             let invocation = sh(&text);
-            let (completion, (before, mark)) =
+            let (completion, mark) =
                 tokio::join!(session.run(claim.as_ref(), &invocation, &mut kept, &stop, GRACE), async {
                     let told = read_all(&folder.join("begun")).await;
                     let (pid, mark) = told.trim().split_once(' ').expect("both");
                     eventually("what was started bears the mark", || marked(mark).iter().any(|marked| marked != pid))
                         .await;
                     stop.cancel();
-                    (marked(mark).len(), mark.to_owned())
+                    mark.to_owned()
                 });
-            assert!(before > 0, "{what}");
             // On a host with far too much to do, nobody can be sure of the last one.
             let unsure = |why: &String| what == "moving on for ever" && why.contains("nobody can say");
             if matches!(&completion, Completion::Unknown(why) if unsure(why)) {
