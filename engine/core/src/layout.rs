@@ -32,6 +32,7 @@ pub(crate) struct Layout {
     pub(crate) about: Vec<Option<StepNo>>,
     /// `Release` steps, last snapshot first.
     pub(crate) releases: Vec<StepNo>,
+    /// A rollback is proved by what was measured before. What is irreversible is never rolled back.
     pub(crate) has_baseline: bool,
 }
 
@@ -86,7 +87,8 @@ impl Layout {
                 releases.reverse();
                 releases
             },
-            has_baseline: with_role(|role| matches!(role, Role::Baseline)).next().is_some(),
+            has_baseline: plan.irreversible.is_none()
+                && with_role(|role| matches!(role, Role::Baseline)).next().is_some(),
             hosts,
             batch_of,
             batches,

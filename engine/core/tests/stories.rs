@@ -395,6 +395,18 @@ fn failure_after_an_irreversible_step_halts() {
 }
 
 #[test]
+fn what_can_never_be_taken_back_is_not_measured_for_the_proof_of_it() {
+    let measures = |keys: Value| {
+        let mut steps = change();
+        steps.push(step("rollback", "rollback.baseline", json!({"role": "baseline", "read_only": true})));
+        let story = Story::new(plan(&[&["a"]], keys, steps)).begin();
+        story.events.iter().filter(|event| matches!(event, Event::Measured { .. })).count()
+    };
+    assert_eq!(measures(json!({})), 1);
+    assert_eq!(measures(json!({"irreversible": "nobody keeps the old ones"})), 0);
+}
+
+#[test]
 fn failure_that_is_gone_past_is_remembered() {
     let mut steps = change();
     steps[1] = step("execute", "install", json!({"on_failure": "continue"}));

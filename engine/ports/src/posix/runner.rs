@@ -130,14 +130,15 @@ E
 /// The claim is written by the process that becomes the step's shell, since it alone knows its number (the process group
 /// of the attempt): file descriptor 5 is the claim, made by an exclusive create, 6 and 7 are the outputs. The outputs are
 /// shared with the step, so their positions are their lengths. Nobody may listen any more when it says that it begins: it
-/// begins all the same (a signal that is caught has its usual meaning again for the program that is then started).
+/// begins all the same (a signal that is caught has its usual meaning again for the program that is then started). Its
+/// number is that of its only thread: a line of `/proc/self/stat` costs a system call a byte.
 const STEP: &str = r#"
 step() {
   trap : PIPE
   if [ -n "$sid" ]; then
     if [ -r /proc/self/stat ]; then
-      read -r q </proc/self/stat
-      g=${q%% *}
+      set -- /proc/self/task/*
+      g=${1##*/}
     else g=$(exec sh -c "echo \$PPID"); fi
   fi
   printf "%-24s\nv1 %s %s %s %s %s\n" running "$p" "$g" "$st" "$nb" "${u:--}" >&5 || exit 1
