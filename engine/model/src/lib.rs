@@ -22,6 +22,7 @@ pub mod retention;
 pub mod shell;
 pub mod timing;
 pub mod units;
+pub mod windows;
 
 pub use command::{Command, Timer};
 pub use digest::Sha256;

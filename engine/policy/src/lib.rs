@@ -1,0 +1,8 @@
+//! What may be done, by whom and when: pure decisions, each with its reasons in words.
+//!
+//! Nothing here reads a clock, a file or a database: the moment and all that is known are arguments, and the same
+//! arguments always give the same answer.
+
+pub mod calendar;
+
+pub use calendar::Calendar;
