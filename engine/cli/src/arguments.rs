@@ -731,6 +731,8 @@ pub(crate) enum SchemaKind {
     Inventory,
     /// A packaged action.
     Action,
+    /// When work may be done.
+    Windows,
     /// What `show --json` prints.
     Run,
     /// What `runs --json` prints.

@@ -24,7 +24,7 @@ impl Run {
                     self.emit(Event::RunStarted);
                 }
             }
-            Input::Resume { by } => self.accept_resume(by),
+            Input::Resume { by, permit } => self.accept_resume(by, permit),
             Input::CancelAsked { by } => {
                 // A suspended run may be cancelled: the resume that follows takes its halted hosts back.
                 if !self.cancel && !matches!(self.status, Status::Ended(_)) {
@@ -96,13 +96,13 @@ impl Run {
 
     /// A new controller knows nothing of what its predecessor had under way: each such attempt is asked after. Hosts that
     /// wait for an operator get another try when the run was suspended.
-    fn accept_resume(&mut self, by: Person) {
+    fn accept_resume(&mut self, by: Person, permit: Option<Sha256>) {
         if matches!(self.status, Status::Ended(_)) {
             return;
         }
         // After a crash the run goes on where it was; hosts that had stopped for an operator wait until it is suspended.
         let reopen = matches!(self.status, Status::Suspended(_));
-        self.emit(Event::RunResumed { by });
+        self.emit(Event::RunResumed { by, permit });
         if !self.started {
             self.emit(Event::RunStarted);
             return;

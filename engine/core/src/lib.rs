@@ -36,6 +36,7 @@ use std::sync::Arc;
 use runbook_model::command::Subject;
 use runbook_model::event::RunHeader;
 use runbook_model::host::Facts;
+use runbook_model::permit::Permit;
 use runbook_model::{Cell, Command, Event, HostName, Input, Plan, RunOutcome, Sha256};
 
 mod attempts;
@@ -44,6 +45,7 @@ mod counts;
 mod fold;
 mod layout;
 mod patience;
+mod permit;
 mod phases;
 mod schedule;
 mod state;
@@ -67,6 +69,7 @@ pub const VOID_ATTEMPTS_MAX: u32 = 20;
 pub struct Run {
     layout: Arc<Layout>,
     header: Arc<RunHeader>,
+    permit: permit::Times,
     hosts: Vec<HostState>,
     /// The run takes a finished one back.
     taking_back: bool,
@@ -134,6 +137,7 @@ impl Run {
             per_host: vec![BTreeSet::new(); hosts.len()],
             layout,
             header,
+            permit: permit::Times::default(),
             hosts,
             taking_back: false,
             started: false,
@@ -179,6 +183,13 @@ impl Run {
             new.counts = run.layout.counts(&new.cells);
         }
         run
+    }
+
+    /// The same run, held to what its controller is allowed. It is not part of the state: every controller brings its own,
+    /// and the record names it where the controller takes over.
+    pub fn permitted(mut self, permit: &Permit) -> Self {
+        self.permit = permit::Times::new(permit, &self.layout);
+        self
     }
 
     /// Takes a fact and says what was decided, in order; the events are already folded into the state. All events of one

@@ -208,7 +208,11 @@ impl Run {
         while self.tally.active < parallel
             && let Some(&host) = self.tally.batches[batch].waiting.first()
         {
-            self.emit(Event::HostStarted { host: self.layout.hosts[host].clone() });
+            let name = self.layout.hosts[host].clone();
+            self.emit(match self.outside(host) {
+                None => Event::HostStarted { host: name },
+                Some(reason) => Event::HostEnded { host: name, outcome: HostOutcome::Blocked, reason },
+            });
         }
         let list = &self.tally.batches[batch];
         if !list.waiting.is_empty() || list.early > 0 {
@@ -228,7 +232,13 @@ impl Run {
             && self.stopped(batch).is_none()
             && let Some(&host) = self.tally.batches[batch].ready.first()
         {
-            self.start_change(host);
+            match self.outside(host) {
+                None => self.start_change(host),
+                Some(reason) => {
+                    let host = self.layout.hosts[host].clone();
+                    self.emit(Event::HostEnded { host, outcome: HostOutcome::Blocked, reason });
+                }
+            }
         }
         let list = &self.tally.batches[batch];
         let through = list.ready.is_empty() && list.changing == 0;

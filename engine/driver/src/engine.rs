@@ -8,10 +8,12 @@ use std::time::Duration;
 use runbook_core::{Run, Status};
 use runbook_model::evaluate::Evaluate;
 use runbook_model::event::{ClockState, Person, RunHeader};
+use runbook_model::permit::Permit;
 use runbook_model::plan::Place;
 use runbook_model::record::Record;
 use runbook_model::retention::Periods;
 use runbook_model::{Cell, Event, HostName, Input, Plan, RunId, RunOutcome, Sha256, StepId, canonical};
+use runbook_policy::Granted;
 use runbook_ports::store::{Fence, RunStatus, StoreError};
 use runbook_ports::{BlobStore, Clock, Confirmer, Observer, SecretSource, Signer, Store, Transport};
 use tokio::sync::mpsc;
@@ -113,6 +115,8 @@ pub struct RunRequest {
     pub files: PathBuf,
     /// Wait while another run holds a host, instead of refusing.
     pub wait: bool,
+    /// What was decided about it.
+    pub granted: Granted,
 }
 
 /// How a run stands when the driver leaves it.
@@ -187,9 +191,10 @@ impl Engine {
         self.keep_files(&plan, &request).await?;
         let plan = Arc::new(plan);
         let plan_sha256 = self.keep_plan(&plan, &request.run).await?;
+        let permit = self.keep_permit(&request.granted).await?;
         let fence = self.lease(&request.run, &request.operator, &plan, request.wait.then_some(control)).await?;
-        let header = Arc::new(self.header(&plan, plan_sha256, &request, None));
-        let run = Run::new(Arc::clone(&plan), Arc::clone(&header));
+        let header = Arc::new(self.header(&plan, plan_sha256, permit, &request, None));
+        let run = Run::new(Arc::clone(&plan), Arc::clone(&header)).permitted(request.granted.permit());
         let memory = Memory::new(&plan);
         let leftovers = Leftovers::default();
         let told =
@@ -204,21 +209,41 @@ impl Engine {
     ///
     /// # Errors
     /// `Ended` when there is nothing to go on with; `Held` when its controller is alive.
-    pub async fn resume(&self, run: &RunId, by: Person, control: &Control) -> Result<RunResult, DriverError> {
-        self.take_up(run, by, control, false).await
+    pub async fn resume(
+        &self,
+        run: &RunId,
+        by: Person,
+        granted: &Granted,
+        control: &Control,
+    ) -> Result<RunResult, DriverError> {
+        self.take_up(run, by, granted, control, false).await
     }
 
     /// The same, but waits while the run, or a host of it, is held.
     ///
     /// # Errors
     /// `Ended` when there is nothing to go on with; `NotWaited` when somebody had it stop waiting.
-    pub async fn resume_when_free(&self, run: &RunId, by: Person, control: &Control) -> Result<RunResult, DriverError> {
-        self.take_up(run, by, control, true).await
+    pub async fn resume_when_free(
+        &self,
+        run: &RunId,
+        by: Person,
+        granted: &Granted,
+        control: &Control,
+    ) -> Result<RunResult, DriverError> {
+        self.take_up(run, by, granted, control, true).await
     }
 
-    async fn take_up(&self, run: &RunId, by: Person, control: &Control, wait: bool) -> Result<RunResult, DriverError> {
+    async fn take_up(
+        &self,
+        run: &RunId,
+        by: Person,
+        granted: &Granted,
+        control: &Control,
+        wait: bool,
+    ) -> Result<RunResult, DriverError> {
         let loaded = self.load(run).await?;
         self.check_transports(&loaded.plan)?;
+        let permit = self.keep_permit(granted).await?;
         let fence = self.lease(run, &by, &loaded.plan, wait.then_some(control)).await?;
         // Told only now: until the lease was ours, another process may have appended.
         let mut told = self.told(&loaded).await?;
@@ -226,6 +251,7 @@ impl Engine {
             self.release_lease(run, fence).await;
             return Err(DriverError::Ended { run: run.clone(), outcome: outcome.name() });
         }
+        told.run = told.run.permitted(granted.permit());
         let begun = told.begun;
         let asked = told.header.takes_back.is_some().then(|| told.header.operator.clone());
         let cancel = control.cancel_asked();
@@ -238,7 +264,7 @@ impl Engine {
             work.tell(Input::CancelAsked { by });
         }
         match (begun, asked) {
-            (true, _) => work.tell(Input::Resume { by }),
+            (true, _) => work.tell(Input::Resume { by, permit }),
             (false, None) => work.tell(Input::Begin),
             (false, Some(by)) => {
                 work.tell(Input::RollbackAsked { by });
@@ -260,6 +286,7 @@ impl Engine {
     ) -> Result<RunResult, DriverError> {
         let loaded = self.load(finished).await?;
         self.check_transports(&loaded.plan)?;
+        let permit = self.keep_permit(&request.granted).await?;
         let fence = self.lease(&request.run, &request.operator, &loaded.plan, request.wait.then_some(control)).await?;
         let opened = async {
             let told = self.told(&loaded).await?;
@@ -282,8 +309,8 @@ impl Engine {
             }
         };
         let plan_sha256 = loaded.header.plan_sha256;
-        let header = Arc::new(self.header(&loaded.plan, plan_sha256, &request, Some(finished.clone())));
-        let run = Run::taking_back(Arc::clone(&header), told.run);
+        let header = Arc::new(self.header(&loaded.plan, plan_sha256, permit, &request, Some(finished.clone())));
+        let run = Run::taking_back(Arc::clone(&header), told.run).permitted(request.granted.permit());
         let told = Told { header: Arc::clone(&header), run, run_seq: 0, begun: false, decided_ms: 0, ..told };
         let by = request.operator.clone();
         let mut work = self.work(told, fence, control).await?;
@@ -549,7 +576,14 @@ impl Engine {
         }
     }
 
-    fn header(&self, plan: &Plan, plan_sha256: Sha256, request: &RunRequest, takes_back: Option<RunId>) -> RunHeader {
+    fn header(
+        &self,
+        plan: &Plan,
+        plan_sha256: Sha256,
+        permit: Option<Sha256>,
+        request: &RunRequest,
+        takes_back: Option<RunId>,
+    ) -> RunHeader {
         RunHeader {
             run: request.run.clone(),
             plan_sha256,
@@ -567,6 +601,7 @@ impl Engine {
             controller_boot_id: request.controller_boot_id.clone(),
             clock: request.clock.clone(),
             policy: request.policy,
+            permit,
             inventory_sha256: request.inventory_sha256,
             retention: request.retention.map(|periods| periods.promise(plan)),
         }
@@ -610,6 +645,16 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// `None` when it restricts nothing.
+    async fn keep_permit(&self, granted: &Granted) -> Result<Option<Sha256>, DriverError> {
+        let permit = granted.permit();
+        if *permit == Permit::default() {
+            return Ok(None);
+        }
+        let kept = self.blobs.put(&canonical::bytes(permit)).await;
+        kept.map(Some).map_err(|error| DriverError::from_store(error, None))
     }
 
     async fn keep_plan(&self, plan: &Plan, run: &RunId) -> Result<Sha256, DriverError> {

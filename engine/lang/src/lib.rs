@@ -20,6 +20,7 @@ pub mod selector;
 pub mod similar;
 pub mod source;
 pub mod template;
+pub mod windows;
 mod yaml;
 
 pub use action::ActionFile;
@@ -31,6 +32,7 @@ pub use parse::{parse_action, parse_runbook};
 pub use runbook::Runbook;
 pub use selector::Selector;
 pub use source::{Source, Span, Spanned, Text};
+pub use windows::{WindowsFile, parse_windows};
 pub use yaml::load;
 
 /// The largest runbook or action that is read: what people write is a hundredth of this.

@@ -24,7 +24,7 @@ pub fn parse_action(name: &str, bytes: &[u8]) -> Result<Parsed<ActionFile>, Vec<
     parse(name, bytes, read::action::action)
 }
 
-fn parse<T>(
+pub(crate) fn parse<T>(
     name: &str,
     bytes: &[u8],
     read: fn(&Node, &mut Problems) -> Option<T>,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use runbook_lang::action::ActionWork;
 use runbook_lang::inventory::{NoFiles, parse_inventory};
 use runbook_lang::runbook::Parameter;
-use runbook_lang::{ActionFile, Code, Diagnostic, parse_action, parse_runbook, render, schema};
+use runbook_lang::{ActionFile, Code, Diagnostic, parse_action, parse_runbook, parse_windows, render, schema};
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -44,6 +44,7 @@ fn the_reference_is_current() {
         ("A runbook", schema::runbook()),
         ("An inventory", schema::inventory()),
         ("A packaged action", schema::action()),
+        ("A calendar of windows", schema::windows()),
     ] {
         reference.file(title, &schema);
     }
@@ -288,6 +289,9 @@ fn the_examples_in_the_book_are_right() {
                 whole += 1;
                 let alone: Vec<&str> = block.lines().filter(|line| !line.starts_with("include:")).collect();
                 parse_inventory(&place, alone.join("\n").as_bytes(), &NoFiles).err()
+            } else if block.starts_with("schema: windows/v1") {
+                whole += 1;
+                parse_windows(&place, block.as_bytes()).err()
             } else if block.starts_with("- ") {
                 parts += 1;
                 let file = format!("schema: runbook/v1\nname: part\nirreversible: part\nexecute:\n{block}");

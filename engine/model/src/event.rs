@@ -28,6 +28,9 @@ pub enum Event {
     RunResumed {
         /// Who asked.
         by: Person,
+        /// Digest of the blob with what it was allowed; `None`: nothing restricts it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        permit: Option<Sha256>,
     },
     /// Somebody asked to cancel.
     CancelAsked {
@@ -300,6 +303,9 @@ pub struct RunHeader {
     /// Under which policy; `None`: no policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Sha256>,
+    /// Digest of the blob with what was allowed; `None`: nothing restricts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permit: Option<Sha256>,
     /// Digest of the inventory's file as it was when the run was opened. The plan has what was taken from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_sha256: Option<Sha256>,

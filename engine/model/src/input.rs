@@ -28,6 +28,9 @@ pub enum Input {
     Resume {
         /// Who asked.
         by: Person,
+        /// Digest of the blob with what it is allowed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        permit: Option<Sha256>,
     },
     /// Somebody asked to cancel the run.
     CancelAsked {

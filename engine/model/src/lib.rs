@@ -16,6 +16,7 @@ pub mod input;
 pub mod manifest;
 pub mod notice;
 pub mod outcome;
+pub mod permit;
 pub mod plan;
 pub mod record;
 pub mod retention;

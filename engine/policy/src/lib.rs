@@ -3,6 +3,9 @@
 //! Nothing here reads a clock, a file or a database: the moment and all that is known are arguments, and the same
 //! arguments always give the same answer.
 
+pub mod authorize;
 pub mod calendar;
+pub mod estimate;
 
+pub use authorize::{Act, Ask, Estimate, Granted, Refusal, Rules, authorize};
 pub use calendar::Calendar;

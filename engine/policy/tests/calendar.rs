@@ -7,8 +7,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
 use runbook_model::plan::Tier;
 use runbook_model::windows::{Blackout, Freeze, Gap, OnHoliday, Overlap, Times, When, Window, Windows};
-use runbook_policy::calendar::{Closed, Cover, Fault, Moved, Open, State, check};
 use runbook_policy::Calendar;
+use runbook_policy::calendar::{Closed, Cover, Fault, Moved, Open, State, check};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -73,7 +73,8 @@ fn second_tuesdays_by_the_clock_of_new_york() {
 
 /// The second Tuesday of a month, counted on a calendar page.
 fn patch_tuesday(year: i16, month: i8) -> Date {
-    let tuesdays = (1..=14).map(|day| date(year, month, day)).filter(|day| day.weekday() == jiff::civil::Weekday::Tuesday);
+    let tuesdays =
+        (1..=14).map(|day| date(year, month, day)).filter(|day| day.weekday() == jiff::civil::Weekday::Tuesday);
     tuesdays.last().expect("two in a fortnight")
 }
 
@@ -93,8 +94,12 @@ fn any_number_of_days_after_patch_tuesday_and_before_it() {
 
 #[test]
 fn rules_are_those_of_rfc_5545() {
-    let found = |rule: &str| starts(times(rule, time(2, 0, 0, 0), "UTC"), "2026-01-01T00:00:00Z", "2026-04-01T00:00:00Z");
-    assert_eq!(found("FREQ=MONTHLY;BYDAY=-1FR"), ["2026-01-30T02:00:00Z", "2026-02-27T02:00:00Z", "2026-03-27T02:00:00Z"]);
+    let found =
+        |rule: &str| starts(times(rule, time(2, 0, 0, 0), "UTC"), "2026-01-01T00:00:00Z", "2026-04-01T00:00:00Z");
+    assert_eq!(
+        found("FREQ=MONTHLY;BYDAY=-1FR"),
+        ["2026-01-30T02:00:00Z", "2026-02-27T02:00:00Z", "2026-03-27T02:00:00Z"]
+    );
     assert_eq!(
         found("FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1"),
         ["2026-01-30T02:00:00Z", "2026-02-27T02:00:00Z", "2026-03-31T02:00:00Z"]
@@ -212,11 +217,8 @@ fn days_between_two_changes_open_once_each_and_in_order() {
 #[test]
 fn the_day_that_a_zone_left_out_has_no_window() {
     // Samoa went from the 29th of December 2011 to the 31st.
-    let found = starts(
-        times("FREQ=DAILY", time(12, 0, 0, 0), "Pacific/Apia"),
-        "2011-12-29T00:00:00Z",
-        "2012-01-01T12:00:00Z",
-    );
+    let found =
+        starts(times("FREQ=DAILY", time(12, 0, 0, 0), "Pacific/Apia"), "2011-12-29T00:00:00Z", "2012-01-01T12:00:00Z");
     let days = ["2011-12-29T22:00:00Z", "2011-12-30T22:00:00Z", "2011-12-31T22:00:00Z"];
     assert!(days.iter().all(|day| found.iter().any(|start| start == day)), "{found:?}");
 }

@@ -15,3 +15,4 @@ pub(crate) mod runbook;
 pub(crate) mod scalar;
 pub(crate) mod step;
 pub(crate) mod texts;
+pub(crate) mod windows;

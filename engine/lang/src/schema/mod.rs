@@ -8,6 +8,7 @@ mod action;
 mod inventory;
 mod runbook;
 mod values;
+mod windows;
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
@@ -26,6 +27,11 @@ pub fn inventory() -> Value {
 /// The schema of `action/v1`.
 pub fn action() -> Value {
     of::<action::Action>("action/v1", "A packaged action: a check, task or snapshot with a name")
+}
+
+/// The schema of `windows/v1`.
+pub fn windows() -> Value {
+    of::<windows::Windows>("windows/v1", "Windows: when work may be done")
 }
 
 /// A schema as it is kept in `docs/schemas`.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::codes::Code;
 use crate::inventory::{NoFiles, parse_inventory};
 use crate::read;
-use crate::{parse_action, parse_runbook};
+use crate::{parse_action, parse_runbook, parse_windows};
 
 fn root() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -27,6 +27,7 @@ fn keys<'a>(schema: &'a Value, definition: &str) -> BTreeSet<&'a str> {
 #[test]
 fn the_schemas_have_the_keys_that_the_readers_have() {
     let (runbook, action, inventory) = (super::runbook(), super::action(), super::inventory());
+    let windows = super::windows();
     let set = |known: &[&'static str]| known.iter().copied().collect::<BTreeSet<_>>();
     for (schema, definition, known) in [
         (&runbook, "", read::runbook::KEYS),
@@ -53,6 +54,10 @@ fn the_schemas_have_the_keys_that_the_readers_have() {
         (&inventory, "Host", read::host::KEYS),
         (&inventory, "Tls", read::host::TLS_KEYS),
         (&inventory, "Group", read::inventory::GROUP_KEYS),
+        (&windows, "", read::windows::KEYS),
+        (&windows, "Window", read::windows::WINDOW_KEYS),
+        (&windows, "Blackout", read::windows::BLACKOUT_KEYS),
+        (&windows, "Freeze", read::windows::FREEZE_KEYS),
     ] {
         assert_eq!(keys(schema, definition), set(known), "{definition}");
     }
@@ -61,9 +66,12 @@ fn the_schemas_have_the_keys_that_the_readers_have() {
 /// Run the tests with `UPDATE_SCHEMAS=1` to write them anew.
 #[test]
 fn the_schemas_in_the_book_are_current() {
-    for (name, schema) in
-        [("runbook", super::runbook()), ("action", super::action()), ("inventory", super::inventory())]
-    {
+    for (name, schema) in [
+        ("runbook", super::runbook()),
+        ("action", super::action()),
+        ("inventory", super::inventory()),
+        ("windows", super::windows()),
+    ] {
         let path = root().join(format!("docs/schemas/{name}.schema.json"));
         let text = super::text(&schema);
         if std::env::var_os("UPDATE_SCHEMAS").is_some() {
@@ -92,6 +100,8 @@ fn schemas_and_readers_agree_on_every_fixture() {
                 (super::action(), parse_action(&name, text.as_bytes()).err())
             } else if name.contains(".inventory.") {
                 (super::inventory(), parse_inventory(&name, text.as_bytes(), &NoFiles).err())
+            } else if name.contains(".windows.") {
+                (super::windows(), parse_windows(&name, text.as_bytes()).err())
             } else if name.contains(".runbook.") {
                 (super::runbook(), parse_runbook(&name, text.as_bytes()).err())
             } else {

@@ -143,9 +143,11 @@ impl Closing {
                 vec![Stretch { start: *start, end: *end }]
             }
             Closing::Once(_) => Vec::new(),
-            Closing::Recurring(recurring) => {
-                recurring.openings(from, until).iter().map(|open| Stretch { start: open.start, end: open.end }).collect()
-            }
+            Closing::Recurring(recurring) => recurring
+                .openings(from, until)
+                .iter()
+                .map(|open| Stretch { start: open.start, end: open.end })
+                .collect(),
         }
     }
 }
@@ -201,7 +203,8 @@ impl Calendar {
     /// What of it is for a host, for work of that tier: `selects` tells whether a selection has the host in it.
     pub fn cover(&self, tier: Tier, mut selects: impl FnMut(&str) -> bool) -> Cover {
         let mut chosen = |hosts: &Option<String>| hosts.as_deref().is_none_or(&mut selects);
-        let windows = self.said.windows.iter().filter(|(_, window)| window.tiers.contains(&tier) && chosen(&window.hosts));
+        let windows =
+            self.said.windows.iter().filter(|(_, window)| window.tiers.contains(&tier) && chosen(&window.hosts));
         let windows = windows.map(|(name, _)| name.clone()).collect();
         let blackouts = self.said.blackouts.iter().filter(|(_, blackout)| chosen(&blackout.hosts));
         Cover { windows, blackouts: blackouts.map(|(name, _)| name.clone()).collect() }
@@ -240,7 +243,8 @@ impl Calendar {
         let soon = now.checked_add(SignedDuration::from_millis(1)).unwrap_or(now);
         let closings = self.closings(cover, now, soon);
         // A freeze is said before a blackout: it is for everyone.
-        let closing = closings.into_iter().filter(|(stretch, _, _)| stretch.contains(now)).max_by_key(|(_, kind, _)| *kind);
+        let closing =
+            closings.into_iter().filter(|(stretch, _, _)| stretch.contains(now)).max_by_key(|(_, kind, _)| *kind);
         if let Some((stretch, kind, name)) = closing {
             let until = stretch.end;
             return State::Closed(match kind {

@@ -98,9 +98,10 @@ impl Recurring {
     /// The days of the rule from `first` to `last`, before anything is added to them.
     fn days(&self, first: Date, last: Date) -> Result<Vec<Date>, Fault> {
         // Without a day to count from, a rule is the same in every year.
-        let start = self.times.starting.unwrap_or_else(|| {
-            Date::new(first.year().saturating_sub(1).max(1), 1, 1).expect("the first of January")
-        });
+        let start = self
+            .times
+            .starting
+            .unwrap_or_else(|| Date::new(first.year().saturating_sub(1).max(1), 1, 1).expect("the first of January"));
         let (Some(start), Some(first), Some(last)) = (midnight(start), midnight(first), midnight(last)) else {
             return Ok(Vec::new());
         };

@@ -1,0 +1,196 @@
+//! The one decision that every way into a run goes through.
+//!
+//! The driver begins nothing without a [`Granted`], and only [`authorize`] makes one: so the command line, a resumption, a
+//! schedule and whatever comes later cannot differ in what they allow.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use runbook_model::permit::{Class, Permit, Stretch};
+use runbook_model::{HostName, Sha256};
+
+use crate::calendar::{Calendar, Closed, Cover, State};
+
+/// How far ahead of its beginning a run is told its times. What would begin later needs a resumption, and is decided anew.
+pub const HORIZON: jiff::SignedDuration = jiff::SignedDuration::from_hours(31 * 24);
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// A new run.
+    Apply,
+    /// A new run of the prechecks alone: it changes nothing, so it may be at any time.
+    Check,
+    /// Going on with a run. What was begun is brought to its end at any time; what was not begun waits for its window.
+    Resume,
+    /// A new run that takes a finished one back.
+    TakeBack,
+}
+
+/// What holds here.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'r> {
+    /// The calendar, with the digest of its file; `None`: there is none.
+    pub calendar: Option<(&'r Calendar, Sha256)>,
+}
+
+/// All that the decision is made from.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// What is asked for.
+    pub act: Act,
+    /// The moment.
+    pub now: Timestamp,
+    /// The hosts, with what of the calendar is for each.
+    pub hosts: BTreeMap<HostName, Cover>,
+    /// How long a host is expected to take.
+    pub estimate: Estimate,
+    /// Why windows, blackouts and freezes are set aside; `None`: they are not.
+    pub break_glass: Option<String>,
+}
+
+/// How long a host is expected to take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Estimate {
+    /// With what is kept free for its way back, in milliseconds.
+    pub needs_ms: u64,
+    /// Where that comes from, for people.
+    pub source: String,
+}
+
+/// A permit that was granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted(Permit);
+
+impl Granted {
+    /// What is allowed.
+    pub fn permit(&self) -> &Permit {
+        &self.0
+    }
+}
+
+/// Why nothing is granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// One per reason, for people; at least one.
+    pub reasons: Vec<String>,
+    /// When it would be allowed, if that is known.
+    pub next: Option<Timestamp>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reasons.join("; "))
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Decides.
+///
+/// # Errors
+/// When none of the hosts may be begun now. If some may, the run is granted with times for each, and the others are
+/// blocked when their turn comes.
+pub fn authorize(rules: Rules<'_>, ask: &Ask) -> Result<Granted, Refusal> {
+    let Some((calendar, sha256)) = rules.calendar else {
+        return Ok(Granted(Permit::default()));
+    };
+    let mut permit = Permit { windows: Some(sha256), break_glass: ask.break_glass.clone(), ..Permit::default() };
+    if ask.break_glass.is_some() || ask.act == Act::Check {
+        return Ok(Granted(permit));
+    }
+    let until = ask.now.saturating_add(HORIZON).unwrap_or(Timestamp::MAX);
+    let mut covers: BTreeMap<&Cover, Vec<HostName>> = BTreeMap::new();
+    for (host, cover) in &ask.hosts {
+        covers.entry(cover).or_default().push(host.clone());
+    }
+    let (mut reasons, mut next, mut may_begin) = (Vec::new(), None, false);
+    for (cover, hosts) in covers {
+        let stretches = calendar.stretches(cover, ask.now, until);
+        let estimate = &ask.estimate;
+        let fits = |open: &&crate::calendar::Stretch| {
+            let from = open.start.max(ask.now);
+            from.duration_until(open.end).as_millis() >= i128::from(estimate.needs_ms)
+        };
+        match stretches.iter().find(fits) {
+            Some(open) if open.start <= ask.now => may_begin = true,
+            fitting => {
+                next = [next, fitting.map(|open| open.start)].into_iter().flatten().min();
+                reasons.push(reason(calendar, cover, &hosts, ask));
+            }
+        }
+        // What nothing ever closes needs no times.
+        let whole = [crate::calendar::Stretch { start: ask.now, end: until }];
+        if cover.windows.is_empty() && stretches == whole {
+            continue;
+        }
+        permit.classes.push(Class {
+            hosts,
+            windows: cover.windows.iter().cloned().collect(),
+            stretches: stretches.iter().map(stretch).collect(),
+            needs_ms: estimate.needs_ms,
+            estimate: estimate.source.clone(),
+        });
+    }
+    if may_begin || ask.act == Act::Resume || ask.hosts.is_empty() {
+        return Ok(Granted(permit));
+    }
+    Err(Refusal { reasons, next })
+}
+
+fn stretch(open: &crate::calendar::Stretch) -> Stretch {
+    let ms = |moment: Timestamp| u64::try_from(moment.as_millisecond()).unwrap_or(0);
+    Stretch { start_ms: ms(open.start), end_ms: ms(open.end) }
+}
+
+/// Why hosts so covered may not be begun now.
+fn reason(calendar: &Calendar, cover: &Cover, hosts: &[HostName], ask: &Ask) -> String {
+    let who = match hosts {
+        [host] => host.to_string(),
+        [first, second] => format!("{first} and {second}"),
+        [first, .., _] => format!("{first} and {} more hosts", hosts.len() - 1),
+        [] => String::new(),
+    };
+    let windows = match cover.windows.iter().collect::<Vec<_>>().as_slice() {
+        [] => String::new(),
+        [window] => format!("window {window}"),
+        windows => format!("windows {}", windows.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")),
+    };
+    let because = |name: &str, reason: &str| match reason {
+        "" => name.to_owned(),
+        reason => format!("{name} ({reason})"),
+    };
+    match calendar.state(cover, ask.now) {
+        State::Closed(Closed::Freeze { name, reason, until }) => {
+            format!("{who}: everything is frozen by {} until {until}", because(&name, &reason))
+        }
+        State::Closed(Closed::Blackout { name, reason, until }) => {
+            let reason = reason.unwrap_or_default();
+            format!("{who}: closed by the blackout {} until {until}", because(&name, &reason))
+        }
+        State::Closed(Closed::Outside { next: Some(next) }) => {
+            format!("{who}: outside of {windows}, which next opens at {}", next.start)
+        }
+        State::Closed(Closed::Outside { next: None }) => {
+            format!("{who}: outside of {windows}, which does not open again within two years")
+        }
+        State::Open { until } => {
+            let minutes = |ms: u64| format!("{} min", ms.div_ceil(60_000));
+            let left = u64::try_from(ask.now.duration_until(until).as_millis()).unwrap_or(0);
+            let Estimate { needs_ms, source } = &ask.estimate;
+            format!(
+                "{who}: {windows} is open for {} more, and {} are needed ({source})",
+                minutes(left),
+                minutes(*needs_ms)
+            )
+        }
+        State::Free => {
+            let Estimate { needs_ms, source } = &ask.estimate;
+            format!(
+                "{who}: something closes before the {} min that are needed are over ({source})",
+                needs_ms.div_ceil(60_000)
+            )
+        }
+    }
+}
