@@ -147,6 +147,12 @@ pub(crate) enum Command {
         after_help = "Examples:\n  runbook inventory list 'cui & site=hq'\n  runbook inventory graph\n  runbook inventory check"
     )]
     Inventory(Inventory),
+    /// Show when work may be done.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  runbook windows list\n  runbook windows list fs01 --next 12\n  runbook windows check"
+    )]
+    Windows(Windows),
     /// Show the packaged actions.
     #[command(subcommand, after_help = "Examples:\n  runbook actions list\n  runbook actions show disk-free")]
     Actions(Actions),
@@ -275,6 +281,9 @@ pub(crate) struct Apply {
     /// When another run holds a host, wait for it instead of refusing.
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Set windows, blackouts and freezes aside, and say why; it is on the record for good.
+    #[arg(long, value_name = "WHY")]
+    pub(crate) break_glass: Option<String>,
     #[command(flatten)]
     pub(crate) ending: Ending,
 }
@@ -290,6 +299,9 @@ pub(crate) struct Resume {
     /// When another run holds a host, wait for it instead of refusing.
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Set windows, blackouts and freezes aside, and say why; it is on the record for good.
+    #[arg(long, value_name = "WHY")]
+    pub(crate) break_glass: Option<String>,
     #[command(flatten)]
     pub(crate) ending: Ending,
 }
@@ -317,6 +329,9 @@ pub(crate) struct Rollback {
     /// When another run holds a host, wait for it instead of refusing.
     #[arg(long)]
     pub(crate) wait: bool,
+    /// Set windows, blackouts and freezes aside, and say why; it is on the record for good.
+    #[arg(long, value_name = "WHY")]
+    pub(crate) break_glass: Option<String>,
     #[command(flatten)]
     pub(crate) ending: Ending,
 }
@@ -628,6 +643,49 @@ pub(crate) struct InventoryShow {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `windows`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Windows {
+    /// List the next openings, with what changes of the clock do to them, and what closes them.
+    #[command(
+        after_help = "Examples:\n  runbook windows list\n  runbook windows list 'cui & site=hq' --next 12\n  runbook windows list --tier emergency --json"
+    )]
+    List(WindowsList),
+    /// Report all problems of `windows.yaml`.
+    #[command(after_help = "Examples:\n  runbook windows check\n\nExit code 2 when there is any problem.")]
+    Check(InventoryShow),
+}
+
+/// `windows list`.
+#[derive(Debug, Args)]
+pub(crate) struct WindowsList {
+    /// Only what is for hosts that this selects.
+    pub(crate) selector: Option<String>,
+    /// So many openings of each window.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) next: u16,
+    /// From this moment on instead of now (RFC 3339, or a day).
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Only windows for work of this tier.
+    #[arg(long, value_enum)]
+    pub(crate) tier: Option<TierArgument>,
+    /// Print windows-list/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TierArgument {
+    /// The regular window.
+    Routine,
+    /// A fault is mended.
+    Corrective,
+    /// It cannot wait.
+    Emergency,
 }
 
 /// `actions`.

@@ -5,6 +5,7 @@
 
 mod anchors;
 mod arguments;
+mod authority;
 mod commands;
 mod control;
 mod failure;
@@ -36,7 +37,7 @@ use clap::Parser as _;
 
 use crate::arguments::{Arguments, Command};
 use crate::commands::{
-    actions, doctor, evidence, inventory, plan, reference, retention, show, snapshots, validate, witness, work,
+    actions, doctor, evidence, inventory, plan, reference, retention, show, snapshots, validate, windows, witness, work,
 };
 use crate::failure::{Failure, fault};
 use crate::output::Output;
@@ -81,6 +82,7 @@ fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
         Command::Plan(arguments) => plan::run(&project, arguments, output),
         Command::Inventory(command) => inventory::run(&project, command, output),
         Command::Actions(command) => actions::run(&project, command, output),
+        Command::Windows(command) => windows::run(&project, command, output),
         _ => with_runtime(arguments, &project, output),
     }
 }

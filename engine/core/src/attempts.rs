@@ -1,7 +1,7 @@
 //! Facts become events: what each input means for the cell or host that it is about.
 
 use runbook_model::command::{Subject, Timer};
-use runbook_model::event::{AttemptReport, Person};
+use runbook_model::event::AttemptReport;
 use runbook_model::input::{Intent, Prepared};
 use runbook_model::outcome::{Ended, KilledBy, Obstacle, ObstacleKind};
 use runbook_model::plan::{Phase, RetryClass, Role, Step};
@@ -24,7 +24,9 @@ impl Run {
                     self.emit(Event::RunStarted);
                 }
             }
-            Input::Resume { by, permit } => self.accept_resume(by, permit),
+            Input::Resume { by, permit, break_glass } => {
+                self.accept_resume(Event::RunResumed { by, permit, break_glass });
+            }
             Input::CancelAsked { by } => {
                 // A suspended run may be cancelled: the resume that follows takes its halted hosts back.
                 if !self.cancel && !matches!(self.status, Status::Ended(_)) {
@@ -96,13 +98,13 @@ impl Run {
 
     /// A new controller knows nothing of what its predecessor had under way: each such attempt is asked after. Hosts that
     /// wait for an operator get another try when the run was suspended.
-    fn accept_resume(&mut self, by: Person, permit: Option<Sha256>) {
+    fn accept_resume(&mut self, resumed: Event) {
         if matches!(self.status, Status::Ended(_)) {
             return;
         }
         // After a crash the run goes on where it was; hosts that had stopped for an operator wait until it is suspended.
         let reopen = matches!(self.status, Status::Suspended(_));
-        self.emit(Event::RunResumed { by, permit });
+        self.emit(resumed);
         if !self.started {
             self.emit(Event::RunStarted);
             return;

@@ -264,7 +264,10 @@ impl Engine {
             work.tell(Input::CancelAsked { by });
         }
         match (begun, asked) {
-            (true, _) => work.tell(Input::Resume { by, permit }),
+            (true, _) => {
+                let break_glass = granted.break_glass().map(str::to_owned);
+                work.tell(Input::Resume { by, permit, break_glass });
+            }
             (false, None) => work.tell(Input::Begin),
             (false, Some(by)) => {
                 work.tell(Input::RollbackAsked { by });
@@ -602,6 +605,7 @@ impl Engine {
             clock: request.clock.clone(),
             policy: request.policy,
             permit,
+            break_glass: request.granted.break_glass().map(str::to_owned),
             inventory_sha256: request.inventory_sha256,
             retention: request.retention.map(|periods| periods.promise(plan)),
         }

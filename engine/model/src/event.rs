@@ -31,6 +31,9 @@ pub enum Event {
         /// Digest of the blob with what it was allowed; `None`: nothing restricts it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         permit: Option<Sha256>,
+        /// Windows, blackouts and freezes were set aside, and why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        break_glass: Option<String>,
     },
     /// Somebody asked to cancel.
     CancelAsked {
@@ -306,6 +309,9 @@ pub struct RunHeader {
     /// Digest of the blob with what was allowed; `None`: nothing restricts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permit: Option<Sha256>,
+    /// Windows, blackouts and freezes were set aside, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<String>,
     /// Digest of the inventory's file as it was when the run was opened. The plan has what was taken from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_sha256: Option<Sha256>,

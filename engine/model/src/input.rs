@@ -31,6 +31,9 @@ pub enum Input {
         /// Digest of the blob with what it is allowed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         permit: Option<Sha256>,
+        /// Why windows, blackouts and freezes are set aside.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        break_glass: Option<String>,
     },
     /// Somebody asked to cancel the run.
     CancelAsked {

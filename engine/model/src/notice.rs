@@ -153,6 +153,19 @@ pub enum Notice {
         /// Who.
         by: Person,
     },
+    /// A run was asked for and not allowed; nothing was begun.
+    RunRefused {
+        /// The runbook's name.
+        runbook: String,
+        /// Digest of the plan that would have been run.
+        plan_sha256: Sha256,
+        /// `apply` or `rollback`.
+        act: String,
+        /// Why, one per reason.
+        reasons: Vec<String>,
+        /// Who asked.
+        by: Person,
+    },
     /// The project's settings are other ones than before.
     SettingsChanged {
         /// Digest of the file.

@@ -16,9 +16,6 @@ pub struct Permit {
     /// any time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<Class>,
-    /// Windows, blackouts and freezes were set aside, and why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub break_glass: Option<String>,
 }
 
 /// Hosts with the same times.

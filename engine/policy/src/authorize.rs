@@ -61,12 +61,20 @@ pub struct Estimate {
 
 /// A permit that was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Granted(Permit);
+pub struct Granted {
+    permit: Permit,
+    break_glass: Option<String>,
+}
 
 impl Granted {
     /// What is allowed.
     pub fn permit(&self) -> &Permit {
-        &self.0
+        &self.permit
+    }
+
+    /// Why windows, blackouts and freezes are set aside; `None`: they are not.
+    pub fn break_glass(&self) -> Option<&str> {
+        self.break_glass.as_deref()
     }
 }
 
@@ -93,12 +101,13 @@ impl std::error::Error for Refusal {}
 /// When none of the hosts may be begun now. If some may, the run is granted with times for each, and the others are
 /// blocked when their turn comes.
 pub fn authorize(rules: Rules<'_>, ask: &Ask) -> Result<Granted, Refusal> {
+    let granted = |permit| Ok(Granted { permit, break_glass: ask.break_glass.clone() });
     let Some((calendar, sha256)) = rules.calendar else {
-        return Ok(Granted(Permit::default()));
+        return granted(Permit::default());
     };
-    let mut permit = Permit { windows: Some(sha256), break_glass: ask.break_glass.clone(), ..Permit::default() };
+    let mut permit = Permit { windows: Some(sha256), ..Permit::default() };
     if ask.break_glass.is_some() || ask.act == Act::Check {
-        return Ok(Granted(permit));
+        return granted(permit);
     }
     let until = ask.now.saturating_add(HORIZON).unwrap_or(Timestamp::MAX);
     let mut covers: BTreeMap<&Cover, Vec<HostName>> = BTreeMap::new();
@@ -134,7 +143,7 @@ pub fn authorize(rules: Rules<'_>, ask: &Ask) -> Result<Granted, Refusal> {
         });
     }
     if may_begin || ask.act == Act::Resume || ask.hosts.is_empty() {
-        return Ok(Granted(permit));
+        return granted(permit);
     }
     Err(Refusal { reasons, next })
 }

@@ -291,7 +291,7 @@ impl RunView {
             }
             Event::RunStarted | Event::TimerFired { .. } | Event::Installation(_) => {}
             Event::RollbackAsked { by } => self.act("asked to take the named run back", by, now, seq),
-            Event::RunResumed { by } => {
+            Event::RunResumed { by, .. } => {
                 self.act("took the run up again", by, now, seq);
                 self.resumed.push((by.clone(), now));
                 self.ended_seq = None;

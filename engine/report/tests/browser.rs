@@ -57,7 +57,11 @@ fn many_states() -> RunView {
     let outcome = AttemptOutcome::Unknown;
     run.put(Event::AttemptEnded { attempt: attempt("fs04", "upgrade"), outcome, report: unknown });
     run.end("fs04", "upgrade", outcome, "it did not come back").host_ended("fs04", HostOutcome::Unknown, "upgrade");
-    run.put(Event::RunSuspended { outcome: HostOutcome::Unknown }).put(Event::RunResumed { by: by("ben") });
+    run.put(Event::RunSuspended { outcome: HostOutcome::Unknown }).put(Event::RunResumed {
+        by: by("ben"),
+        permit: None,
+        break_glass: None,
+    });
     let cell = Cell { host: "fs04".into(), step: "upgrade".into() };
     run.put(Event::StepResolved { cell, succeeded: false, why: "looked at dpkg.log".into(), by: by("ben") });
     // Ended by its timeout, with more output than is kept, and stuck.

@@ -73,7 +73,8 @@ fn who_acted_is_cited_with_the_record_of_each_act() {
     let mut run = Writer::new(&[&["fs01"]]);
     let by = |name: &str| runbook_model::event::Person { name: name.into(), uid: 7, from: Some("192.0.2.4".into()) };
     run.until_upgrade("fs01");
-    run.put(Event::RunResumed { by: by("ben") }).put(Event::CancelAsked { by: by("cleo") });
+    run.put(Event::RunResumed { by: by("ben"), permit: None, break_glass: None })
+        .put(Event::CancelAsked { by: by("cleo") });
     let cell = runbook_model::Cell { host: "fs01".into(), step: "upgrade".into() };
     run.put(Event::StepResolved { cell, succeeded: false, why: "looked".into(), by: by("dora") });
     run.run_ended(HostOutcome::Cancelled);

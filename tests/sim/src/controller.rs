@@ -224,7 +224,8 @@ impl Controller {
             self.marks.insert(Marks::CrashedInRollback);
         }
         self.run = run;
-        let resumed = self.run.input(self.now, Input::Resume { by: Person::default() });
+        let resumed =
+            self.run.input(self.now, Input::Resume { by: Person::default(), permit: None, break_glass: None });
         self.log.extend(resumed.into_iter().map(|event| (self.now, event)));
         self.run.delta();
         for command in self.run.outstanding().clone() {
@@ -366,7 +367,7 @@ impl Controller {
             }
         }
         if matches!(self.run.status(), Status::Suspended(_)) {
-            self.feed(Input::Resume { by: Person::default() });
+            self.feed(Input::Resume { by: Person::default(), permit: None, break_glass: None });
         }
     }
 

@@ -10,5 +10,6 @@ pub(crate) mod retention;
 pub(crate) mod show;
 pub(crate) mod snapshots;
 pub(crate) mod validate;
+pub(crate) mod windows;
 pub(crate) mod witness;
 pub(crate) mod work;

@@ -8,8 +8,10 @@ use runbook_driver::{Control, DriverError, Engine, RunRequest, RunResult, RunSta
 use runbook_model::event::Person;
 use runbook_model::plan::{Plan, SecretRef};
 use runbook_model::{RunId, RunOutcome};
+use runbook_policy::{Act, Granted};
 use runbook_ports::Store as _;
 use runbook_ports::store::{RunIndex, RunStatus};
+use runbook_report::style::Tone;
 use runbook_report::summary::{self, Circumstances};
 use runbook_report::text::list;
 use runbook_report::{RunView, brief, json};
@@ -25,7 +27,7 @@ use crate::project::Project;
 use crate::shrink;
 use crate::signals;
 use crate::wiring::{self, Parts};
-use crate::{anchors, head, keys, machine, person, record, sources, unfinished};
+use crate::{anchors, authority, head, keys, machine, person, record, sources, unfinished};
 
 /// `apply`.
 pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) -> Result<u8, Failure> {
@@ -36,6 +38,12 @@ pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) 
         let columns = output::terminal_size().map_or(80, |(columns, _)| columns);
         note(brief::lines(plan, arguments.check, columns, output.error_palette).join("\n"));
     }
+    let desk = Desk::open(project, output, arguments.ending, Some(source.folder.clone())).await?;
+    if !arguments.check {
+        unfinished::refuse(&desk.store, plan).await?;
+    }
+    let act = if arguments.check { Act::Check } else { Act::Apply };
+    let granted = desk.granted(act, plan, arguments.break_glass.as_deref()).await?;
     if output.person && !arguments.yes {
         let hosts = runbook_report::text::count(plan.hosts.len(), "host");
         let question = match arguments.check {
@@ -46,11 +54,8 @@ pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) 
             return Err(Failure::new("RB0614", REFUSED, "you did not say yes, so nothing was begun"));
         }
     }
-    let desk = Desk::open(project, output, arguments.ending, Some(source.folder.clone())).await?;
-    if !arguments.check {
-        unfinished::refuse(&desk.store, plan).await?;
-    }
-    let request = desk.request(arguments.ticket.clone(), arguments.check, source.folder.clone(), arguments.wait)?;
+    let request =
+        desk.request(granted, arguments.ticket.clone(), arguments.check, source.folder.clone(), arguments.wait)?;
     let plan = source.plan;
     let stage = desk.stage(&plan, &request.run)?;
     let engine = desk.engine(&stage, &plan);
@@ -104,24 +109,42 @@ fn refuse_unanswerable(plan: &Plan, check_only: bool, output: Output) -> Result<
 pub(crate) async fn resume(project: &Project, arguments: &Resume, output: Output) -> Result<u8, Failure> {
     let store = record::open_recorded(project).await?;
     let index = record::find(&store, &arguments.run).await?;
-    take_up(project, output, arguments.ending, store, &index, arguments.wait, false).await
+    take_up(
+        project,
+        output,
+        arguments.ending,
+        store,
+        &index,
+        Ways { wait: arguments.wait, cancel: false, break_glass: arguments.break_glass.as_deref() },
+    )
+    .await
 }
 
-/// Goes on with a run; with `cancel`, to take it back.
+/// How a run is taken up.
+#[derive(Clone, Copy)]
+struct Ways<'a> {
+    wait: bool,
+    /// To take it back.
+    cancel: bool,
+    break_glass: Option<&'a str>,
+}
+
+/// Goes on with a run.
 async fn take_up(
     project: &Project,
     output: Output,
     ending: Ending,
     store: SqliteStore,
     index: &RunIndex,
-    wait: bool,
-    cancel: bool,
+    ways: Ways<'_>,
 ) -> Result<u8, Failure> {
+    let Ways { wait, cancel, break_glass } = ways;
     let run = index.header.run.clone();
     let plan = record::plan(&store, &index.header).await?;
     refuse_unanswerable(&plan, index.header.check_only || cancel, output)?;
     store.close().await;
     let desk = Desk::open(project, output, ending, None).await?;
+    let granted = desk.granted(Act::Resume, &plan, break_glass).await?;
     let stage = desk.stage(&plan, &run)?;
     let mut earlier = Vec::new();
     record::read(&desk.store, &run, 0, |record| earlier.push(record)).await?;
@@ -132,8 +155,8 @@ async fn take_up(
         stage.control.cancel(desk.operator.clone());
     }
     let result = match wait {
-        true => engine.resume_when_free(&run, desk.operator.clone(), &stage.control).await,
-        false => engine.resume(&run, desk.operator.clone(), &stage.control).await,
+        true => engine.resume_when_free(&run, desk.operator.clone(), &granted, &stage.control).await,
+        false => engine.resume(&run, desk.operator.clone(), &granted, &stage.control).await,
     };
     desk.told(stage, result).await
 }
@@ -150,7 +173,15 @@ pub(crate) async fn cancel(project: &Project, arguments: &Cancel, output: Output
     let holder = store.holder(&run).await.map_err(|error| record::failed(&error))?.filter(|holder| holder.alive);
     let Some(holder) = holder else {
         note("no program works on the run now; this one takes it up and takes it back");
-        return take_up(project, output, arguments.ending, store, &index, false, true).await;
+        return take_up(
+            project,
+            output,
+            arguments.ending,
+            store,
+            &index,
+            Ways { wait: false, cancel: true, break_glass: None },
+        )
+        .await;
     };
     let mut following = control::follow(project, &run, holder.pid, Want::Records).await.ok();
     control::cancel(project, &run, holder.pid, &person::operator()).await.map_err(|error| {
@@ -190,7 +221,8 @@ pub(crate) async fn rollback(project: &Project, arguments: &Rollback, output: Ou
     store.close().await;
     let desk = Desk::open(project, output, arguments.ending, None).await?;
     unfinished::refuse(&desk.store, &plan).await?;
-    let request = desk.request(arguments.ticket.clone(), false, PathBuf::new(), arguments.wait)?;
+    let granted = desk.granted(Act::TakeBack, &plan, arguments.break_glass.as_deref()).await?;
+    let request = desk.request(granted, arguments.ticket.clone(), false, PathBuf::new(), arguments.wait)?;
     let stage = desk.stage(&plan, &request.run)?;
     let engine = desk.engine(&stage, &plan);
     let result = engine.roll_back(&finished, request, &stage.control).await;
@@ -283,8 +315,21 @@ impl<'p> Desk<'p> {
         Ok(Self { project, output, ending, store, parts, operator: person::operator(), secrets })
     }
 
+    /// What the project's rules allow; that they are set aside is said aloud.
+    async fn granted(&self, act: Act, plan: &Plan, break_glass: Option<&str>) -> Result<Granted, Failure> {
+        let palette = self.output.error_palette;
+        let granted = authority::granted(self.project, &self.store, act, plan, break_glass, palette).await?;
+        if let Some(why) = granted.break_glass() {
+            let loud = palette.paint(Tone::Bad, "BREAK GLASS");
+            let why = runbook_report::text::escape_line(why.as_bytes());
+            note(format!("{loud}  windows, blackouts and freezes are set aside, on the record: {why}"));
+        }
+        Ok(granted)
+    }
+
     fn request(
         &self,
+        granted: Granted,
         ticket: Option<String>,
         check_only: bool,
         files: PathBuf,
@@ -312,6 +357,7 @@ impl<'p> Desk<'p> {
             retention: Some(self.project.settings.retention),
             files,
             wait,
+            granted,
         })
     }
 

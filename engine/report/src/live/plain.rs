@@ -26,7 +26,7 @@ fn sentence(view: &RunView, event: &Event, now: u64) -> Option<String> {
         Event::RunOpened(header) => {
             format!("run {} of {} on {}", header.run, header.runbook, count(view.hosts.len(), "host"))
         }
-        Event::RunResumed { by } => format!("taken up again by {}", person(by)),
+        Event::RunResumed { by, .. } => format!("taken up again by {}", person(by)),
         Event::CancelAsked { by } => {
             format!("cancelled by {}: running steps are ended, hosts that changed are rolled back", person(by))
         }
