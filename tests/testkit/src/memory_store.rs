@@ -51,6 +51,7 @@ struct World {
     blobs: BTreeMap<Sha256, Vec<u8>>,
     alive: BTreeMap<u32, bool>,
     appends: u64,
+    ledger_reads: u64,
     faults: BTreeMap<u64, AppendFault>,
     broken_from: Option<u64>,
     blobs_broken: bool,
@@ -114,6 +115,11 @@ impl MemoryStore {
         world.broken_from = None;
         world.blobs_broken = false;
         world.faults.clear();
+    }
+
+    /// How many pages of the ledger were read.
+    pub fn ledger_reads(&self) -> u64 {
+        self.world().ledger_reads
     }
 
     /// How many appends were asked for so far, failed ones too.
@@ -259,7 +265,9 @@ impl Store for MemoryStore {
     }
 
     async fn ledger(&self, from: u64, limit: usize) -> Result<Vec<Sealed>, StoreError> {
-        Ok(self.world().records.iter().filter(|record| record.seq >= from).take(limit).cloned().collect())
+        let mut world = self.world();
+        world.ledger_reads += 1;
+        Ok(world.records.iter().filter(|record| record.seq >= from).take(limit).cloned().collect())
     }
 
     async fn signed_frontier(&self, size: u64) -> Result<Option<Vec<Sha256>>, StoreError> {

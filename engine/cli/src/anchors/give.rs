@@ -67,7 +67,9 @@ pub(crate) async fn give(
     })?;
     let receipts = Receipts::read(store).await?;
     let head = Arc::new(SignedHead { origin: head.origin, size: head.size, root: head.root, note: last.note });
-    let past = Arc::new(Past(store.clone()));
+    let lacking = wanted.iter().filter(|anchor| receipts.lacking(&anchor.name, head.size) > 0);
+    let held = lacking.map(|anchor| receipts.size(&anchor.name));
+    let past = Arc::new(Past::new(Arc::new(store.clone())).expecting(held, head.size));
     let mut asked = JoinSet::new();
     let mut answers = Vec::new();
     for settings in wanted {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use runbook_anchors::{FileReceipt, GitReceipt, SyslogReceipt};
 use runbook_ledger::note::Note;
@@ -429,7 +430,8 @@ pub(crate) async fn of_store(
     sizes.sort_unstable();
     sizes.dedup();
     let ranges: Vec<_> = sizes.iter().map(|size| 0..*size).collect();
-    let roots = Past(store.clone()).roots(&ranges).await.map_err(|why| Failure::new("RB0610", 30, why))?;
+    let roots =
+        Past::new(Arc::new(store.clone())).roots(&ranges).await.map_err(|why| Failure::new("RB0610", 30, why))?;
     let roots: BTreeMap<u64, Sha256> = sizes.into_iter().zip(roots).collect();
     let root = |size: u64| roots.get(&size).copied();
     let more = check(&Ledger { keys, size, covers, root: &root, whole: true }, &read, trust);
