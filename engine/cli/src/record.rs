@@ -9,14 +9,13 @@ use runbook_model::digest::Hasher;
 use runbook_model::event::RunHeader;
 use runbook_model::plan::Plan;
 use runbook_model::record::Record;
-use runbook_model::{AttemptId, Event, Notice, OutputRef, RunId, Sha256};
+use runbook_model::{Event, Notice, OutputRef, RunId, Sha256};
 use runbook_ports::store::{RunIndex, RunStatus, StoreError};
 use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::RunView;
-use runbook_report::json::{Attachments, LedgerHead};
+use runbook_report::json::{Attachments, LedgerHead, RedactionLine};
 use runbook_report::list::{LineState, RunLine};
 use runbook_report::recording::Beginning;
-use runbook_report::text::count;
 use runbook_report::view::RunState;
 use runbook_store::SqliteStore;
 
@@ -200,31 +199,25 @@ pub(crate) async fn notices(store: &SqliteStore, types: &[&str]) -> Result<Vec<(
     }
 }
 
-/// What was said of lines of a run's outputs that are withheld in redacted editions.
-pub(crate) struct Redacted {
-    pub(crate) attempt: AttemptId,
-    pub(crate) stream: String,
-    /// One line for people.
-    pub(crate) text: String,
-}
-
-/// The redactions of a run, oldest first.
-pub(crate) async fn redactions(store: &SqliteStore, of: &RunId) -> Result<Vec<Redacted>, Failure> {
+/// What was said of lines of a run's outputs that are withheld in redacted editions, oldest first.
+pub(crate) async fn redactions(store: &SqliteStore, of: &RunId) -> Result<Vec<RedactionLine>, Failure> {
     let mut out = Vec::new();
-    for (_, notice) in notices(store, &["outputs_redacted"]).await? {
+    for (record, notice) in notices(store, &["outputs_redacted"]).await? {
         if let Notice::OutputsRedacted { attempt, stream, ranges, rule, reason, by, .. } = notice
             && attempt.run == *of
         {
-            let lines = usize::try_from(Withheld::new(ranges).count()).unwrap_or(usize::MAX);
-            let number = if attempt.attempt > 1 { format!(" attempt {}", attempt.attempt) } else { String::new() };
-            let text = format!(
-                "{}/{}{number}: {} of {stream} withheld in redacted editions, by {} ({rule}): {reason}",
-                attempt.host,
-                attempt.step,
-                count(lines, "line"),
-                by.name
-            );
-            out.push(Redacted { attempt, stream, text });
+            out.push(RedactionLine {
+                host: attempt.host.to_string(),
+                step: attempt.step.to_string(),
+                attempt: attempt.attempt,
+                stream,
+                withheld: Withheld::new(ranges).count(),
+                rule,
+                reason,
+                by: by.name,
+                at: record.time,
+                record: record.seq,
+            });
         }
     }
     Ok(out)
@@ -255,8 +248,9 @@ pub(crate) async fn attachments(
         anchors: crate::anchors::lines(store, project, view).await?,
         ..Attachments::default()
     };
-    if let (RunState::Running, Some(run)) = (view.state, view.run()) {
-        attachments.interrupted = !is_worked_on(store, run).await?;
+    if let Some(run) = view.run() {
+        attachments.interrupted = view.state == RunState::Running && !is_worked_on(store, run).await?;
+        attachments.redactions = redactions(store, run).await?;
     }
     let changes: Vec<Sha256> =
         view.hosts.values().flat_map(|host| host.steps.values()).filter_map(|step| step.changes).collect();

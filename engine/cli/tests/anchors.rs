@@ -189,6 +189,14 @@ fn an_anchor_that_is_away_costs_the_run_nothing_and_gets_what_waits_later() {
     assert!(said.stderr.contains("not anchored by w1 (witness): "), "{}", said.stderr);
     assert!(said.stderr.contains("did not answer within 0.2 s"), "{}", said.stderr);
     assert_eq!(covers(&place), [("slow".to_owned(), false), ("w1".to_owned(), false)]);
+    // What waits is told wherever the run is.
+    let shown = anchors(&place);
+    let records = shown[1]["waiting"].as_u64().unwrap();
+    assert!(records > 3 && shown[1]["waiting_since"].is_string() && shown[1]["after_ms"].is_null(), "{shown:#?}");
+    place.run(&["evidence", "report", "last", "--out", "late.html"]).code(0);
+    let page = std::fs::read_to_string(place.root().join("late.html")).unwrap();
+    assert!(page.contains("None of 2 anchors outside holds a head") && page.contains("Not held outside yet"), "{page}");
+    assert!(page.contains(&format!("{records} records of this run, the first since ")), "{page}");
     let doctor = place.run(&["doctor", "--offline", "--json"]).code(0).json();
     let line = |doctor: &Value, name: &str| {
         let checks = doctor["checks"].as_array().unwrap().clone();
@@ -207,10 +215,20 @@ fn an_anchor_that_is_away_costs_the_run_nothing_and_gets_what_waits_later() {
     assert!(said.stderr.contains("anchored by w1 (witness): "), "{}", said.stderr);
     assert!(covers(&place).contains(&("w1".to_owned(), true)));
     let shown = place.run(&["show", &first, "--json"]).json();
-    assert!(shown["anchors"].as_array().unwrap().iter().any(|anchor| anchor["covers_run"] == true), "{shown:#}");
-    place
-        .run(&["evidence", "verify", &first, "--pin", ".runbook/keys/ledger.pub", "--pin", "witness/witness.vkey"])
-        .code(0);
+    let holds = shown["anchors"].as_array().unwrap().iter().find(|anchor| anchor["covers_run"] == true).unwrap();
+    assert!(holds["after_ms"].as_u64().is_some() && holds["record"].is_u64() && holds["waiting"] == 0, "{shown:#}");
+    let pins = ["--pin", ".runbook/keys/ledger.pub", "--pin", "witness/witness.vkey"];
+    let verdict = place.run(&[&["evidence", "verify", &first, "--json"], &pins[..]].concat()).code(0).json();
+    assert_eq!(
+        (&verdict["receipts"][0]["anchor"], &verdict["receipts"][0]["checked"]),
+        (&"w1".into(), &"verified".into())
+    );
+    place.run(&[&["evidence", "report", &first, "--out", "later.html"], &pins[..]].concat()).code(0);
+    let page = std::fs::read_to_string(place.root().join("later.html")).unwrap();
+    assert!(page.contains("1 of 2 anchors outside holds a head") && page.contains(">holds this run<"), "{page}");
+    assert!(page.contains("(pinned) saw this run at"), "{page}");
+    let verdict = place.run(&["evidence", "verify", &first, "--json"]).code(11).json();
+    assert_eq!(verdict["receipts"][0]["checked"], "own_settings", "{verdict:#}");
     let doctor = place.run(&["doctor", "--json"]).json();
     assert_eq!(line(&doctor, "anchor w1")["status"], "good", "{doctor:#}");
     assert!(line(&doctor, "anchor slow")["found"].as_str().unwrap().contains("wait, the oldest for"), "{doctor:#}");

@@ -165,6 +165,11 @@ fn withheld_lines_are_on_record_and_the_rest_comes_to_the_same_root() {
     assert_eq!((&said["ranges"], &said["withheld"]), (&serde_json::json!([[0, 0]]), &1.into()));
     let shown = place.run(&["show", "last"]).code(0).stdout;
     assert!(shown.contains("1 line of stdout withheld in redacted editions"), "{shown}");
+    let redactions = place.run(&["show", "last", "--json"]).code(0).json()["redactions"].clone();
+    assert_eq!((&redactions[0]["step"], &redactions[0]["withheld"]), (&step.into(), &1.into()), "{redactions:#}");
+    place.run(&["evidence", "report", "last", "--out", "report.html"]).code(0);
+    let page = std::fs::read_to_string(place.path("report.html")).unwrap();
+    assert!(page.contains("Withheld in redacted editions: 1 line of stdout, by "), "{page}");
     let logs = place.run(&["logs", "last", "--step", step]).code(0).stdout;
     assert!(logs.contains("withheld in redacted editions") && logs.contains("hello\n"), "{logs}");
     place.run(&["evidence", "verify", "last"]).code(11);

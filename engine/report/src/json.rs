@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::list::{LineState, RunLine};
 use crate::matrix::{Row, rows};
+pub use crate::outside::{AnchorLine, RedactionLine};
 use crate::view::{AttemptView, HostView, RunState, RunView};
 
 /// What a view needs beside the records: contents that the records only name.
@@ -31,6 +32,8 @@ pub struct Attachments {
     pub interrupted: bool,
     /// Those outside who are given the ledger's heads.
     pub anchors: Vec<AnchorLine>,
+    /// What is withheld of outputs in redacted editions, oldest first.
+    pub redactions: Vec<RedactionLine>,
 }
 
 /// Where the ledger stands.
@@ -40,37 +43,6 @@ pub struct LedgerHead {
     pub size: u64,
     /// Merkle root of them.
     pub root: String,
-}
-
-/// What somebody outside holds of the ledger, as a run sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct AnchorLine {
-    /// Its name in the settings.
-    pub name: String,
-    /// `rfc3161`, `witness`, `git`, `file` or `syslog`.
-    pub kind: String,
-    /// Records of the first head there that covers the run; else of the last one there; null when there is none.
-    pub size: Option<u64>,
-    /// When the receipt for it was recorded.
-    pub at: Option<String>,
-    /// That head covers the run's last record.
-    pub covers_run: bool,
-}
-
-impl AnchorLine {
-    /// In a line, for people.
-    pub fn text(&self) -> String {
-        let name = crate::text::escape_line(self.name.as_bytes());
-        match (self.size, &self.at) {
-            (Some(size), Some(at)) if self.covers_run => {
-                format!("{name} ({}): holds {size} records since {at}", self.kind)
-            }
-            (Some(size), Some(at)) => {
-                format!("{name} ({}): NOT this run yet; {size} records since {at}", self.kind)
-            }
-            _ => format!("{name} ({}): NOT this run yet, and nothing before it", self.kind),
-        }
-    }
 }
 
 /// `run/v1`.
@@ -118,6 +90,8 @@ pub struct RunDocument {
     pub ledger: Option<LedgerHead>,
     /// Those outside who are given the ledger's heads, by name.
     pub anchors: Vec<AnchorLine>,
+    /// What is withheld of outputs in redacted editions, oldest first.
+    pub redactions: Vec<RedactionLine>,
 }
 
 /// A host in `run/v1`.
@@ -283,6 +257,12 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
             .collect(),
         ledger: attachments.ledger.clone(),
         anchors: attachments.anchors.clone(),
+        redactions: attachments
+            .redactions
+            .iter()
+            .filter(|redaction| host.is_none_or(|wanted| wanted.as_str() == redaction.host))
+            .cloned()
+            .collect(),
     }
 }
 

@@ -20,6 +20,7 @@ pub mod live;
 pub mod logs;
 pub mod matrix;
 pub mod objectives;
+pub mod outside;
 pub mod recording;
 pub mod show;
 pub mod style;

@@ -28,7 +28,7 @@ pub fn text(
     palette: Palette,
 ) -> String {
     let mut page = Page { out: String::new(), columns: columns.max(40), palette };
-    heading(&mut page, view, attachments);
+    heading(&mut page, view, attachments, host);
     let fold = host.is_none() && view.hosts.len() > HOSTS_IN_FULL;
     for (name, entry) in &view.hosts {
         if host.is_none_or(|wanted| wanted == name) {
@@ -78,7 +78,7 @@ impl Page {
     }
 }
 
-fn heading(page: &mut Page, view: &RunView, attachments: &Attachments) {
+fn heading(page: &mut Page, view: &RunView, attachments: &Attachments, host: Option<&HostName>) {
     let runbook = &view.plan.runbook;
     let title =
         if runbook.title.is_empty() { String::new() } else { format!(": {}", escape_line(runbook.title.as_bytes())) };
@@ -135,6 +135,11 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments) {
     }
     for anchor in &attachments.anchors {
         page.pair("anchor", &anchor.text());
+    }
+    for redaction in &attachments.redactions {
+        if host.is_none_or(|host| host.as_str() == redaction.host) {
+            page.pair("redacted", &escape_line(redaction.text().as_bytes()));
+        }
     }
 }
 

@@ -106,6 +106,7 @@ fn page(view: &RunView) -> String {
         not_checked: vec!["whether the key is the right one".into()],
         ledger_key: Some("runbook/example+deadbeef+AWVlZQ==".into()),
         how: None,
+        receipts: sample::receipts(),
     };
     let before = serde_json::json!({"kind": "file", "mode": "0644", "owner": "root", "group": "root", "bytes": 20,
         "sha256": Sha256::of(b"before")});
@@ -116,7 +117,9 @@ fn page(view: &RunView) -> String {
     let mut attachments =
         Attachments { ledger: Some(LedgerHead { size: 14, root: "0".repeat(64) }), ..Attachments::default() };
     attachments.changes.insert(Sha256::of(b"changes"), serde_json::from_value(list).unwrap());
-    let mut page = html::head(view, &verification);
+    attachments.anchors = sample::anchors();
+    attachments.redactions = sample::redactions();
+    let mut page = html::head(view, &attachments, &verification);
     for (name, host) in &view.hosts {
         let mut contents: Contents =
             html::contents_of(host).into_iter().map(|digest| (digest, HOSTILE.to_vec())).collect();

@@ -15,16 +15,20 @@ use sample::{Writer, taken_back};
 const HOSTILE: &[u8] = b"<script>alert(1)</script>\x1b[2J</pre>\xe2\x80\xae&amp;\"'>\r\n";
 
 fn page(view: &RunView) -> String {
+    with(view, Attachments::default())
+}
+
+fn with(view: &RunView, attachments: Attachments) -> String {
     let verification = Verification {
         verdict: "consistent in itself, key not pinned".into(),
         code: 11,
         checked: vec!["14 records are whole".into()],
         not_checked: vec!["whether the key is the right one".into()],
+        receipts: sample::receipts(),
         ..Verification::default()
     };
-    let attachments =
-        Attachments { ledger: Some(LedgerHead { size: 14, root: "sha256:00".into() }), ..Attachments::default() };
-    let mut page = html::head(view, &verification);
+    let attachments = Attachments { ledger: Some(LedgerHead { size: 14, root: "sha256:00".into() }), ..attachments };
+    let mut page = html::head(view, &attachments, &verification);
     for (name, host) in &view.hosts {
         let contents: Contents = html::contents_of(host).into_iter().map(|digest| (digest, HOSTILE.to_vec())).collect();
         page.push_str(&html::host(view, &attachments, name, host, &contents));
@@ -112,4 +116,50 @@ fn a_content_that_is_not_there_is_told() {
     let contents: Contents = [(Sha256::of(b"upgrade"), long)].into();
     let section = html::host(&view, &Attachments::default(), name, host, &contents);
     assert!(section.contains("The beginning; the rest is in the record."));
+}
+
+#[test]
+fn who_vouches_is_drawn_with_what_was_checked_and_what_waits() {
+    let view = taken_back().view();
+    let outside = |page: &str| {
+        let from = page.find("<h2 id=\"outside\"").expect("the section is there");
+        page[from..][..page[from..].find("</section>").unwrap()].to_owned()
+    };
+    assert!(outside(&page(&view)).contains("Nobody outside"));
+    assert!(page(&view).contains("<a href=\"#outside\">by nobody</a>"));
+    let page = with(&view, Attachments { anchors: sample::anchors(), ..Attachments::default() });
+    assert!(page.contains("<a href=\"#outside\">by disk and w1, and not by 2 of 4</a>"));
+    let section = outside(&page);
+    for told in [
+        "2 of 4 anchors outside hold a head",
+        "1.2s after the run's last record",
+        "the witness w (pinned) saw this run",
+        "<span class=\"badge good\">verified</span>",
+        "<span class=\"badge none\">not checked</span>",
+        "<span class=\"badge bad\">wrong</span>",
+        "copied to /mnt/&lt;heads&gt;",
+        "12 records of this run, the first since <span class=\"time\">2026-11-22T09:30:20.000Z</span>",
+        "none of this ledger",
+    ] {
+        assert!(section.contains(told), "{told}: {section}");
+    }
+    let attention = &page[page.find("<h2 id=\"attention\"").unwrap()..page.find("<h2 id=\"who\"").unwrap()];
+    assert!(attention.contains("Not held outside yet") && attention.contains("tsa</a>: NOT all of this run yet"));
+    assert!(!attention.contains("w1</a>"));
+    // Whoever holds it, the page without a check says that there was none.
+    let view = &view;
+    let attachments = Attachments { anchors: sample::anchors(), ..Attachments::default() };
+    let unchecked = html::tail(view, &attachments, &Verification::default(), Revision::R2);
+    assert!(outside(&unchecked).contains("not when this was made"));
+}
+
+#[test]
+fn what_redacted_editions_withhold_is_told_at_the_output_and_with_the_record() {
+    let view = taken_back().view();
+    let page = with(&view, Attachments { redactions: sample::redactions(), ..Attachments::default() });
+    let told = "3 lines of stderr, by ann on 2026-11-23T08:00:00.000Z (match &lt;secret&gt;): a name";
+    assert_eq!(page.matches(told).count(), 2, "at the output and with the record");
+    assert_eq!(page.matches("Withheld in redacted editions: ").count(), 1, "only where there is an output");
+    assert!(page.contains("<h3>Withheld in redacted editions</h3>"));
+    assert!(!with(&view, Attachments::default()).contains("Withheld"));
 }

@@ -91,11 +91,26 @@ pub(crate) async fn lines(store: &SqliteStore, project: &Project, view: &RunView
             name: name.to_owned(),
             kind: shown.map_or(kind, |held| held.kind.as_str()).to_owned(),
             size: shown.map(|held| held.size),
+            root: shown.map(|held| held.root.to_string()),
             at: shown.map(|held| held.at.clone()),
+            record: shown.map(|held| held.seq),
             covers_run: covering.is_some(),
+            after_ms: covering.and_then(|held| AnchorLine::lag_ms(&held.at, view.last_ms)),
+            waiting: 0,
+            waiting_since: None,
         }
     };
-    Ok(kinds.into_iter().map(line).collect())
+    let mut lines: Vec<AnchorLine> = kinds.into_iter().map(line).collect();
+    if let Some(run) = view.run().filter(|_| lines.iter().any(|line| !line.covers_run)) {
+        record::read(store, run, 0, |record| {
+            for line in lines.iter_mut().filter(|line| record.seq >= line.size.unwrap_or(0)) {
+                line.waiting += 1;
+                line.waiting_since.get_or_insert_with(|| record.time.clone());
+            }
+        })
+        .await?;
+    }
+    Ok(lines)
 }
 
 #[cfg(test)]

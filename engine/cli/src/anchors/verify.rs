@@ -16,8 +16,11 @@ use runbook_ledger::timestamp::{self, TimeStamp};
 use runbook_ledger::{Checkpoint, KeyChain, VerifierKey, WitnessKey, cosignature};
 use runbook_model::Sha256;
 use runbook_model::units::rfc3339_ms;
+use runbook_ports::store::StoreError;
 use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::bundle::verify as bundle;
+use runbook_report::check::Gap;
+use runbook_report::outside::{Checked, ReceiptCheck};
 use runbook_report::verdict::{Code, Place, Verdict};
 use runbook_store::SqliteStore;
 
@@ -146,24 +149,65 @@ pub(crate) struct Findings {
     pub(crate) held: Vec<String>,
     pub(crate) unchecked: Vec<String>,
     pub(crate) wrong: Vec<(Code, Place, String)>,
+    /// Receipts that are not there any more.
+    pub(crate) missing: Vec<String>,
+    /// The same by receipt.
+    pub(crate) receipts: Vec<ReceiptCheck>,
 }
 
 impl Findings {
     /// Puts them into a verdict.
     pub(crate) fn tell(self, verdict: &mut Verdict) {
         verdict.anchored |= self.anchored;
+        verdict.receipts.extend(self.receipts);
         self.held.into_iter().for_each(|text| verdict.held(text));
         self.unchecked.into_iter().for_each(|text| verdict.unchecked(text));
         for (code, place, text) in self.wrong {
             verdict.found(code, place, text);
         }
+        let gap = |what| Gap { host: None, step: None, what };
+        verdict.gaps.extend(self.missing.into_iter().map(gap));
         verdict.settle();
     }
 
     fn wrong(&mut self, code: Code, held: &Held, text: impl std::fmt::Display) {
         let Held { anchor, kind, size, .. } = held;
         let text = format!("the receipt of {anchor} ({kind}) for {size} records: {text}");
+        self.receipt(held, Checked::Wrong, &text);
         self.wrong.push((code, held.place.clone(), text));
+    }
+
+    /// It could not be checked.
+    fn not_checked(&mut self, held: &Held, text: String) {
+        self.receipt(held, Checked::NotChecked, &text);
+        self.unchecked.push(text);
+    }
+
+    /// It holds.
+    fn holds(&mut self, held: &Held, checked: Checked, text: String) {
+        self.receipt(held, checked, &text);
+        self.held.push(text);
+    }
+
+    /// The receipt's content is not there any more, or not as it was.
+    fn lost(&mut self, anchor: &str, held: &receipts::Held, error: &StoreError) {
+        let what = format!("the receipt of {anchor} ({}) for {} records: {error}", held.kind, held.size);
+        let (anchor, kind, size) = (anchor.to_owned(), held.kind.clone(), held.size);
+        let mut checked = Checked::NotChecked;
+        match error {
+            StoreError::Missing(_) => self.missing.push(what.clone()),
+            StoreError::Corrupt(_) | StoreError::TooLarge(_) => {
+                checked = Checked::Wrong;
+                self.wrong.push((Code::Tampered, Place::blob(&held.receipt), what.clone()));
+            }
+            _ => self.wrong.push((Code::NotChecked, Place::blob(&held.receipt), what.clone())),
+        }
+        self.receipts.push(ReceiptCheck { anchor, kind, size, checked, what });
+    }
+
+    fn receipt(&mut self, held: &Held, checked: Checked, text: &str) {
+        let Held { anchor, kind, size, .. } = held.clone();
+        self.receipts.push(ReceiptCheck { anchor, kind, size, checked, what: text.to_owned() });
     }
 }
 
@@ -197,7 +241,7 @@ fn head_of(ledger: &Ledger<'_>, held: &Held, findings: &mut Findings) -> Option<
         "rfc3161" => match &held.head {
             Some(head) => head.clone(),
             None => {
-                findings.unchecked.push(format!("{}: the head of {} records is not here", held.anchor, held.size));
+                findings.not_checked(held, format!("{}: the head of {} records is not here", held.anchor, held.size));
                 return None;
             }
         },
@@ -208,7 +252,8 @@ fn head_of(ledger: &Ledger<'_>, held: &Held, findings: &mut Findings) -> Option<
             serde_json::from_slice::<SyslogReceipt>(&held.receipt).map(|receipt| receipt.note).unwrap_or_default()
         }
         kind => {
-            findings.unchecked.push(format!("{}: this version does not know anchors of the kind {kind}", held.anchor));
+            let text = format!("{}: this version does not know anchors of the kind {kind}", held.anchor);
+            findings.not_checked(held, text);
             return None;
         }
     };
@@ -250,12 +295,9 @@ fn proof(ledger: &Ledger<'_>, held: &Held, head: &Checkpoint, trust: &Trust, fin
                 match by(key) {
                     Ok(time_s) => {
                         findings.anchored |= covers;
-                        findings.held.push(format!(
-                            "the witness {} (pinned) saw {what} at {} ({} records)",
-                            key.name(),
-                            seconds(time_s),
-                            head.size
-                        ));
+                        let (key, at) = (key.name(), seconds(time_s));
+                        let text = format!("the witness {key} (pinned) saw {what} at {at} ({} records)", head.size);
+                        findings.holds(held, Checked::Verified, text);
                         return;
                     }
                     Err(runbook_ledger::note::Error::BadSignature(_)) => {
@@ -266,24 +308,28 @@ fn proof(ledger: &Ledger<'_>, held: &Held, head: &Checkpoint, trust: &Trust, fin
                 }
             }
             match own.and_then(|own| own.witness.as_ref()).map(|key| (key, by(key))) {
-                Some((key, Ok(time_s))) => findings.held.push(format!(
-                    "the witness {} saw {what} at {} ({} records): checked with this project's own settings; pin its key",
-                    key.name(),
-                    seconds(time_s),
-                    head.size
-                )),
+                Some((key, Ok(time_s))) => {
+                    let text = format!(
+                        "the witness {} saw {what} at {} ({} records): checked with this project's own settings; pin its key",
+                        key.name(),
+                        seconds(time_s),
+                        head.size
+                    );
+                    findings.holds(held, Checked::OwnSettings, text);
+                }
                 Some((key, Err(runbook_ledger::note::Error::BadSignature(_)))) => {
                     findings.wrong(Code::Tampered, held, format!("the cosignature of {} is false", key.name()));
                 }
                 Some(_) | None => {
                     let names: Vec<&str> = note.signers().filter(|signer| *signer != head.origin).collect();
                     let names = runbook_report::text::list(&names, 4);
-                    findings.unchecked.push(format!("{name}: the cosignature of {names} over {what}: pin the witness's key"));
+                    let text = format!("{name}: the cosignature of {names} over {what}: pin the witness's key");
+                    findings.not_checked(held, text);
                 }
             }
         }
         "rfc3161" => stamp(held, covers, what, trust, findings),
-        _ => findings.unchecked.push(copy(held, head, what)),
+        _ => findings.not_checked(held, copy(held, head, what)),
     }
 }
 
@@ -304,22 +350,25 @@ fn stamp(held: &Held, covers: bool, what: &str, trust: &Trust, findings: &mut Fi
         (Some(ca), _) => (ca.as_path(), true),
         (None, Some(ca)) => (ca, false),
         (None, None) => {
-            findings
-                .unchecked
-                .push(format!("{name}: the time stamp of {at} over {what}: give its authority with --tsa-ca"));
+            let text = format!("{name}: the time stamp of {at} over {what}: give its authority with --tsa-ca");
+            findings.not_checked(held, text);
             return;
         }
     };
     match openssl(&held.receipt, head, &stamp, ca) {
         Ok(()) if brought => {
             findings.anchored |= covers;
-            findings.held.push(format!("the time stamp of {name} says that {what} was there at {at} ({size} records)"));
+            let text = format!("the time stamp of {name} says that {what} was there at {at} ({size} records)");
+            findings.holds(held, Checked::Verified, text);
         }
-        Ok(()) => findings.held.push(format!(
-            "the time stamp of {name} says that {what} was there at {at} ({size} records): checked with this project's own \
-             settings; give --tsa-ca"
-        )),
-        Err(why) => findings.unchecked.push(format!("{name}: the time stamp of {at} over {what}: {why}")),
+        Ok(()) => {
+            let text = format!(
+                "the time stamp of {name} says that {what} was there at {at} ({size} records): checked with this project's \
+                 own settings; give --tsa-ca"
+            );
+            findings.holds(held, Checked::OwnSettings, text);
+        }
+        Err(why) => findings.not_checked(held, format!("{name}: the time stamp of {at} over {what}: {why}")),
     }
 }
 
@@ -408,8 +457,7 @@ pub(crate) async fn of_store(
         let receipt = match store.get(&held.receipt, RECEIPT_BYTES_MAX).await {
             Ok(receipt) => receipt,
             Err(error) => {
-                let text = format!("the receipt of {anchor} for {} records: {error}", held.size);
-                findings.wrong.push((Code::Tampered, Place::blob(&held.receipt), text));
+                findings.lost(anchor, held, &error);
                 continue;
             }
         };
@@ -439,6 +487,7 @@ pub(crate) async fn of_store(
     findings.held.extend(more.held);
     findings.unchecked.extend(more.unchecked);
     findings.wrong.extend(more.wrong);
+    findings.receipts.extend(more.receipts);
     Ok(findings)
 }
 

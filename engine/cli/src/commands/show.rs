@@ -8,6 +8,7 @@ use runbook_model::event::RunHeader;
 use runbook_model::outcome::OutputRef;
 use runbook_model::{Cell, HostName, StepId};
 use runbook_ports::{BlobStore as _, Store as _};
+use runbook_report::json::RedactionLine;
 use runbook_report::logs::{self, Entry};
 use runbook_report::text::{escape_line, escape_lines};
 use runbook_report::view::RunState;
@@ -20,7 +21,7 @@ use crate::failure::Failure;
 use crate::hub::News;
 use crate::output::{self, Output};
 use crate::project::Project;
-use crate::record::{self, Redacted};
+use crate::record;
 use crate::running::Running;
 
 /// The largest stored output that is printed as text; `--raw` has no limit but the store's.
@@ -53,13 +54,7 @@ pub(crate) async fn show(project: &Project, arguments: &Show, output: Output) ->
         record::digests(&store, &view, &mut attachments).await?;
         output::json(&json::run(&view, &attachments, host.as_ref()))?;
     } else {
-        let mut text = show::text(&view, &attachments, host.as_ref(), output.columns(), output.palette);
-        for redacted in record::redactions(&store, &index.header.run).await? {
-            if host.as_ref().is_none_or(|host| *host == redacted.attempt.host) {
-                let _ = writeln!(text, "redacted   {}", escape_line(redacted.text.as_bytes()));
-            }
-        }
-        output::data(text)?;
+        output::data(show::text(&view, &attachments, host.as_ref(), output.columns(), output.palette))?;
     }
     Ok(0)
 }
@@ -215,7 +210,7 @@ struct Printer<'a> {
     output: Output,
     json_lines: bool,
     live: Running,
-    redactions: Vec<Redacted>,
+    redactions: Vec<RedactionLine>,
 }
 
 impl Printer<'_> {
@@ -253,13 +248,11 @@ impl Printer<'_> {
                 if let Some(remark) = logs::remark(name, output) {
                     let _ = writeln!(text, "{remark}");
                 }
-                let id = (entry.host, entry.step, entry.attempt.attempt);
-                let of = |redacted: &&Redacted| {
-                    let attempt = &redacted.attempt;
-                    redacted.stream == name && (&attempt.host, &attempt.step, attempt.attempt) == id
+                let of = |redaction: &&RedactionLine| {
+                    redaction.is_of(entry.host.as_str(), entry.step.as_str(), entry.attempt.attempt, name)
                 };
-                for redacted in self.redactions.iter().filter(of) {
-                    let _ = writeln!(text, "[{}]", escape_line(redacted.text.as_bytes()));
+                for redaction in self.redactions.iter().filter(of) {
+                    let _ = writeln!(text, "[{}]", escape_line(redaction.text().as_bytes()));
                 }
                 let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { continue };
                 let shown = escape_lines(&bytes);

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use runbook_model::outcome::{AttemptOutcome, HostOutcome};
 use runbook_model::plan::Role;
-use runbook_model::units::rfc3339_ms;
 use runbook_model::{HostName, StepId};
 
-use super::markup::{badge, text};
-use super::{Verification, cell_anchor, host_anchor, host_badge};
+use super::markup::{badge, text, when};
+use super::{Verification, cell_anchor, host_anchor, host_badge, outside};
 use crate::check::gaps;
-use crate::json::person;
+use crate::json::{Attachments, person};
 use crate::matrix::rows;
 use crate::objectives::CLOCK_OFFSET_MS_MAX;
 use crate::style::Tone;
@@ -20,7 +19,7 @@ use crate::view::RunView;
 /// Lines of one kind that are told one by one.
 const TOLD_MAX: usize = 200;
 
-pub(super) fn section(view: &RunView, verification: &Verification) -> String {
+pub(super) fn section(view: &RunView, attachments: &Attachments, verification: &Verification) -> String {
     let mut out =
         String::from("<section aria-labelledby=\"attention\">\n<h2 id=\"attention\">What needs attention</h2>\n");
     let mut said = false;
@@ -48,6 +47,7 @@ pub(super) fn section(view: &RunView, verification: &Verification) -> String {
     list("Otherwise than planned", deviations(view));
     list("Skipped", skipped(view));
     list("Times that are in doubt", clocks(view));
+    list("Not held outside yet", outside::waiting(attachments));
     if !said {
         out.push_str(
             "<p class=\"calm\">Nothing: every host was done and verified at the first attempt, no step was skipped, and the \
@@ -107,14 +107,10 @@ fn missing(view: &RunView) -> Vec<String> {
 fn deviations(view: &RunView) -> Vec<String> {
     let mut out = Vec::new();
     if let Some((by, at)) = &view.cancel {
-        out.push(format!("{} cancelled the run at {}", text(&person(by)), rfc3339_ms(*at)));
+        out.push(format!("{} cancelled the run at {}", text(&person(by)), when(*at)));
     }
     for (by, at) in &view.resumed {
-        out.push(format!(
-            "the controller had stopped; {} took the run up again at {}",
-            text(&person(by)),
-            rfc3339_ms(*at)
-        ));
+        out.push(format!("the controller had stopped; {} took the run up again at {}", text(&person(by)), when(*at)));
     }
     if let Some((spent, budget)) = view.budget {
         out.push(format!("no further host was started: {spent} failed, and the failure budget is {budget}"));

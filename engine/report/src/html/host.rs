@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use runbook_ledger::segments;
 use runbook_model::manifest::{Change, Entry};
 use runbook_model::outcome::{Ended, Exit, OutputRef};
-use runbook_model::units::{format_size, rfc3339_ms};
+use runbook_model::units::format_size;
 use runbook_model::{HostName, Sha256};
 
-use super::markup::{badge, facts, lines, record, text, wide};
+use super::markup::{badge, facts, lines, record, text, when, wide};
 use super::{PHASES, cell_anchor, host_anchor, host_badge};
-use crate::json::{Attachments, attempt_reason, cell_reason, person};
+use crate::json::{Attachments, RedactionLine, attempt_reason, cell_reason, person};
 use crate::matrix::{Row, label, rows};
 use crate::style::{Tone, attempt_tone, words};
 use crate::text::elapsed;
@@ -94,10 +94,7 @@ fn about(host: &HostView) -> String {
         rows.push(("Session", record(seq)));
     }
     if let (Some(from), Some(to)) = (host.started_ms, host.ended_ms) {
-        rows.push((
-            "Time",
-            format!("{} to {} ({})", rfc3339_ms(from), rfc3339_ms(to), elapsed(to.saturating_sub(from))),
-        ));
+        rows.push(("Time", format!("{} to {} ({})", when(from), when(to), elapsed(to.saturating_sub(from)))));
     }
     if let Some(seq) = host.ended_seq {
         rows.push(("Outcome", record(seq)));
@@ -131,14 +128,19 @@ fn step(attachments: &Attachments, name: &HostName, row: &Row<'_>, contents: &Co
             rows.push(("Snapshot", format!("<code>{}</code>", text(reference))));
         }
         if let Some((by, at)) = &cell.released {
-            rows.push(("Released", format!("{} at {}", text(&person(by)), rfc3339_ms(*at))));
+            rows.push(("Released", format!("{} at {}", text(&person(by)), when(*at))));
         }
         if !rows.is_empty() {
             out.push_str(&facts(&rows));
         }
     }
     for attempt in attempts {
-        out.push_str(&self::attempt(attempt, attempts.len() > 1, contents));
+        out.push_str(&self::attempt(attempt, attempts.len() > 1, contents, |stream| {
+            let of = |redaction: &&RedactionLine| {
+                redaction.is_of(name.as_str(), row.step.id.as_str(), attempt.attempt, stream)
+            };
+            attachments.redactions.iter().filter(of).map(RedactionLine::told).collect()
+        }));
     }
     if let Some(seq) = row.view.and_then(|cell| cell.ended_seq) {
         out.push_str(&format!("<p class=\"dim\">Outcome of the step: {word}, {}</p>\n", record(seq)));
@@ -155,19 +157,25 @@ fn step(attachments: &Attachments, name: &HostName, row: &Row<'_>, contents: &Co
     out
 }
 
-fn attempt(attempt: &AttemptView, several: bool, contents: &Contents) -> String {
+/// `withheld` tells of a stream what redacted editions withhold.
+fn attempt(
+    attempt: &AttemptView,
+    several: bool,
+    contents: &Contents,
+    withheld: impl Fn(&str) -> Vec<String>,
+) -> String {
     let mut out = String::new();
     if several {
         out.push_str(&format!("<p><strong>Attempt {}</strong></p>\n", attempt.attempt));
     }
     let mut rows: Vec<(&str, String)> =
-        vec![("Began", format!("{}, {}", rfc3339_ms(attempt.started_ms), record(attempt.started_seq)))];
+        vec![("Began", format!("{}, {}", when(attempt.started_ms), record(attempt.started_seq)))];
     if let Some(account) = &attempt.intent.account {
         rows.push(("As", text(account)));
     }
     if let Some(report) = &attempt.report {
         let seq = attempt.ended_seq.map(|seq| format!(", {}", record(seq))).unwrap_or_default();
-        rows.push(("Ended", format!("{}{seq}", rfc3339_ms(report.ended_ms))));
+        rows.push(("Ended", format!("{}{seq}", when(report.ended_ms))));
         let how = match &report.ended {
             Ended::Exited { exit: Exit::Code(code), .. } => format!("exit code {code}"),
             Ended::Exited { exit: Exit::Signal(signal), .. } => format!("signal {signal}"),
@@ -186,13 +194,13 @@ fn attempt(attempt: &AttemptView, several: bool, contents: &Contents) -> String 
     out.push_str(&facts(&rows));
     out.push_str(&excerpt(contents.get(&attempt.intent.command_sha256).map(Vec::as_slice)));
     if let Some(report) = &attempt.report {
-        out.push_str(&output("Standard output", &report.stdout, contents));
-        out.push_str(&output("Standard error", &report.stderr, contents));
+        out.push_str(&output("Standard output", &report.stdout, contents, &withheld("stdout")));
+        out.push_str(&output("Standard error", &report.stderr, contents, &withheld("stderr")));
     }
     out
 }
 
-fn output(heading: &str, output: &OutputRef, contents: &Contents) -> String {
+fn output(heading: &str, output: &OutputRef, contents: &Contents, withheld: &[String]) -> String {
     if output.bytes == 0 {
         return String::new();
     }
@@ -207,8 +215,13 @@ fn output(heading: &str, output: &OutputRef, contents: &Contents) -> String {
         Some(blob) => excerpt(contents.get(&blob).map(|bytes| segments::content(output, bytes))),
         None => "<p class=\"dim\">It was not kept.</p>\n".to_owned(),
     };
+    let withheld: String = withheld
+        .iter()
+        .map(|told| format!("<p class=\"dim\">Withheld in redacted editions: {}</p>\n", text(told)))
+        .collect();
     format!(
-        "<details class=\"output\" open><summary>{heading} <span class=\"dim\">({})</span></summary>{body}</details>\n",
+        "<details class=\"output\" open><summary>{heading} <span \
+         class=\"dim\">({})</span></summary>{withheld}{body}</details>\n",
         text(&remarks.join(", "))
     )
 }

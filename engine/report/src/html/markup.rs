@@ -1,5 +1,7 @@
 //! Pieces of HTML. Whatever came from outside goes through [`text`].
 
+use runbook_model::units::rfc3339_ms;
+
 use crate::style::Tone;
 use crate::text::{escape_line, escape_lines};
 
@@ -54,6 +56,16 @@ pub(super) fn class(tone: Tone) -> &'static str {
 /// A word that says how something stands.
 pub(super) fn badge(tone: Tone, words: &str) -> String {
     format!("<span class=\"badge {}\">{}</span>", class(tone), text(words))
+}
+
+/// A time, which stays on one line.
+pub(super) fn when(unix_ms: u64) -> String {
+    time(&rfc3339_ms(unix_ms))
+}
+
+/// The same as it is written.
+pub(super) fn time(written: &str) -> String {
+    format!("<span class=\"time\">{}</span>", text(written))
 }
 
 /// Where a record is told of. Each is to be there once in the page.

@@ -9,22 +9,23 @@ mod host;
 mod markup;
 mod matrix;
 mod objectives;
+mod outside;
 mod timeline;
 mod who;
 
 use runbook_model::outcome::HostOutcome;
-use runbook_model::units::rfc3339_ms;
 use runbook_model::{HostName, Phase};
 
 pub use host::{Contents, EXCERPT_BYTES, contents_of, host};
 
 use crate::json::{Attachments, person};
 use crate::objectives::Revision;
+use crate::outside::ReceiptCheck;
 use crate::style::{Tone, host_tone, words};
 use crate::summary::verdict_sentence;
 use crate::text::{count, elapsed};
 use crate::view::{RunState, RunView};
-use markup::{badge, facts, record as told, text, wide};
+use markup::{badge, facts, record as told, text, when, wide};
 
 /// What a check of the record said.
 #[derive(Debug, Clone, Default)]
@@ -41,12 +42,14 @@ pub struct Verification {
     pub not_checked: Vec<String>,
     /// The key that signs the ledger.
     pub ledger_key: Option<String>,
+    /// What came of the receipts of anchors.
+    pub receipts: Vec<ReceiptCheck>,
     /// Said instead of a verdict, where the reader is to judge: how.
     pub how: Option<String>,
 }
 
 /// Up to the hosts' own sections.
-pub fn head(view: &RunView, verification: &Verification) -> String {
+pub fn head(view: &RunView, attachments: &Attachments, verification: &Verification) -> String {
     let title = title(view);
     let mut out = String::with_capacity(32 * 1024);
     out.push_str("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
@@ -60,15 +63,16 @@ pub fn head(view: &RunView, verification: &Verification) -> String {
     out.push_str(&format!("<style>{}</style>\n</head>\n<body>\n", include_str!("style.css")));
     out.push_str(&format!("<header>\n<h1>{}</h1>\n", text(&title)));
     out.push_str(&verdict(view));
-    out.push_str(&about(view));
+    out.push_str(&about(view, attachments, verification));
     out.push_str(
         "<nav class=\"screen\" aria-label=\"Sections\"><ul><li><a href=\"#attention\">Attention</a></li><li><a \
          href=\"#who\">Who</a></li><li><a href=\"#matrix\">Hosts and steps</a></li><li><a \
          href=\"#timeline\">Timeline</a></li><li><a href=\"#plan\">Plan</a></li><li><a href=\"#hosts\">Each \
-         host</a></li><li><a href=\"#objectives\">Objectives</a></li><li><a href=\"#record\">Record</a></li></ul></nav>\n",
+         host</a></li><li><a href=\"#objectives\">Objectives</a></li><li><a href=\"#outside\">Who vouches</a></li><li><a \
+         href=\"#record\">Record</a></li></ul></nav>\n",
     );
     out.push_str("</header>\n<main>\n");
-    out.push_str(&attention::section(view, verification));
+    out.push_str(&attention::section(view, attachments, verification));
     out.push_str(&who::section(view));
     out.push_str(&matrix::section(view));
     out.push_str(&timeline::section(view));
@@ -82,6 +86,7 @@ pub fn head(view: &RunView, verification: &Verification) -> String {
 /// After the hosts' sections: a page for each objective of `revision`, and the record itself.
 pub fn tail(view: &RunView, attachments: &Attachments, verification: &Verification, revision: Revision) -> String {
     let mut out = objectives::section(view, revision);
+    out.push_str(&outside::section(attachments, verification));
     out.push_str(&record(view, attachments, verification));
     out.push_str(
         "</main>\n<footer>\n<p>Made from the sealed record of the run and from nothing else. Control characters in ",
@@ -131,7 +136,7 @@ fn verdict(view: &RunView) -> String {
     )
 }
 
-fn about(view: &RunView) -> String {
+fn about(view: &RunView, attachments: &Attachments, verification: &Verification) -> String {
     let plan = &view.plan;
     let mut rows: Vec<(&str, String)> = Vec::new();
     let code = |value: &str| format!("<code>{}</code>", text(value));
@@ -148,12 +153,13 @@ fn about(view: &RunView) -> String {
     let end = view.ended_ms.unwrap_or(view.last_ms);
     let took = elapsed(end.saturating_sub(view.started_ms()));
     let until = if view.ended_ms.is_some() { "to" } else { "last record" };
-    rows.push(("Time", format!("{} {until} {} ({took})", rfc3339_ms(view.started_ms()), rfc3339_ms(end))));
+    rows.push(("Time", format!("{} {until} {} ({took})", when(view.started_ms()), when(end))));
     let batches = if plan.batches.len() == 1 { "one batch".into() } else { format!("{} batches", plan.batches.len()) };
     rows.push(("Hosts", format!("{} in {batches}", view.hosts.len())));
     if !plan.runbook.controls.is_empty() {
         rows.push(("Controls", text(&plan.runbook.controls.join(", "))));
     }
+    rows.push(("Held outside", outside::brief(attachments, verification)));
     facts(&rows)
 }
 
@@ -253,6 +259,7 @@ fn record(view: &RunView, attachments: &Attachments, verification: &Verification
             out.push_str("</ul>\n");
         }
     }
+    out.push_str(&redactions(attachments));
     if verification.how.is_none() {
         let run = view.run().map(ToString::to_string).unwrap_or_default();
         out.push_str(&format!(
@@ -262,6 +269,26 @@ fn record(view: &RunView, attachments: &Attachments, verification: &Verification
         ));
     }
     out.push_str("</section>\n");
+    out
+}
+
+/// What redacted editions withhold of it.
+fn redactions(attachments: &Attachments) -> String {
+    if attachments.redactions.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from("<h3>Withheld in redacted editions</h3>\n<ul>\n");
+    for redaction in &attachments.redactions {
+        let cell = cell_anchor(&redaction.host.as_str().into(), &redaction.step.as_str().into());
+        out.push_str(&format!(
+            "<li><a href=\"#{cell}\">{}/{}</a>: {} <span class=\"seq\">(record {})</span></li>\n",
+            text(&redaction.host),
+            text(&redaction.step),
+            text(&redaction.told()),
+            redaction.record
+        ));
+    }
+    out.push_str("</ul>\n<p class=\"dim\">This report is of the whole record, and withholds nothing.</p>\n");
     out
 }
 

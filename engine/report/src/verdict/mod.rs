@@ -14,6 +14,7 @@ use runbook_model::Sha256;
 use serde::Serialize;
 
 use crate::check::Gap;
+use crate::outside::ReceiptCheck;
 
 /// What a verdict comes to; its number is the program's exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +123,8 @@ pub struct Verdict {
     pub pinned: bool,
     /// Somebody outside holds a head that covers the run.
     pub anchored: bool,
+    /// What came of each receipt that was looked at.
+    pub receipts: Vec<ReceiptCheck>,
     /// Parts of outputs are withheld.
     pub redacted: bool,
     /// The ledger's key (C2SP verifier key).
@@ -152,6 +155,7 @@ impl Verdict {
             not_checked: Vec::new(),
             pinned: false,
             anchored: false,
+            receipts: Vec::new(),
             redacted: false,
             ledger_key: None,
             records: 0,

@@ -10,7 +10,7 @@ use runbook_ledger::sshsig::{self, Message};
 use runbook_ledger::tile::{Prover, Tiler};
 use runbook_ledger::tlog_proof::TlogProof;
 use runbook_ledger::{Checkpoint, FileKey, Sealer, VerifierKey};
-use runbook_model::event::{AttemptReport, ClockState, Event, Person, RunHeader};
+use runbook_model::event::{AttemptReport, Event};
 use runbook_model::input::Intent;
 use runbook_model::outcome::{Ended, Exit, OutputRef};
 use runbook_model::plan::{Phase, Plan, Role};
@@ -94,28 +94,8 @@ impl Made {
 
     fn events(&mut self) -> Vec<Event> {
         let plan = self.plan.clone();
-        let header = RunHeader {
-            run: run(),
-            plan_sha256: plan.digest(),
-            runbook: plan.runbook.name.clone(),
-            operator: Person { name: "jane".into(), uid: 1000, from: None },
-            ticket: None,
-            check_only: false,
-            takes_back: None,
-            started_ms: sample::START,
-            seed: 7,
-            cells: (plan.steps.len() * plan.hosts.len()) as u64,
-            engine_version: "0.1.0".into(),
-            engine_sha256: Sha256::of(b"engine"),
-            controller: "desk".into(),
-            controller_boot_id: "boot".into(),
-            clock: ClockState { source: "adjtimex".into(), synchronised: Some(true), offset_us: None },
-            policy: None,
-            inventory_sha256: None,
-            retention: None,
-        };
         let command = self.blob(b"true".to_vec());
-        let mut events = vec![Event::RunOpened(Box::new(header)), Event::RunStarted];
+        let mut events = vec![Event::RunOpened(Box::new(sample::opening(&plan))), Event::RunStarted];
         for host in plan.hosts.keys() {
             events.push(Event::HostStarted { host: host.clone() });
             for step in &plan.steps {

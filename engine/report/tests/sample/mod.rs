@@ -12,6 +12,8 @@ use runbook_model::record::Record;
 use runbook_model::units::rfc3339_ms;
 use runbook_model::{AttemptId, AttemptOutcome, Cell, HostName, HostOutcome, RunId, Sha256, StepId};
 use runbook_report::RunView;
+use runbook_report::json::{AnchorLine, RedactionLine};
+use runbook_report::outside::{Checked, ReceiptCheck};
 
 pub(crate) const RUN: &str = "0199c1f2-7a10-7cc0-8000-00000000abcd";
 pub(crate) const START: u64 = 1_795_339_800_000;
@@ -102,6 +104,30 @@ pub(crate) fn plan(batches: &[&[&str]]) -> Plan {
     }
 }
 
+/// How the run of a plan is opened.
+pub(crate) fn opening(plan: &Plan) -> RunHeader {
+    RunHeader {
+        run: RunId::from(RUN),
+        plan_sha256: plan.digest(),
+        runbook: plan.runbook.name.clone(),
+        operator: Person { name: "jane".into(), uid: 1000, from: None },
+        ticket: None,
+        check_only: false,
+        takes_back: None,
+        started_ms: START,
+        seed: 7,
+        cells: (plan.steps.len() * plan.hosts.len()) as u64,
+        engine_version: "0.1.0".into(),
+        engine_sha256: Sha256::of(b"engine"),
+        controller: "desk".into(),
+        controller_boot_id: "boot".into(),
+        clock: ClockState { source: "adjtimex".into(), synchronised: Some(true), offset_us: None },
+        policy: None,
+        inventory_sha256: None,
+        retention: None,
+    }
+}
+
 /// Writes records as a controller would, with a clock that the test moves.
 pub(crate) struct Writer {
     pub(crate) plan: Arc<Plan>,
@@ -112,26 +138,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(batches: &[&[&str]]) -> Self {
         let plan = Arc::new(plan(batches));
-        let header = RunHeader {
-            run: RunId::from(RUN),
-            plan_sha256: plan.digest(),
-            runbook: plan.runbook.name.clone(),
-            operator: Person { name: "jane".into(), uid: 1000, from: None },
-            ticket: Some("CHG-1042".into()),
-            check_only: false,
-            takes_back: None,
-            started_ms: START,
-            seed: 7,
-            cells: (plan.steps.len() * plan.hosts.len()) as u64,
-            engine_version: "0.1.0".into(),
-            engine_sha256: Sha256::of(b"engine"),
-            controller: "desk".into(),
-            controller_boot_id: "boot".into(),
-            clock: ClockState { source: "adjtimex".into(), synchronised: Some(true), offset_us: None },
-            policy: None,
-            inventory_sha256: None,
-            retention: None,
-        };
+        let header = RunHeader { ticket: Some("CHG-1042".into()), ..opening(&plan) };
         let mut writer = Self { plan, now: START, records: vec![] };
         writer.put(Event::RunOpened(Box::new(header)));
         writer.put(Event::RunStarted);
@@ -292,4 +299,65 @@ pub(crate) fn taken_back() -> Writer {
     run.host_ended("fs02", HostOutcome::Blocked, "not started: the failure budget is spent");
     run.run_ended(HostOutcome::RolledBack);
     run
+}
+
+/// Anchors of every standing: one that holds the run, one that holds it unchecked, one that waits, one with nothing.
+pub(crate) fn anchors() -> Vec<AnchorLine> {
+    let holds = |name: &str, kind: &str, size| AnchorLine {
+        name: name.into(),
+        kind: kind.into(),
+        size: Some(size),
+        root: Some("ab".repeat(32)),
+        at: Some("2026-11-22T09:31:40.000Z".into()),
+        record: Some(size),
+        covers_run: true,
+        after_ms: Some(1_250),
+        ..AnchorLine::default()
+    };
+    let waits = |line: AnchorLine| AnchorLine {
+        covers_run: false,
+        after_ms: None,
+        waiting: 12,
+        waiting_since: Some("2026-11-22T09:30:20.000Z".into()),
+        ..line
+    };
+    vec![
+        holds("disk", "file", 61),
+        waits(AnchorLine { name: "siem".into(), kind: "syslog".into(), ..AnchorLine::default() }),
+        waits(holds("tsa", "rfc3161", 30)),
+        holds("w1", "witness", 61),
+    ]
+}
+
+/// What a check said of them.
+pub(crate) fn receipts() -> Vec<ReceiptCheck> {
+    let check = |anchor: &str, kind: &str, size, checked, what: &str| ReceiptCheck {
+        anchor: anchor.into(),
+        kind: kind.into(),
+        size,
+        checked,
+        what: what.into(),
+    };
+    vec![
+        check("disk", "file", 61, Checked::NotChecked, "disk: this run was copied to /mnt/<heads>: compare it there"),
+        check("tsa", "rfc3161", 30, Checked::Wrong, "the receipt of tsa for 30 records: it is over SHA-1"),
+        check("w1", "witness", 61, Checked::Verified, "the witness w (pinned) saw this run"),
+    ]
+}
+
+/// Lines of two outputs of `fs01` that are withheld.
+pub(crate) fn redactions() -> Vec<RedactionLine> {
+    let of = |stream: &str, withheld, record| RedactionLine {
+        host: "fs01".into(),
+        step: "upgrade".into(),
+        attempt: 1,
+        stream: stream.into(),
+        withheld,
+        rule: "match <secret>".into(),
+        reason: "a name".into(),
+        by: "ann".into(),
+        at: "2026-11-23T08:00:00.000Z".into(),
+        record,
+    };
+    vec![of("stdout", 1, 70), of("stderr", 3, 71)]
 }

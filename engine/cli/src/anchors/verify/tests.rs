@@ -216,3 +216,28 @@ fn pinned_keys_are_told_apart() {
         assert_eq!(pins(&[both.clone(), file]).unwrap_err().code, "RB0606");
     }
 }
+
+#[test]
+fn a_receipt_that_is_gone_is_missing_and_one_that_was_changed_is_tampering() {
+    let digest = Sha256::of(b"receipt");
+    let held = super::receipts::Held {
+        kind: "file".into(),
+        size: 8,
+        root: digest,
+        receipt: digest,
+        at: String::new(),
+        seq: 9,
+    };
+    for (error, code, checked) in [
+        (StoreError::Missing("x".into()), Code::Incomplete, Checked::NotChecked),
+        (StoreError::Corrupt("x".into()), Code::Tampered, Checked::Wrong),
+        (StoreError::Failed("x".into()), Code::NotChecked, Checked::NotChecked),
+    ] {
+        let mut findings = Findings::default();
+        findings.lost("a", &held, &error);
+        let mut verdict = Verdict::new(runbook_report::verdict::Subject::Run, "r");
+        (verdict.pinned, verdict.anchored) = (true, true);
+        findings.tell(&mut verdict);
+        assert_eq!((verdict.code, verdict.receipts[0].checked), (code.number(), checked), "{error}");
+    }
+}

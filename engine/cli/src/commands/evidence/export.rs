@@ -545,7 +545,7 @@ impl Writer<'_> {
         };
         let mut file = BufWriter::new(self.target.aside()?);
         let mut put = |text: &str| file.write_all(text.as_bytes()).map_err(|error| self.target.failed(&error));
-        put(&html::head(&view, &verification))?;
+        put(&html::head(&view, &attachments, &verification))?;
         for (name, host) in &view.hosts {
             let mut contents = Contents::new();
             for digest in html::contents_of(host) {

@@ -63,7 +63,7 @@ pub(super) async fn write(project: &Project, arguments: &EvidenceReport) -> Resu
         bytes += text.len() as u64;
         file.write_all(text.as_bytes()).map_err(|error| cannot(target, &error))
     };
-    put(&html::head(&view, &verification))?;
+    put(&html::head(&view, &attachments, &verification))?;
     for (name, host) in &view.hosts {
         let mut contents = Contents::new();
         for digest in html::contents_of(host) {
@@ -128,6 +128,7 @@ fn verification(verdict: &Verdict) -> Verification {
         checked: verdict.checked.clone(),
         not_checked: verdict.not_checked.clone(),
         ledger_key: verdict.ledger_key.clone(),
+        receipts: verdict.receipts.clone(),
         how: None,
     }
 }
