@@ -236,6 +236,8 @@ struct Nowhere;
 #[async_trait]
 impl OutputSink for Nowhere {
     async fn write(&mut self, _stream: Stream, _bytes: &[u8]) {}
+
+    async fn cut_off(&mut self, _stream: Stream, _by: &str) {}
 }
 
 impl Found {

@@ -227,7 +227,7 @@ fn text(bytes: &[u8]) -> String {
 
 async fn fetched(blobs: &dyn BlobStore, output: &OutputRef) -> Result<(Vec<u8>, bool), StoreError> {
     match &output.blob {
-        None => Ok((Vec::new(), output.bytes == 0)),
+        None => Ok((Vec::new(), output.bytes == 0 && !output.truncated)),
         Some(_) if output.bytes > SEEN_BYTES_MAX as u64 || output.truncated => Ok((Vec::new(), false)),
         Some(blob) => {
             let bytes = blobs.get(blob, (SEEN_BYTES_MAX + LINE_BYTES) as u64).await?;

@@ -12,7 +12,7 @@ use runbook_model::plan::{Action, ExpectText, FileRef, Phase, Retry, RetryClass,
 use runbook_model::{AttemptOutcome, Event, Sha256};
 use runbook_ports::person::Answer;
 use runbook_ports::{BlobStore as _, Store as _};
-use runbook_testkit::fake_transport::{Behaviour, Ending, Link};
+use runbook_testkit::fake_transport::{Behaviour, Ending, Link, SERVICE};
 use runbook_testkit::memory_store::AppendFault;
 use support::*;
 
@@ -315,6 +315,36 @@ async fn results_of_steps_can_be_used_and_are_whole_or_refused() {
     let big = bench.report("big", "a").await;
     assert_eq!((big.stdout.bytes, big.stdout.truncated), (3 << 20, false));
     assert_eq!(bench.output(&big.stdout).await.len(), 3 << 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn case_26_an_output_that_a_service_cut_off_is_never_taken_for_whole() {
+    let bench = Bench::new();
+    let text = "line of output\n".repeat(1_601);
+    let through = |text: &str| Behaviour { passes_on: Some(24_000), ..Behaviour::prints(text) };
+    bench.transport.on(None, "list-it", [through(&text)]);
+    bench.transport.on(None, "fits", [through(&text[..24_000])]);
+    let mut judged = step(Phase::Execute, "judged", "list-it again");
+    judged.expect.stdout = Some(ExpectText { contains: vec![Template("line of".into())], ..ExpectText::default() });
+    let steps = vec![
+        step(Phase::Execute, "fits", "fits"),
+        step(Phase::Execute, "cut", "list-it"),
+        step(Phase::Execute, "use", "install {{steps.cut.stdout}}"),
+    ];
+    bench.apply(plan(&["a"], steps)).await.unwrap();
+    let fits = bench.report("fits", "a").await.stdout;
+    assert_eq!((fits.bytes, fits.truncated, fits.cut_off_by), (24_000, false, None));
+    let cut = bench.report("cut", "a").await.stdout;
+    assert_eq!((cut.bytes, cut.truncated, cut.cut_off_by.as_deref()), (24_000, true, Some(SERVICE)));
+    assert_eq!(cut.sha256, None, "what came is kept, and a short content is not to be guessed");
+    assert_eq!(bench.output(&cut).await, text.as_bytes()[..24_000]);
+    assert_eq!(bench.transport.count("install"), 0, "a part is never used as if it were the whole");
+
+    // What is expected of it is not met, although the part that came would do.
+    let bench = Bench { store: Default::default(), seen: Arc::default(), ..bench_like(&bench) };
+    bench.apply(plan(&["a"], vec![judged])).await.unwrap();
+    let report = bench.report("judged", "a").await;
+    assert!(matches!(&report.ended, Ended::Exited { unmet, .. } if !unmet.is_empty()), "{:?}", report.ended);
 }
 
 #[tokio::test(start_paused = true)]

@@ -123,11 +123,14 @@ pub struct OutputRef {
     /// In records without `root`: of the stream, always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Sha256>,
-    /// Length of the whole stream.
+    /// Length of the whole stream; where it was cut off, of what came.
     pub bytes: u64,
-    /// Only the head and the tail are kept.
+    /// Only the head and the tail are kept, or not all of it came.
     #[serde(default)]
     pub truncated: bool,
+    /// What stands between us and the host and passed on a part of the stream only; the rest never came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_off_by: Option<String>,
     /// The blob with what is kept, after a line with the seed of the salts; `None` when nothing is (`sensitive`, or an
     /// empty stream). Without `root`: the kept bytes alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,7 +149,16 @@ fn is_zero(number: &u64) -> bool {
 impl OutputRef {
     /// A stream without a byte.
     pub fn empty() -> Self {
-        Self { root: None, segments: 0, sha256: None, bytes: 0, truncated: false, blob: None, masked: 0 }
+        Self {
+            root: None,
+            segments: 0,
+            sha256: None,
+            bytes: 0,
+            truncated: false,
+            cut_off_by: None,
+            blob: None,
+            masked: 0,
+        }
     }
 
     /// Whether its blob begins with the line that has the seed of the salts.

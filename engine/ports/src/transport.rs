@@ -188,6 +188,11 @@ pub enum Stream {
 pub trait OutputSink: Send {
     /// The next bytes of a stream, in order.
     async fn write(&mut self, stream: Stream, bytes: &[u8]);
+
+    /// Not all of a stream came: `by`, which stands between us and the host, passes on a part of it only, and the rest is
+    /// nowhere to be had. To be told before the completion is returned, once for a stream. A transport that loses bytes and
+    /// does not say so makes evidence that is wrong.
+    async fn cut_off(&mut self, stream: Stream, by: &str);
 }
 
 /// How far outputs were read.
@@ -202,7 +207,7 @@ pub struct Offsets {
 /// How a run of a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Completion {
-    /// Really observed; the output is complete.
+    /// Really observed; the output is complete, but for what the sink was told to be cut off.
     Exited(Exit),
     /// It was stopped as asked, and is proved gone.
     Killed,

@@ -57,7 +57,13 @@ pub fn gaps(view: &RunView) -> Vec<Gap> {
                     continue;
                 };
                 for (stream, output) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
-                    if output.truncated {
+                    if let Some(by) = &output.cut_off_by {
+                        let what = format!(
+                            "{stream} of attempt {} was cut off by {by}: {} bytes came, and the rest never did",
+                            attempt.attempt, output.bytes
+                        );
+                        gap(Some(name), Some(id), what);
+                    } else if output.truncated {
                         let what = format!(
                             "{stream} of attempt {} is kept in part ({} bytes in all)",
                             attempt.attempt, output.bytes

@@ -191,14 +191,16 @@ pub struct LostDocument {
 /// An output stream in `run/v1`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct OutputDocument {
-    /// Of the whole stream; null when nothing of it is kept.
+    /// Of the whole stream, as far as it came; null when nothing of it is kept.
     pub sha256: Option<String>,
     /// On record: the Merkle root over the stream's salted segments; null when there is none.
     pub root: Option<String>,
-    /// Length of the whole stream.
+    /// Length of the whole stream, as far as it came.
     pub bytes: u64,
-    /// Only head and tail are kept.
+    /// Only head and tail are kept, or not all of it came.
     pub truncated: bool,
+    /// The service that passed on a part of the stream only; null when all of it came.
+    pub cut_off_by: Option<String>,
     /// The blob with what is kept.
     pub blob: Option<String>,
     /// How often a secret was masked.
@@ -218,6 +220,7 @@ impl OutputDocument {
             root: output.root.map(|root| root.to_string()),
             bytes: output.bytes,
             truncated: output.truncated,
+            cut_off_by: output.cut_off_by.clone(),
             blob: output.blob.map(|blob| blob.to_string()),
             masked: output.masked,
         }

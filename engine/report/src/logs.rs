@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::json::OutputDocument;
 use crate::style::{Palette, Tone, attempt_tone, words};
-use crate::text::{elapsed, time_of_day};
+use crate::text::{elapsed, part, time_of_day};
 use crate::view::{AttemptView, RunView};
 
 /// An attempt with outputs.
@@ -60,7 +60,9 @@ pub fn remark(stream: &str, output: &OutputRef) -> Option<String> {
     if output.bytes > 0 && output.blob.is_none() {
         return Some(format!("({stream}: {} not kept)", format_size(output.bytes)));
     }
-    output.truncated.then(|| format!("({stream}: {} in all; only head and tail are kept)", format_size(output.bytes)))
+    let part = part(output)?;
+    let came = if output.cut_off_by.is_some() { "came" } else { "in all" };
+    Some(format!("({stream}: {} {came}; {part})", format_size(output.bytes)))
 }
 
 /// A line of `logs --json-lines`.

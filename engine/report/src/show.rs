@@ -9,7 +9,7 @@ use crate::json::{Attachments, attempt_reason, cell_reason, person};
 use crate::list::short;
 use crate::matrix::{Row, rows};
 use crate::style::{Palette, Tone, attempt_tone, host_tone, words};
-use crate::text::{count, cut, elapsed, escape_line, fit, when, width, wrap};
+use crate::text::{count, cut, elapsed, escape_line, fit, part, when, width, wrap};
 use crate::unknown;
 use crate::view::{AttemptView, HostView, Lost, RunState, RunView};
 
@@ -313,8 +313,8 @@ fn exit_text(ended: &Ended) -> String {
 
 fn output_text(name: &str, output: &OutputRef) -> String {
     let mut text = format!("{name}: {}", format_size(output.bytes));
-    if output.truncated {
-        text.push_str(", only head and tail kept");
+    if let Some(part) = part(output) {
+        text.push_str(&format!(", {part}"));
     }
     if output.blob.is_none() {
         text.push_str(", not kept");

@@ -3,6 +3,8 @@
 //! Whatever a host printed is data: a control character in it must never reach the terminal as one. Stored bytes are not
 //! altered; only views go through here.
 
+use runbook_model::outcome::OutputRef;
+
 /// `bytes` as one line of visible text: invalid UTF-8 becomes U+FFFD, control characters (C0, DEL, C1), line and
 /// paragraph separators and characters that change the direction of writing become escapes such as `\x1b` or `\u{202e}`.
 pub fn escape_line(bytes: &[u8]) -> String {
@@ -188,6 +190,14 @@ pub fn clock(ms: u64) -> String {
 /// `1 host`, `2 hosts`.
 pub fn count(n: usize, thing: &str) -> String {
     if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
+}
+
+/// That not all of an output is kept, in a few words; `None` when all of it is.
+pub fn part(output: &OutputRef) -> Option<String> {
+    match &output.cut_off_by {
+        Some(by) => Some(format!("cut off by {}: the rest never came", escape_line(by.as_bytes()))),
+        None => output.truncated.then(|| "only head and tail are kept".to_owned()),
+    }
 }
 
 /// `a`, `a and b`, `a, b and c`; beyond `most` the rest is counted.

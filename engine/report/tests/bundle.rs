@@ -168,6 +168,18 @@ fn names_that_lead_elsewhere_and_files_that_are_none_are_refused_before_anything
 
 #[cfg(unix)]
 #[test]
+fn case_26_of_a_bundle_an_output_that_was_cut_off_is_a_gap() {
+    let made = Made::changed(1, 1, |report| {
+        report.stdout.truncated = true;
+        report.stdout.cut_off_by = Some("a service".into());
+    });
+    let verdict = judge_with(&made.bundle(), &pinned(&made));
+    assert_eq!((verdict.code, verdict.verdict), (12, "incomplete"), "{verdict:?}");
+    assert_eq!(verdict.gaps.len(), 1, "{:?}", verdict.gaps);
+    assert!(verdict.gaps[0].what.contains("stdout of attempt 1 was cut off by a service"), "{:?}", verdict.gaps);
+}
+
+#[test]
 fn a_link_in_a_folder_is_refused() {
     let made = Made::new(1, 1);
     for (link, to) in [("x", "/etc/passwd"), ("records/x.json", "0.json"), ("blobs/x", "..")] {

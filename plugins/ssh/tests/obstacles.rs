@@ -293,4 +293,8 @@ impl runbook_ports::transport::OutputSink for StopWhenHeard {
     async fn write(&mut self, _: runbook_ports::transport::Stream, _: &[u8]) {
         self.0.cancel();
     }
+
+    async fn cut_off(&mut self, _: runbook_ports::transport::Stream, by: &str) {
+        panic!("{by} stands between ssh and its host");
+    }
 }

@@ -34,7 +34,12 @@ pub struct Behaviour {
     pub ending: Ending,
     /// What the connection does meanwhile.
     pub link: Link,
+    /// A service in between ([`SERVICE`]) passes on so many bytes of each output, and says so when there were more.
+    pub passes_on: Option<usize>,
 }
+
+/// Who cuts outputs off.
+pub const SERVICE: &str = "the service between";
 
 /// How a command ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +76,7 @@ impl Behaviour {
             stderr: Vec::new(),
             ending: Ending::Exit(code),
             link: Link::Holds,
+            passes_on: None,
         }
     }
 
@@ -87,6 +93,21 @@ impl Behaviour {
     /// The same, taking so long.
     pub fn taking(self, takes: Duration) -> Self {
         Self { takes, ..self }
+    }
+
+    /// Cuts off what the service in between does not pass on; the streams of which there was more.
+    fn cut(&mut self) -> Vec<Stream> {
+        let Some(most) = self.passes_on else { return Vec::new() };
+        let mut stdout = self.stdout.concat();
+        let outputs = [(Stream::Stdout, &mut stdout), (Stream::Stderr, &mut self.stderr)];
+        let cut = outputs.into_iter().filter_map(|(stream, output)| {
+            let more = output.len() > most;
+            output.truncate(most);
+            more.then_some(stream)
+        });
+        let cut = cut.collect();
+        self.stdout = vec![stdout];
+        cut
     }
 
     /// The same over another link.
@@ -346,6 +367,8 @@ impl FakeSession {
         sink: &mut dyn OutputSink,
         stop: &CancellationToken,
     ) -> Completion {
+        let mut begun = begun;
+        let cut_off = begun.behaviour.cut();
         let mut stdout = from.stdout as usize;
         for piece in pieces(&begun.behaviour.stdout, from.stdout) {
             if let (Link::LostAfter(bytes), true) = (&begun.behaviour.link, from == Offsets::default())
@@ -366,6 +389,9 @@ impl FakeSession {
         let stderr = begun.behaviour.stderr.get(from.stderr as usize..).unwrap_or_default();
         if !stderr.is_empty() {
             sink.write(Stream::Stderr, stderr).await;
+        }
+        for stream in cut_off {
+            sink.cut_off(stream, SERVICE).await;
         }
         let wait = async {
             match &begun.behaviour.ending {

@@ -91,6 +91,11 @@ impl OutputSink for Kept {
             Stream::Stderr => self.stderr.extend_from_slice(bytes),
         }
     }
+
+    /// What the suite's commands print is short enough for everybody.
+    async fn cut_off(&mut self, stream: Stream, by: &str) {
+        panic!("{by} cut {stream:?} off");
+    }
 }
 
 /// Tells of every write.
@@ -100,6 +105,10 @@ struct Live(tokio::sync::mpsc::UnboundedSender<Vec<u8>>);
 impl OutputSink for Live {
     async fn write(&mut self, _: Stream, bytes: &[u8]) {
         drop(self.0.send(bytes.to_vec()));
+    }
+
+    async fn cut_off(&mut self, stream: Stream, by: &str) {
+        panic!("{by} cut {stream:?} off");
     }
 }
 

@@ -174,6 +174,7 @@ impl Reader for listing::Digests {
 struct Into_<'a> {
     reader: &'a mut dyn Reader,
     noise: Vec<u8>,
+    cut_off_by: Option<String>,
 }
 
 #[async_trait]
@@ -186,6 +187,10 @@ impl OutputSink for Into_<'_> {
                 self.noise.extend_from_slice(&bytes[..room.min(bytes.len())]);
             }
         }
+    }
+
+    async fn cut_off(&mut self, _stream: Stream, by: &str) {
+        self.cut_off_by = Some(by.to_owned());
     }
 }
 
@@ -205,7 +210,7 @@ async fn call(
         env: vec![("LC_ALL".into(), "C".into())],
         stdin,
     };
-    let mut sink = Into_ { reader, noise: Vec::new() };
+    let mut sink = Into_ { reader, noise: Vec::new(), cut_off_by: None };
     let stop = CancellationToken::new();
     let grace = Duration::from_secs(2);
     let completion = {
@@ -221,6 +226,9 @@ async fn call(
             }
         }
     };
+    if let Some(by) = sink.cut_off_by {
+        return Err(cannot(host, &format!("{by} passed on a part only of what was measured")));
+    }
     match completion {
         Completion::Exited(Exit::Code(0)) => Ok(sink.noise),
         Completion::Exited(Exit::Code(script::UNABLE)) => {

@@ -14,6 +14,7 @@ use runbook_ports::{BlobStore, Observer};
 use super::keep::Keep;
 use super::mask::{Mask, Masker};
 use super::times::Times;
+use crate::prepare::clipped;
 
 /// The longest last line that is taken for a snapshot's reference. A longer one is not cut, it is none: half a reference
 /// would be a wrong one.
@@ -54,6 +55,7 @@ struct One {
     hasher: Hasher,
     keep: Keep,
     decided: Vec<u8>,
+    cut_off_by: Option<String>,
 }
 
 /// What came of both streams.
@@ -94,8 +96,11 @@ impl StreamResult {
         }
     }
 
-    /// The last line that is not empty, white space around it dropped.
+    /// The last line that is not empty, white space around it dropped. Of a stream that was cut off nobody knows it.
     pub fn last_line(&self) -> Option<String> {
+        if self.reference.cut_off_by.is_some() {
+            return None;
+        }
         let text = String::from_utf8_lossy(&self.end);
         let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
         // The first line of what is left of a longer stream may be the end of a longer line.
@@ -127,7 +132,7 @@ impl Capture {
     ) -> Self {
         let one = |limit, seed| {
             let keep = Keep::new(Arc::clone(blobs), limit, seed);
-            One { masker: mask.stream(), hasher: Hasher::default(), keep, decided: Vec::new() }
+            One { masker: mask.stream(), hasher: Hasher::default(), keep, decided: Vec::new(), cut_off_by: None }
         };
         let sensitive = matches!(keeping, Keeping::Sensitive(_));
         let streams = match keeping {
@@ -163,7 +168,10 @@ impl Capture {
         let mut times = self.times;
         let mut result = async |mut one: One, stream| {
             one.decided.clear();
-            let masked = one.masker.finish(&mut one.decided);
+            let masked = match &one.cut_off_by {
+                Some(_) => one.masker.finish_cut_off(&mut one.decided),
+                None => one.masker.finish(&mut one.decided),
+            };
             if let Some(times) = times.as_mut().filter(|_| !one.decided.is_empty()) {
                 times.came(stream, one.decided.len());
             }
@@ -181,12 +189,14 @@ impl Capture {
                 segments: segments.unwrap_or(0),
                 sha256: (kept.truncated || (root.is_none() && kept.extent.total > 0)).then(|| one.hasher.finish()),
                 bytes: kept.extent.total,
-                truncated: kept.truncated,
+                truncated: kept.truncated || one.cut_off_by.is_some(),
+                cut_off_by: one.cut_off_by,
                 blob: kept.blob,
                 masked,
             };
             let small = kept.blob.zip(kept.small);
-            let result = StreamResult { reference, small, seen: kept.seen, whole: kept.whole, end: kept.end };
+            let whole = kept.whole && reference.cut_off_by.is_none();
+            let result = StreamResult { reference, small, seen: kept.seen, whole, end: kept.end };
             Ok::<_, StoreError>((result, kept.extent))
         };
         let (stdout, of_stdout) = result(stdout, Stream::Stdout).await?;
@@ -230,5 +240,9 @@ impl OutputSink for Capture {
         if let Some(tail) = &self.tail {
             tail.observer.output(&tail.cell, stream, &one.decided);
         }
+    }
+
+    async fn cut_off(&mut self, stream: Stream, by: &str) {
+        self.streams[stream as usize].cut_off_by = Some(clipped(by.to_owned()));
     }
 }

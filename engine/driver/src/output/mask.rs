@@ -29,6 +29,8 @@ pub struct Mask {
 
 struct Patterns {
     regex: Regex,
+    /// What it finds, the longest first.
+    forms: Vec<Zeroizing<Vec<u8>>>,
     bytes_max: usize,
 }
 
@@ -64,7 +66,7 @@ impl Mask {
             .dfa_size_limit(8 << 20)
             .build()
             .expect("an alternation of literals is a regular expression");
-        Self { patterns: Some(Arc::new(Patterns { regex, bytes_max })) }
+        Self { patterns: Some(Arc::new(Patterns { regex, forms, bytes_max })) }
     }
 
     /// A masker for one stream.
@@ -115,6 +117,24 @@ impl Masker {
         if let Some(patterns) = self.mask.patterns.clone() {
             let all = self.buffer.len();
             self.decide(&patterns, all, out);
+        }
+        self.masked
+    }
+
+    /// The same of a stream that was cut off: an end of it with which a secret may have begun is masked too.
+    pub fn finish_cut_off(mut self, out: &mut Vec<u8>) -> u32 {
+        if let Some(patterns) = self.mask.patterns.clone() {
+            let all = self.buffer.len();
+            let begins = |at: &usize| {
+                let end = &self.buffer[*at..];
+                patterns.forms.iter().any(|form| form.len() > end.len() && form.starts_with(end))
+            };
+            let from = (0..all).find(begins).unwrap_or(all);
+            self.decide(&patterns, from, out);
+            if from < all && from >= self.masked_until {
+                out.extend_from_slice(MASKED);
+                self.masked = self.masked.saturating_add(1);
+            }
         }
         self.masked
     }
@@ -244,6 +264,29 @@ mod tests {
     fn mask(values: &[&str]) -> Mask {
         let values: Vec<SecretBytes> = values.iter().map(|value| SecretBytes::from(*value)).collect();
         Mask::new(&values)
+    }
+
+    #[test]
+    fn the_beginning_of_a_secret_at_the_end_of_a_stream_that_was_cut_off_is_masked() {
+        let mask = mask(&["s3cret-word", "word-of-mine"]);
+        for (text, shown, count) in [
+            ("a s3cret-w", "a ***", 1),
+            ("a s3cret-word", "a ***", 1),
+            // The second begins in the first.
+            ("a s3cret-word-of", "a ***", 1),
+            ("s3cret-word, s3cr", "***, ***", 2),
+            ("plain", "plain", 0),
+            ("", "", 0),
+        ] {
+            for cut in 0..=text.len() {
+                let mut masker = mask.stream();
+                let mut out = Vec::new();
+                masker.push(&text.as_bytes()[..cut], &mut out);
+                masker.push(&text.as_bytes()[cut..], &mut out);
+                let masked = masker.finish_cut_off(&mut out);
+                assert_eq!((String::from_utf8(out).unwrap().as_str(), masked), (shown, count), "{text:?} at {cut}");
+            }
+        }
     }
 
     #[test]

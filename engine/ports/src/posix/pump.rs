@@ -386,4 +386,7 @@ impl OutputSink for Gather {
             self.0.extend_from_slice(bytes);
         }
     }
+
+    /// Nobody stands between a pump and its host.
+    async fn cut_off(&mut self, _stream: Stream, _by: &str) {}
 }

@@ -225,4 +225,8 @@ impl OutputSink for Keep<'_> {
         }
         (self.progress)(self.bytes);
     }
+
+    async fn cut_off(&mut self, _stream: Stream, by: &str) {
+        self.failed.get_or_insert_with(|| std::io::Error::other(format!("{by} passed on a part of it only")));
+    }
 }

@@ -101,7 +101,14 @@ pub fn readme(facts: &Facts<'_>) -> String {
     if view.state != RunState::Ended {
         out.push_str("* The run's end: it has none on record, so a verifier calls this incomplete.\n");
     }
-    let truncated = streams(view).filter(|output| output.truncated).count();
+    let cut_off = streams(view).filter(|output| output.cut_off_by.is_some()).count();
+    if cut_off > 0 {
+        out.push_str(&format!(
+            "* All of {}: a service cut them off, and the rest never came.\n",
+            count(cut_off, "output")
+        ));
+    }
+    let truncated = streams(view).filter(|output| output.truncated && output.cut_off_by.is_none()).count();
     if truncated > 0 {
         out.push_str(&format!("* All of {}: only the beginning and the end are kept.\n", count(truncated, "output")));
     }

@@ -13,7 +13,7 @@ use super::{PHASES, cell_anchor, host_anchor, host_badge};
 use crate::json::{Attachments, RedactionLine, attempt_reason, cell_reason, person};
 use crate::matrix::{Row, label, rows};
 use crate::style::{Tone, attempt_tone, words};
-use crate::text::elapsed;
+use crate::text::{elapsed, part};
 use crate::view::{AttemptView, HostView, RunView};
 
 /// So much of an output or command is shown; the whole is in the record.
@@ -201,13 +201,11 @@ fn attempt(
 }
 
 fn output(heading: &str, output: &OutputRef, contents: &Contents, withheld: &[String]) -> String {
-    if output.bytes == 0 {
+    if output.bytes == 0 && output.cut_off_by.is_none() {
         return String::new();
     }
     let mut remarks = vec![format_size(output.bytes)];
-    if output.truncated {
-        remarks.push("only head and tail are kept".into());
-    }
+    remarks.extend(part(output));
     if output.masked > 0 {
         remarks.push(format!("a secret was masked {} times", output.masked));
     }

@@ -71,6 +71,11 @@ pub(crate) fn output(seed: u64, content: &str) -> (OutputRef, Vec<u8>) {
 impl Made {
     /// A run of so many hosts and steps that ended well; every fifth record of the ledger is another run's.
     pub(crate) fn new(hosts: usize, steps: usize) -> Self {
+        Self::changed(hosts, steps, |_| ())
+    }
+
+    /// The same with the reports of attempts as `change` makes them.
+    pub(crate) fn changed(hosts: usize, steps: usize, change: impl Fn(&mut AttemptReport)) -> Self {
         let secret = FileKey::from_seed([7; 32]);
         let key = VerifierKey::new(ORIGIN, &secret.public_key()).unwrap();
         let plan = Arc::new(plan(hosts, steps));
@@ -78,7 +83,10 @@ impl Made {
         let mut sealer = Sealer::new(&Head::default()).unwrap();
         let (mut of_the_run, mut of_the_other, mut mono) = (0, 0, 0);
         let events = made.events();
-        for event in events {
+        for mut event in events {
+            if let Event::AttemptEnded { report, .. } = &mut event {
+                change(report);
+            }
             mono += 3;
             if sealer.size().is_multiple_of(5) {
                 let other = Event::HostStarted { host: "private".into() };

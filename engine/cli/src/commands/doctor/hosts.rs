@@ -182,6 +182,11 @@ impl OutputSink for Said {
             self.0.extend_from_slice(bytes);
         }
     }
+
+    /// Half an answer is none.
+    async fn cut_off(&mut self, _stream: Stream, _by: &str) {
+        self.0.clear();
+    }
 }
 
 /// How to mend what stopped a connection.
