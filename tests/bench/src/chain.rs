@@ -50,7 +50,8 @@ pub(crate) fn measure(options: &Options) -> Result<String> {
     ))
 }
 
-fn project(folder: &Path, phase: &str, steps: usize) -> Result<()> {
+/// A project with so many steps in a row.
+pub(crate) fn project(folder: &Path, phase: &str, steps: usize) -> Result<()> {
     crate::write(&folder.join("runbook.toml"), "")?;
     crate::write(&folder.join("inventory.yaml"), "schema: inventory/v1\nhosts: {here: {transport: local}}\n")?;
     let mut text = format!(

@@ -8,6 +8,7 @@
 //! | case | what is compared |
 //! | --- | --- |
 //! | `chain` | 1,000 steps in a row on this machine, with a bare loop that starts a shell and commits one row per step |
+//! | `sealing` | 1,000 steps in a row on this machine, with the sealing of their records done once more |
 //! | `hosts` | 10 steps on 10 and on 100 ssh hosts, with OpenSSH itself and with other tools |
 //! | `detached` | claimed, detached steps on 100 ssh hosts with attached ones, near and far |
 //! | `alone` | 10 steps on 100, 1,000 and 10,000 hosts that cost nothing: the controller alone |
@@ -25,6 +26,7 @@ mod hosts;
 mod meter;
 mod page;
 mod peers;
+mod sealing;
 mod start;
 mod table;
 
@@ -34,7 +36,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: runbook-bench CASE… [--rounds N] [--hosts N,N] [--steps N] [--program FILE] [--peers FOLDER] [--no-ansible]
                            [--write FILE]
-cases: chain alone detached hosts start plan all
+cases: chain sealing alone detached hosts start plan all
        runbook-bench fleet N    starts N ssh hosts, and a project for them, until its input ends
   --program  the program that is measured; `runbook` beside this one when it is not given
   --peers    what tests/bench/peers.sh has installed; target/bench-peers when it is not given
@@ -86,6 +88,7 @@ fn run(options: &Options) -> Result<()> {
     for case in &options.cases {
         match case.as_str() {
             "chain" => tell(options, case, &chain::measure(options)?)?,
+            "sealing" => tell(options, case, &sealing::measure(options)?)?,
             "detached" => tell(options, case, &detached::measure(options)?)?,
             "hosts" => {
                 for &count in &options.hosts {
@@ -133,7 +136,9 @@ fn options(first: String, mut words: impl Iterator<Item = String>) -> Result<Opt
             "--peers" => options.peers = value()?.into(),
             "--write" => options.write = Some(value()?.into()),
             "--no-ansible" => options.ansible = false,
-            "all" => options.cases.extend(["start", "plan", "chain", "alone", "detached", "hosts"].map(String::from)),
+            "all" => options
+                .cases
+                .extend(["start", "plan", "chain", "sealing", "alone", "detached", "hosts"].map(String::from)),
             flag if flag.starts_with('-') => return Err(format!("there is no option {flag}\n{USAGE}").into()),
             case => options.cases.push(case.to_owned()),
         }
