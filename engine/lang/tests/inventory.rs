@@ -301,6 +301,9 @@ fn wrong_csv_and_ini_files_are_refused_at_their_lines() {
         ("a.csv", "", ["empty", "RB0066"]),
         ("a.csv", "address\n1\n", ["no column `name`", "a.csv:1:1"]),
         ("a.csv", "name,adress\nx,1\n", ["did you mean `address`?", "a.csv:1:6"]),
+        ("a.csv", "name,label.site\nx,hq\n", ["did you mean `labels.site`?", "a.csv:1:6"]),
+        ("a.csv", "name,var.disk\nx,1\n", ["did you mean `vars.disk`?", "a.csv:1:6"]),
+        ("a.csv", "name,rack row\nx,1\n", ["call it `labels.rack row` to select", "a.csv:1:6"]),
         ("a.csv", "name,port\nx,1,2\n", ["has 3 cells, and the header 2", "a.csv:2:1"]),
         ("a.csv", "name,port\nx,\"1\n", ["the quote is not closed", "a.csv:2:3"]),
         ("a.csv", "name,port\nx,abc\n", ["`port` takes a whole number", "a.csv:2:3"]),
@@ -319,6 +322,30 @@ fn wrong_csv_and_ini_files_are_refused_at_their_lines() {
             assert!(problems.contains(part), "{text}: `{part}` is missing in\n{problems}");
         }
     }
+}
+
+/// As the program's files: what is included has its absolute path, and the outermost the one that it was called by.
+struct Absolute(Folder);
+
+impl Files for Absolute {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.0.read(path)
+    }
+
+    fn resolve(&self, from: &str, path: &str) -> String {
+        let joined = runbook_lang::inventory::join(from, path);
+        if joined.starts_with('/') { joined } else { format!("/project/{joined}") }
+    }
+}
+
+#[test]
+fn an_inventory_that_is_called_by_a_relative_name_and_includes_itself_is_told_once() {
+    let text = "schema: inventory/v1\ninclude: [inventory.yaml]\nhosts: {a: {}}\n";
+    let files = Absolute(Folder::default().with("/project/inventory.yaml", text));
+    let problems = parse_inventory("inventory.yaml", text.as_bytes(), &files).expect_err("it is refused");
+    assert_eq!(problems.len(), 1, "{}", render::text(&problems, false));
+    let text = render::text(&problems, false);
+    assert!(text.contains("/project/inventory.yaml -> /project/inventory.yaml"), "{text}");
 }
 
 #[test]

@@ -67,12 +67,20 @@ fn columns(header: Vec<Text>, problems: &mut Problems) -> Vec<Text> {
             || KEYS.contains(&name.as_str()) && !matches!(name.as_str(), "vars" | "tls" | "password")
             || ["labels.", "vars."].iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty()));
         if !known {
-            let near = similar::nearest(&name, KEYS.iter().copied().chain(["name"]));
+            // `label.site`, `tags.site`: a key of one of the two that have names in them, or nothing that is known.
+            let nested = name
+                .split_once('.')
+                .filter(|(_, rest)| !rest.is_empty())
+                .and_then(|(key, rest)| similar::nearest(key, ["labels", "vars"]).map(|near| format!("{near}.{rest}")));
+            let near =
+                nested.or_else(|| similar::nearest(&name, KEYS.iter().copied().chain(["name"])).map(str::to_owned));
             problems
                 .error(Code::UnknownKey, &column.span, format!("no key of a host is called `{}`", shown(&name)))
                 .help = Some(match near {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("call it `vars.{name}` to keep it as a variable, or remove the column"),
+                None => format!(
+                    "call it `labels.{name}` to select hosts by it, `vars.{name}` to keep it as a variable, or remove the column"
+                ),
             });
         } else if let Some(first) = columns.iter().find(|other| other.value == name) {
             let first = first.span.clone();

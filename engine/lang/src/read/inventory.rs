@@ -139,13 +139,16 @@ impl Loader<'_> {
             Err(problem) => return self.problems.push(*problem),
         };
         self.draft.sources.push(source.clone());
-        self.seen.insert(name.to_owned());
+        // As its includes would name it: the outermost may be named relative to where the program runs.
+        let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
+        let path = self.files.resolve(name, file);
+        self.seen.insert(path.clone());
         let mut problems = Problems::new(&source);
         let node = yaml::tree(&source, yaml::INVENTORY_NODES_MAX, &mut problems.list);
         let includes = node.as_ref().and_then(|node| self.document(node, outer, &mut problems));
         self.problems.append(&mut problems.list);
         if let Some((includes, layers)) = includes {
-            self.open.push(name.to_owned());
+            self.open.push(path);
             for include in includes {
                 self.include(&include, &layers);
             }
