@@ -64,22 +64,9 @@ impl FromStr for WitnessKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(Error::Key("expected NAME+ID+KEY"));
-        };
-        let bytes = STANDARD.decode(key).map_err(|_| Error::Key("its last part is not base64"))?;
-        let Some((&COSIGNATURE_V1, public)) = bytes.split_first() else {
-            return Err(Error::Key(
-                "a witness's key begins with 0x04 (Ed25519 cosignature/v1), and only those are known",
-            ));
-        };
-        let public = public.try_into().map_err(|_| Error::Key("an Ed25519 key has 32 bytes"))?;
-        let key = Self::new(name, public)?;
-        if id != format!("{:08x}", u32::from_be_bytes(key.id())) {
-            return Err(Error::Key("its id does not belong to its name and key"));
-        }
-        Ok(key)
+        let other = "a witness's key begins with 0x04 (Ed25519 cosignature/v1), and only those are known";
+        let (name, public) = note::read_key(text, COSIGNATURE_V1, other)?;
+        Self::new(name, &public)
     }
 }
 

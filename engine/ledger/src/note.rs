@@ -111,21 +111,24 @@ impl FromStr for VerifierKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(Error::Key("expected NAME+ID+KEY"));
-        };
-        let bytes = STANDARD.decode(key).map_err(|_| Error::Key("its last part is not base64"))?;
-        let Some((&ED25519, public)) = bytes.split_first() else {
-            return Err(Error::Key("only Ed25519 keys are known"));
-        };
-        let public = public.try_into().map_err(|_| Error::Key("an Ed25519 key has 32 bytes"))?;
-        let key = Self::new(name, public)?;
-        if id != format!("{:08x}", u32::from_be_bytes(key.id())) {
-            return Err(Error::Key("its id does not belong to its name and key"));
-        }
-        Ok(key)
+        let (name, public) = read_key(text, ED25519, "only Ed25519 keys are known")?;
+        Self::new(name, &public)
     }
+}
+
+/// Name and key in `NAME+ID+KEY`, whose key is of this kind; `other` is said of one of another kind.
+pub(crate) fn read_key<'t>(text: &'t str, kind: u8, other: &'static str) -> Result<(&'t str, [u8; 32]), Error> {
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(Error::Key("expected NAME+ID+KEY"));
+    };
+    let bytes = STANDARD.decode(key).map_err(|_| Error::Key("its last part is not base64"))?;
+    let public = bytes.split_first().filter(|(found, _)| **found == kind).ok_or(Error::Key(other))?.1;
+    let public = public.try_into().map_err(|_| Error::Key("an Ed25519 key has 32 bytes"))?;
+    if id != format!("{:08x}", u32::from_be_bytes(key_id(name, kind, &public))) {
+        return Err(Error::Key("its id does not belong to its name and key"));
+    }
+    Ok((name, public))
 }
 
 /// A note that was read. Nothing in it is to be believed before [`Note::verify`].
