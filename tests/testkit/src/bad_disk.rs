@@ -72,6 +72,15 @@ impl BadDisk {
             .env("BAD_DISK_COUNT", self.count_file());
     }
 
+    /// Puts it under a program that is about to start, and that is killed (SIGKILL) in the place of the call with this number,
+    /// from 1, of all that sync files below `disk` or change their names: between two of them a process leaves what one
+    /// that was killed a little earlier or later would leave, as far as a journal and renames do their work.
+    pub fn kill(&self, command: &mut Command, disk: &Path, at: u64) {
+        let none = Failure { calls: Calls::Write, at, errno: 0, torn: false, once: false };
+        self.under(command, disk, none);
+        command.env("BAD_DISK_CALLS", "last").env("BAD_DISK_KILL", "1");
+    }
+
     /// How many calls the last program made that ended by itself.
     ///
     /// # Panics
