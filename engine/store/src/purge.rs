@@ -13,7 +13,8 @@ impl SqliteStore {
     /// Removes the bodies of a run's records (their hashes and places stay), its line in the list of runs, and these
     /// blobs. That it may be done, and that
     /// it is on record, is the caller's part. May be repeated: what is gone already is no error. When it returns, nothing
-    /// of it can be read from the database's files any more, as far as SQLite and the file system go.
+    /// of it can be read from the database's files any more, as far as SQLite and the file system go. It takes as long, and
+    /// as much room, as writing the database anew.
     ///
     /// # Errors
     /// When the database or a file fails. Some of it may be gone then: call it again.
@@ -46,6 +47,8 @@ impl SqliteStore {
                             .map_err(sql)?;
                     }
                     sqlx::query("COMMIT").execute(&mut *connection).await.map_err(sql)?;
+                    // A page from which rows had moved to another may still have them where it is free now: pages are written anew.
+                    sqlx::query("VACUUM").execute(&mut *connection).await.map_err(sql)?;
                     // The write-ahead log still has the old pages until it is begun anew. A reader may be in the way; the
                     // next process that closes the database last does it then.
                     sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(connection).await.map_err(sql)?;
