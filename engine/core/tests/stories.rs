@@ -9,6 +9,7 @@ use runbook_model::event::{AttemptReport, ClockState, Person, RunHeader};
 use runbook_model::host::{Facts, PeerIdentity};
 use runbook_model::input::{Intent, Prepared};
 use runbook_model::outcome::{Ended, Exit, KilledBy, Obstacle, ObstacleKind, OutputRef};
+use runbook_model::permit::{Class, Permit, Stretch};
 use runbook_model::plan::{OnFailure, Phase, Plan, RetryClass};
 use runbook_model::{AttemptOutcome, Command, Event, HostOutcome, Input, RunId, Sha256};
 use serde_json::{Value, json};
@@ -406,6 +407,83 @@ fn what_can_never_be_taken_back_is_not_measured_for_the_proof_of_it() {
     assert_eq!(measures(json!({"irreversible": "nobody keeps the old ones"})), 0);
 }
 
+/// A permit for `hosts`, open from 0 to `end_ms`; each is expected to take `needs_ms`.
+fn permit(hosts: &[&str], end_ms: u64, needs_ms: u64) -> Permit {
+    let class = Class {
+        hosts: hosts.iter().map(|host| (*host).into()).collect(),
+        windows: vec!["nights".into()],
+        stretches: vec![Stretch { start_ms: 0, end_ms }],
+        needs_ms,
+        estimate: "a guess".into(),
+    };
+    Permit { classes: vec![class], ..Permit::default() }
+}
+
+fn told(story: &Story, host: &str) -> (HostOutcome, String) {
+    let told = story.events.iter().find_map(|event| match event {
+        Event::HostEnded { host: ended, outcome, reason } if ended.as_str() == host => Some((*outcome, reason.clone())),
+        _ => None,
+    });
+    told.expect("it has ended")
+}
+
+#[test]
+fn a_host_whose_time_does_not_fit_before_the_end_of_its_window_is_not_begun() {
+    let plan = plan(&[&["a", "b"]], json!({"failure_budget": 2}), change());
+    let mut story = Story::new(plan);
+    story.run = story.run.permitted(&permit(&["a"], 3_600_000, 3_600_001));
+    let story = story.begin();
+    let (outcome, reason) = told(&story, "a");
+    assert_eq!(outcome, HostOutcome::Blocked);
+    assert_eq!(reason, "not begun: 60 min are left of window nights, and 61 min are needed (a guess)");
+    assert_eq!(told(&story, "b").0, HostOutcome::Succeeded, "b is in no class");
+    assert!(!story.attempts().iter().any(|cell| cell.starts_with("a/")), "{:?}", story.attempts());
+}
+
+#[test]
+fn a_host_that_fits_exactly_is_begun() {
+    let mut story = Story::new(plan(&[&["a"]], json!({}), change()));
+    story.run = story.run.permitted(&permit(&["a"], 3_600_000, 3_600_000));
+    assert_eq!(told(&story.begin(), "a").0, HostOutcome::Succeeded);
+}
+
+#[test]
+fn a_window_that_closes_during_the_prechecks_is_noticed_before_the_change() {
+    let mut story = Story::new(plan(&[&["a"]], json!({}), change()));
+    story.run = story.run.permitted(&permit(&["a"], 3_600_000, 1_000_000));
+    story.input(Input::Begin);
+    story.go_until(|command| matches!(command, Command::StartAttempt { .. }));
+    story.now = 3_000_000;
+    story.go();
+    let (outcome, reason) = told(&story, "a");
+    assert_eq!(outcome, HostOutcome::Blocked);
+    assert!(reason.contains("10 min are left of window nights"), "{reason}");
+    assert_eq!(story.attempts(), ["a/space"], "only the precheck");
+}
+
+#[test]
+fn what_was_begun_in_its_window_is_brought_to_its_end_after_it() {
+    let mut story = Story::new(plan(&[&["a", "b"]], json!({"parallel": 1}), change()));
+    story.run = story.run.permitted(&permit(&["a", "b"], 3_600_000, 1_000_000)).clone();
+    story.input(Input::Begin);
+    story
+        .go_until(|command| matches!(command, Command::StartAttempt { attempt } if attempt.step.as_str() == "install"));
+    story.now = 9_000_000;
+    story.go();
+    let outcomes = [told(&story, "a").0, told(&story, "b").0];
+    assert!(outcomes.contains(&HostOutcome::Succeeded) && outcomes.contains(&HostOutcome::Blocked), "{outcomes:?}");
+}
+
+#[test]
+fn prechecks_alone_need_no_window() {
+    let mut header = header_of();
+    header.check_only = true;
+    let mut story = Story::new(plan(&[&["a"]], json!({}), change()));
+    story.run =
+        Run::new(Arc::new(plan(&[&["a"]], json!({}), change())), Arc::new(header)).permitted(&permit(&["a"], 0, 1));
+    assert_eq!(told(&story.begin(), "a").0, HostOutcome::Succeeded);
+}
+
 #[test]
 fn failure_that_is_gone_past_is_remembered() {
     let mut steps = change();
@@ -710,6 +788,8 @@ fn header_of() -> RunHeader {
         controller_boot_id: String::new(),
         clock: ClockState::default(),
         policy: None,
+        permit: None,
+        break_glass: None,
         inventory_sha256: None,
         retention: None,
     }

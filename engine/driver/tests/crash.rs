@@ -104,7 +104,7 @@ async fn killed_at(n: u64, written: bool, plan: Plan, script: impl Fn(&Bench)) -
     let engine = bench.engine();
     let mut ended_before = false;
     let state = match engine.load(&RUN.into()).await {
-        Ok(_) => match engine.resume(&RUN.into(), ada(), &control).await {
+        Ok(_) => match engine.resume(&RUN.into(), ada(), &runbook_testkit::unrestricted(), &control).await {
             Ok(result) => result.state,
             Err(runbook_driver::DriverError::Ended { .. }) => {
                 ended_before = true;

@@ -270,7 +270,7 @@ async fn a_run_that_is_left_goes_on_after_a_resume() {
     let left = bench.apply(plan(&["a"], simple())).await.unwrap();
     assert_eq!((left.state, left.exit_code()), (RunState::Detached, 7));
     let control = runbook_driver::Control::new();
-    let result = bench.engine().resume(&RUN.into(), ada(), &control).await.unwrap();
+    let result = bench.engine().resume(&RUN.into(), ada(), &runbook_testkit::unrestricted(), &control).await.unwrap();
     assert_eq!(result.state, RunState::Ended(RunOutcome::Succeeded));
     assert_eq!(bench.transport.count("change-it"), 1);
     assert_eq!(bench.output(&bench.report("change", "a").await.stdout).await, b"done");
@@ -615,10 +615,11 @@ async fn an_unknown_outcome_is_settled_by_an_operator_and_the_run_goes_on() {
     assert!(matches!(resolve("check").await, Err(DriverError::NothingToResolve { .. })));
     resolve("change").await.unwrap();
     let control = runbook_driver::Control::new();
-    let result = bench.engine().resume(&RUN.into(), ada(), &control).await.unwrap();
+    let result = bench.engine().resume(&RUN.into(), ada(), &runbook_testkit::unrestricted(), &control).await.unwrap();
     assert_eq!(result.state, RunState::Ended(RunOutcome::Succeeded), "{:#?}", bench.events(RUN).await);
     assert_eq!(bench.transport.count("change-it"), 1);
-    let again = bench.engine().resume(&RUN.into(), ada(), &control).await.unwrap_err();
+    let again =
+        bench.engine().resume(&RUN.into(), ada(), &runbook_testkit::unrestricted(), &control).await.unwrap_err();
     assert!(matches!(again, DriverError::Ended { .. }));
 }
 
@@ -676,7 +677,8 @@ async fn what_was_unknown_is_asked_after_by_a_resume_with_the_texts_with_which_i
     assert!(report.ended_ms >= limit_ms.unwrap(), "it was asked after until the limit");
     assert!(report.ended_ms - report.started_ms >= budget_ms, "and that is the rollback's budget");
     bench.transport.refuse("a", None);
-    let result = bench.engine().resume(&RUN.into(), ada(), &Control::new()).await.unwrap();
+    let result =
+        bench.engine().resume(&RUN.into(), ada(), &runbook_testkit::unrestricted(), &Control::new()).await.unwrap();
     assert_eq!(result.state, RunState::Ended(RunOutcome::Succeeded));
     assert_eq!(bench.transport.count("change-it a b"), 1, "it ran once");
 }

@@ -111,6 +111,7 @@ pub(crate) fn run() -> Result<()> {
             retention: None,
             files: ".".into(),
             wait: false,
+            granted: runbook_testkit::unrestricted(),
         };
         let result = engine.apply(plan, request, &Control::new()).await?;
         store.close().await;

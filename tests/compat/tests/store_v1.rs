@@ -50,6 +50,8 @@ fn header() -> RunHeader {
         controller_boot_id: "0".to_owned(),
         clock: ClockState { source: "adjtimex".to_owned(), synchronised: Some(true), offset_us: Some(-3) },
         policy: None,
+        permit: None,
+        break_glass: None,
         inventory_sha256: None,
         retention: None,
     }

@@ -43,6 +43,8 @@ fn header() -> RunHeader {
         controller_boot_id: "0".to_owned(),
         clock: ClockState::default(),
         policy: None,
+        permit: None,
+        break_glass: None,
         inventory_sha256: Some(Sha256::of(b"inventory")),
         retention: Some(Retention { class: Class::Cui, months: 72 }),
     }

@@ -99,6 +99,8 @@ fn header(plan: &Plan, run: &str, seed: u64) -> Arc<RunHeader> {
         controller_boot_id: String::new(),
         clock: ClockState::default(),
         policy: None,
+        permit: None,
+        break_glass: None,
         inventory_sha256: None,
         retention: None,
     })

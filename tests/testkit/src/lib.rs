@@ -7,8 +7,11 @@ pub mod lab;
 pub mod outside;
 
 pub mod memory_store;
+mod permit;
 pub mod store_suite;
 
 pub mod fake_transport;
 pub mod transport_suite;
 pub mod virtual_clock;
+
+pub use permit::unrestricted;

@@ -104,6 +104,8 @@ pub fn header(run: &RunId, started_ms: u64) -> RunHeader {
         controller_boot_id: "0".to_owned(),
         clock: ClockState::default(),
         policy: None,
+        permit: None,
+        break_glass: None,
         inventory_sha256: None,
         retention: None,
     }

@@ -355,6 +355,7 @@ impl Bench {
             retention: None,
             files: self.files.clone(),
             wait: false,
+            granted: runbook_testkit::unrestricted(),
         }
     }
 

@@ -123,6 +123,8 @@ pub(crate) fn opening(plan: &Plan) -> RunHeader {
         controller_boot_id: "boot".into(),
         clock: ClockState { source: "adjtimex".into(), synchronised: Some(true), offset_us: None },
         policy: None,
+        permit: None,
+        break_glass: None,
         inventory_sha256: None,
         retention: None,
     }

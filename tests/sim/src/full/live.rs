@@ -237,7 +237,7 @@ impl<'a> Life<'a> {
                 resolve(&engine, &hosts, run).await?;
             }
             match engine.load(&run.into()).await {
-                Ok(_) => engine.resume(&run.into(), ada(), &control).await,
+                Ok(_) => engine.resume(&run.into(), ada(), &runbook_testkit::unrestricted(), &control).await,
                 Err(DriverError::UnknownRun(_)) if run == RUN => {
                     if later {
                         hosts.world().wonders.insert(Wonder::BegunAnew);
@@ -367,6 +367,7 @@ fn request(run: &str) -> RunRequest {
         retention: None,
         files: "/nowhere".into(),
         wait: false,
+        granted: runbook_testkit::unrestricted(),
     }
 }
 

@@ -1,0 +1,13 @@
+//! Permits for tests that are about something else.
+
+use std::collections::BTreeMap;
+
+use runbook_policy::{Act, Ask, Estimate, Granted, Rules, authorize};
+
+/// What a project without any rules grants.
+pub fn unrestricted() -> Granted {
+    let estimate = Estimate { needs_ms: 0, source: String::new() };
+    let ask =
+        Ask { act: Act::Apply, now: jiff::Timestamp::UNIX_EPOCH, hosts: BTreeMap::new(), estimate, break_glass: None };
+    authorize(Rules { calendar: None }, &ask).expect("nothing forbids it")
+}
