@@ -179,6 +179,9 @@ fn run_sentences(view: &RunView) -> Vec<String> {
             when(header.started_ms)
         ));
     }
+    for why in &view.break_glass {
+        out.push(format!("Windows, blackouts and freezes were set aside (break glass): {why}."));
+    }
     for (by, at) in &view.resumed {
         out.push(format!("{} took the run up again {}.", person(by), when(*at)));
     }

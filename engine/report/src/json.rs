@@ -64,6 +64,11 @@ pub struct RunDocument {
     pub operator: String,
     /// The change ticket.
     pub ticket: Option<String>,
+    /// Why windows, blackouts and freezes were set aside, each time that they were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub break_glass: Vec<String>,
+    /// SHA-256 of the times at which hosts could be begun, as they were when the run was opened; null: at any time.
+    pub permit_sha256: Option<String>,
     /// Only the prechecks were run.
     pub check_only: bool,
     /// The finished run that this one takes back.
@@ -239,6 +244,8 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
         plan_digest: header.map_or_else(|| view.plan.digest(), |header| header.plan_sha256).to_string(),
         operator: header.map(|header| header.operator.name.clone()).unwrap_or_default(),
         ticket: header.and_then(|header| header.ticket.clone()),
+        break_glass: view.break_glass.clone(),
+        permit_sha256: header.and_then(|header| header.permit.map(|permit| permit.to_string())),
         check_only: header.is_some_and(|header| header.check_only),
         takes_back: header.and_then(|header| header.takes_back.as_ref().map(ToString::to_string)),
         state: match view.state {

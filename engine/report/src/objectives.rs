@@ -382,6 +382,9 @@ impl<'a> Search<'a> {
             let what = format!("{} ({}){ticket} was opened", header.runbook, view.plan.runbook.tier.name());
             self.cite_run(view.opened_seq, what, false);
         }
+        for why in &view.break_glass {
+            self.cite_run(view.opened_seq, format!("windows, blackouts and freezes were set aside: {why}"), true);
+        }
         let mut open = Vec::new();
         for (name, host) in &view.hosts {
             let (Some(outcome), Some(seq)) = (host.outcome, host.ended_seq) else {

@@ -108,6 +108,9 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments, host: Opt
         if let Some(ticket) = &header.ticket {
             page.pair("ticket", &escape_line(ticket.as_bytes()));
         }
+        for why in &view.break_glass {
+            page.pair("break glass", &format!("windows were set aside: {}", escape_line(why.as_bytes())));
+        }
         page.pair("started", &when(header.started_ms));
         if let Some(ended) = view.ended_ms {
             page.pair("ended", &format!("{} after {}", when(ended), elapsed(ended.saturating_sub(header.started_ms))));

@@ -43,6 +43,8 @@ pub fn lines(
 ) -> Vec<String> {
     let mut page = Page { lines: Vec::new(), columns: columns.clamp(40, 120), palette };
     verdict(&mut page, view, circumstances);
+    let set_aside = |why: &String| format!("windows, blackouts and freezes were set aside: {why}");
+    page.section("Break glass", &view.break_glass.iter().map(set_aside).collect::<Vec<_>>());
     hosts(&mut page, view, attachments);
     what_was_done(&mut page, view, attachments);
     page.section("Next", &next_steps(view, circumstances));

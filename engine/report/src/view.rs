@@ -51,6 +51,8 @@ pub struct RunView {
     pub cancel: Option<(Person, u64)>,
     /// Who took the run up again, and when.
     pub resumed: Vec<(Person, u64)>,
+    /// Why windows, blackouts and freezes were set aside, each time that they were.
+    pub break_glass: Vec<String>,
     /// Who did something to the run, in order: its operator first.
     pub acts: Vec<Act>,
     /// The hosts.
@@ -249,6 +251,7 @@ impl RunView {
             budget: None,
             cancel: None,
             resumed: Vec::new(),
+            break_glass: Vec::new(),
             acts: Vec::new(),
             hosts,
         }
@@ -286,12 +289,14 @@ impl RunView {
         match event {
             Event::RunOpened(header) => {
                 self.act("opened the run", &header.operator, now, seq);
+                self.break_glass.extend(header.break_glass.clone());
                 self.header = Some(header.as_ref().clone());
                 self.opened_seq = Some(seq);
             }
             Event::RunStarted | Event::TimerFired { .. } | Event::Installation(_) => {}
             Event::RollbackAsked { by } => self.act("asked to take the named run back", by, now, seq),
-            Event::RunResumed { by, .. } => {
+            Event::RunResumed { by, break_glass, .. } => {
+                self.break_glass.extend(break_glass.clone());
                 self.act("took the run up again", by, now, seq);
                 self.resumed.push((by.clone(), now));
                 self.ended_seq = None;

@@ -152,13 +152,14 @@ fn errors() -> Vec<(String, String)> {
 }
 
 /// Which part of the program finds the errors whose codes begin so.
-const FINDERS: [(&str, &str); 6] = [
+const FINDERS: [(&str, &str); 7] = [
     ("RB00", "Runbooks, inventories and actions"),
     ("RB02", "Plans"),
     ("RB03", "Runs"),
     ("RB04", "SSH and other ways to hosts"),
     ("RB05", "The store"),
     ("RB06", "The command line"),
+    ("RB07", "The project's rules"),
 ];
 
 /// The text between a line that contains `begin` and the next one that contains `end`, both left out.

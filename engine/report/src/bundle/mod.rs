@@ -79,6 +79,8 @@ pub fn sums_line(digest: &Sha256, path: &str) -> String {
 /// The contents that a record names. Lists of transfers name further ones: [`downloads`].
 pub fn named(event: &Event) -> Vec<Sha256> {
     match event {
+        Event::RunOpened(header) => header.permit.into_iter().collect(),
+        Event::RunResumed { permit, .. } => permit.iter().copied().collect(),
         Event::AttemptStarted { intent, .. } => vec![intent.command_sha256],
         Event::Measured { manifest, changes, .. } => manifest.iter().chain(changes).copied().collect(),
         Event::AttemptEnded { report, .. } => {

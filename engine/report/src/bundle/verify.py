@@ -288,7 +288,7 @@ class Bundle:
         for record in records:
             event, seq = record["event"], record["seq"]
             report = event.get("report") or {}
-            plain = [(event.get("intent") or {}).get("command_sha256"), event.get("manifest"), event.get("changes"),
+            plain = [(event.get("intent") or {}).get("command_sha256"), event.get("manifest"), event.get("changes"), event.get("permit"),
                      report.get("transfers"), report.get("timing"), report.get("undeclared")]
             wanted.update({digest: (seq, None) for digest in plain if digest})
             downloads += [report["transfers"]] if report.get("transfers") else []

@@ -106,6 +106,9 @@ fn missing(view: &RunView) -> Vec<String> {
 
 fn deviations(view: &RunView) -> Vec<String> {
     let mut out = Vec::new();
+    for why in &view.break_glass {
+        out.push(format!("windows, blackouts and freezes were set aside (break glass): {}", text(why)));
+    }
     if let Some((by, at)) = &view.cancel {
         out.push(format!("{} cancelled the run at {}", text(&person(by)), when(*at)));
     }

@@ -174,6 +174,14 @@ impl Contents {
     /// Takes the run's next record.
     pub fn record(&mut self, record: &Record) {
         match &record.event {
+            Event::RunOpened(header) => {
+                if let Some(permit) = header.permit {
+                    self.name(permit, Kind::List, record.seq, || "the times at which hosts could be begun".to_owned());
+                }
+            }
+            Event::RunResumed { permit: Some(permit), .. } => {
+                self.name(*permit, Kind::List, record.seq, || "the times at which hosts could be begun".to_owned());
+            }
             Event::AttemptStarted { attempt, intent, .. } => {
                 let what = || format!("{}/{}: its command", attempt.host, attempt.step);
                 self.name(intent.command_sha256, Kind::Script, record.seq, what);
