@@ -180,6 +180,21 @@ fn case_26_of_a_bundle_an_output_that_was_cut_off_is_a_gap() {
 }
 
 #[test]
+fn one_content_under_two_roots_is_named_where_it_is_named_again() {
+    // The second step's record names the first one's output as its own, with a root of its own.
+    let first = std::cell::RefCell::new(None);
+    let made = Made::changed(1, 2, |report| {
+        let mut first = first.borrow_mut();
+        match first.as_ref() {
+            None => *first = report.stdout.blob,
+            Some(_) => report.stdout.blob = *first,
+        }
+    });
+    let verdict = judge_with(&made.bundle(), &pinned(&made));
+    expect(&verdict, 20, "has another root than the same content in record");
+}
+
+#[test]
 fn a_link_in_a_folder_is_refused() {
     let made = Made::new(1, 1);
     for (link, to) in [("x", "/etc/passwd"), ("records/x.json", "0.json"), ("blobs/x", "..")] {

@@ -3,6 +3,7 @@
 //! Takes records one by one and keeps what views show of them, so memory grows with the cells that were touched. Reading
 //! contents is the caller's part: it asks for each that [`Contents::wanted`] names and says what it found.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -148,6 +149,8 @@ pub struct Contents {
     sensitive: usize,
     unsalted: usize,
     missing: Vec<Gap>,
+    /// Records that say something else of a content than earlier ones.
+    contradictions: Vec<(u64, String)>,
 }
 
 impl Contents {
@@ -163,6 +166,7 @@ impl Contents {
             sensitive: 0,
             unsalted: 0,
             missing: Vec::new(),
+            contradictions: Vec::new(),
         }
     }
 
@@ -228,7 +232,29 @@ impl Contents {
     }
 
     fn name(&mut self, digest: Sha256, kind: Kind, record: u64, what: impl FnOnce() -> String) {
-        self.uses.entry(digest).or_insert_with(|| Use { kind, record, what: what() });
+        match self.uses.entry(digest) {
+            Entry::Vacant(free) => {
+                free.insert(Use { kind, record, what: what() });
+            }
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                match (&known.kind, &kind) {
+                    // One content has one root: of two that are claimed one is wrong.
+                    (Kind::Output(Some(first)), Kind::Output(Some(other))) if first != other => {
+                        let text = format!(
+                            "record {record}: {} has another root than the same content in record {}",
+                            what(),
+                            known.record
+                        );
+                        self.contradictions.push((record, text));
+                    }
+                    // What is checked of an output, and read of a list of files moved, is more than of anything else.
+                    (Kind::Output(Some(_)) | Kind::Transfers, _) => {}
+                    (_, Kind::Output(Some(_)) | Kind::Transfers) => known.kind = kind,
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// These contents were removed on record, with two signatures.
@@ -319,6 +345,9 @@ impl Contents {
         if self.withheld > 0 {
             verdict.redacted = true;
             verdict.held(format!("{} are withheld in part, and the rest fits", count(self.withheld, "output")));
+        }
+        for (record, text) in self.contradictions {
+            verdict.found(Code::Tampered, Place::record(record), text);
         }
         verdict.gaps.extend(self.missing);
         verdict.gaps.extend(check::gaps(&self.view));

@@ -10,6 +10,9 @@ use crate::verdict::{Code, Place, Verdict};
 /// The list of them.
 const LIST: &str = "anchors/anchors.json";
 
+/// The most receipts that are read: each is held in memory.
+const RECEIPTS_MAX: usize = 256;
+
 /// What a bundle has of anchors.
 #[derive(Debug, Clone)]
 pub struct Receipts {
@@ -79,7 +82,13 @@ pub(super) fn read(
         Ok(list) => list,
         Err(error) => return wrong(verdict, error.to_string()),
     };
-    let mut receipts = Vec::new();
+    if list.anchors.len() > RECEIPTS_MAX {
+        return wrong(
+            verdict,
+            format!("it names {} receipts, and at most {RECEIPTS_MAX} are read", list.anchors.len()),
+        );
+    }
+    let mut receipts: Vec<Receipt> = Vec::new();
     for line in list.anchors {
         let Line { anchor, kind, size, root, time, sha256, file } = line;
         if source.entry(&file).is_none_or(|entry| entry.digest != sha256) || !file.starts_with("anchors/") {

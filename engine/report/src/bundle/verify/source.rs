@@ -175,7 +175,7 @@ fn bytes_max(name: &str) -> Option<u64> {
         ("ledger/tile/", 8_192),
         ("ledger/", 1 << 20),
         ("trust/", 16 << 20),
-        ("anchors/", 64 << 20),
+        ("anchors/", 1 << 20),
         ("plan/plan.json", 256 << 20),
         ("SHA256SUMS.sig", 16 * 1024),
     ];
