@@ -192,6 +192,10 @@ fn one_content_under_two_roots_is_named_where_it_is_named_again() {
     });
     let verdict = judge_with(&made.bundle(), &pinned(&made));
     expect(&verdict, 20, "has another root than the same content in record");
+    let place = tempfile::tempdir().unwrap();
+    made::write_folder(&place.path().join("bundle"), &made.bundle());
+    let (code, said) = judge_with_python(&place.path().join("bundle"), &made);
+    assert!(code == 20 && said.contains("has another root than the same content"), "{code}: {said}");
 }
 
 #[test]

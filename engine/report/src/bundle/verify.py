@@ -295,6 +295,9 @@ class Bundle:
             for stream in ("stdout", "stderr"):
                 output = report.get(stream) or {}
                 if output.get("blob"):
+                    known = wanted.get(output["blob"], (seq, None))[1]
+                    if known and known.get("root") != output.get("root"):
+                        raise Bad("record %d: its %s has another root than the same content before" % (seq, stream))
                     wanted[output["blob"]] = (seq, output)
                 if output.get("truncated"):
                     gaps.append("record %d: %s is kept in part" % (seq, stream))
