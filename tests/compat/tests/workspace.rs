@@ -166,7 +166,9 @@ fn no_file_names_the_host_of_a_package_registry() {
     let files = String::from_utf8(output.stdout).unwrap();
     let names: Vec<_> = names.collect();
     let mut read = 0;
-    for file in files.split('\0').filter(|file| !file.is_empty() && *file != "Cargo.lock") {
+    // A lock says where its crates come from.
+    let is_lock = |file: &str| file.rsplit('/').next() == Some("Cargo.lock");
+    for file in files.split('\0').filter(|file| !file.is_empty() && !is_lock(file)) {
         // Removed since, and not committed.
         let Ok(content) = std::fs::read(root().join(file)) else { continue };
         let content = String::from_utf8_lossy(&content);
