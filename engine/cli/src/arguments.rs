@@ -518,6 +518,9 @@ pub(crate) struct EvidenceReport {
     /// Certificates (PEM) of the authorities whose time stamps you believe.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) tsa_ca: Option<PathBuf>,
+    /// Without the lines that `evidence redact` says are withheld.
+    #[arg(long)]
+    pub(crate) redacted: bool,
     /// Print report/v1.
     #[arg(long)]
     pub(crate) json: bool,
@@ -534,6 +537,9 @@ pub(crate) struct EvidenceRecording {
     /// Where to write it. A file that is there is replaced once the new one is complete.
     #[arg(long, value_name = "FILE.cast", value_hint = ValueHint::FilePath)]
     pub(crate) out: PathBuf,
+    /// Without the lines that `evidence redact` says are withheld.
+    #[arg(long)]
+    pub(crate) redacted: bool,
     /// Print recording/v1.
     #[arg(long)]
     pub(crate) json: bool,
@@ -566,6 +572,9 @@ pub(crate) struct EvidenceExport {
     /// The folder, or the archive when its name ends with .tar.zst. It must not be there yet.
     #[arg(long, value_name = "DIR|FILE.tar.zst", value_hint = ValueHint::AnyPath)]
     pub(crate) out: PathBuf,
+    /// A redacted edition: without the lines that `evidence redact` says are withheld. It still verifies, with code 13.
+    #[arg(long)]
+    pub(crate) redacted: bool,
     /// Print export/v1.
     #[arg(long)]
     pub(crate) json: bool,

@@ -8,6 +8,7 @@ mod arguments;
 mod authority;
 mod commands;
 mod control;
+mod edition;
 mod failure;
 mod head;
 mod hub;

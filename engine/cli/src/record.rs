@@ -102,21 +102,38 @@ pub(crate) async fn find(store: &SqliteStore, name: &str) -> Result<RunIndex, Fa
 
 /// Says so when the run that a person means is one whose contents were removed.
 async fn purged(store: &SqliteStore, wanted: &str) -> Result<(), Failure> {
+    let Some(PurgedRun { run, record, notice }) = purged_run(store, wanted).await? else { return Ok(()) };
+    let signers: Vec<&str> = match &notice {
+        Notice::Purged { signatures, .. } => signatures.iter().map(|signature| signature.signer.as_str()).collect(),
+        _ => Vec::new(),
+    };
+    let text = format!("the contents of run {run} were removed on {}", &record.time[..10]);
+    Err(Failure::usage("RB0668", text)
+        .detail(format!("record {} says so; signed by {}", record.seq, signers.join(" and ")))
+        .next("`runbook evidence export` and `evidence verify` still tell what the ledger has of it"))
+}
+
+/// A run whose contents were removed after their time.
+pub(crate) struct PurgedRun {
+    pub(crate) run: RunId,
+    /// The record that says so.
+    pub(crate) record: Record,
+    /// What it says.
+    pub(crate) notice: Notice,
+}
+
+/// The run that a person means, when it is one whose contents were removed.
+pub(crate) async fn purged_run(store: &SqliteStore, name: &str) -> Result<Option<PurgedRun>, Failure> {
+    let wanted = name.to_lowercase();
     for (record, notice) in notices(store, &["purged"]).await? {
-        if let Notice::Purged { purged_run, signatures, .. } = notice
+        if let Notice::Purged { purged_run, .. } = &notice
             && !wanted.is_empty()
-            && (purged_run.as_str().starts_with(wanted) || purged_run.as_str().ends_with(wanted))
+            && (purged_run.as_str().starts_with(&wanted) || purged_run.as_str().ends_with(&wanted))
         {
-            let signers: Vec<&str> = signatures.iter().map(|signature| signature.signer.as_str()).collect();
-            let text = format!("the contents of run {purged_run} were removed on {}", &record.time[..10]);
-            return Err(Failure::usage("RB0668", text).detail(format!(
-                "record {} says so; signed by {}",
-                record.seq,
-                signers.join(" and ")
-            )));
+            return Ok(Some(PurgedRun { run: purged_run.clone(), record, notice }));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// How a run is listed.

@@ -70,6 +70,11 @@ fn set_up(place: &Place, sections: &[String]) {
     place.write("runbook.toml", &sections.concat());
 }
 
+fn bare_repository(place: &Place) {
+    let made = Command::new("git").args(["init", "-q", "--bare", "r.git"]).current_dir(place.root()).status();
+    assert!(made.unwrap().success());
+}
+
 fn apply(place: &Place) -> place::Said {
     place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()])
 }
@@ -95,14 +100,7 @@ fn a_run_is_anchored_by_every_kind_and_verified_with_what_the_verifier_brings() 
     pki.certify_server("siem");
     let collector = Rsyslog::start(&pki, "siem", false);
     let ca = pki.path("ca.pem").display().to_string();
-    assert!(
-        Command::new("git")
-            .args(["init", "-q", "--bare", "r.git"])
-            .current_dir(place.root())
-            .status()
-            .unwrap()
-            .success()
-    );
+    bare_repository(&place);
     let mut more = witness.section();
     let root = place.root().display();
     let _ = write!(
@@ -176,6 +174,197 @@ fn a_run_is_anchored_by_every_kind_and_verified_with_what_the_verifier_brings() 
     has(&serde_json::from_slice(&output.stdout).unwrap(), "not_checked", "not checked: there is no openssl here");
 }
 
+/// A file of a bundle whose name begins so.
+fn in_bundle(bundle: &Path, begin: &str) -> std::path::PathBuf {
+    let (folder, begin) = begin.rsplit_once('/').unwrap();
+    let mut names = std::fs::read_dir(bundle.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    names.find(|path| path.file_name().unwrap().to_str().unwrap().contains(begin)).unwrap()
+}
+
+/// Writes the list of files anew, as somebody would who has not the key.
+fn list_anew(bundle: &Path) {
+    let script = "rm -f SHA256SUMS.sig; find . -type f ! -name SHA256SUMS -printf '%P\\n' | LC_ALL=C sort | xargs sha256sum >../new; \
+                  mv ../new SHA256SUMS";
+    assert!(Command::new("sh").args(["-c", script]).current_dir(bundle).status().unwrap().success());
+}
+
+#[test]
+fn a_run_that_others_anchored_later_verifies_from_its_bundle_alone() {
+    let place = Place::project();
+    let (witness, pki) = (Witness::start(&place, "127.0.0.1:0"), Pki::new());
+    let tsa = Tsa::new(&pki, "tsa", 30).serve();
+    let ca = pki.path("ca.pem").display().to_string();
+    bare_repository(&place);
+    let root = place.root().display();
+    let disk = "[anchors.disk]\nkind = \"file\"\npath = \"heads\"\n".to_owned();
+    set_up(&place, std::slice::from_ref(&disk));
+    let run = apply(&place).code(0);
+    assert!(run.stderr.contains("anchored by disk"));
+    let run = place.run(&["show", "last", "--json"]).json()["run_id"].as_str().unwrap().to_owned();
+    apply(&place).code(0);
+    // The others come when the ledger has grown.
+    let others = format!(
+        "[anchors.tsa]\nkind = \"rfc3161\"\nurl = \"{}\"\n[anchors.git]\nkind = \"git\"\nremote = \"file://{root}/r.git\"\n",
+        tsa.url
+    );
+    set_up(&place, &[disk, witness.section(), others]);
+    place.run(&["evidence", "anchor"]).code(0);
+    let told = place.run(&["evidence", "export", &run, "--out", "bundle", "--json"]).code(0).json();
+    assert_eq!(told["anchors"].as_array().unwrap().len(), 4, "{told:#}");
+    let size = told["ledger"]["size"].as_u64().unwrap();
+    let bundle = place.path("bundle");
+    let head = in_bundle(&bundle, "anchors/head-");
+    let later: u64 = std::fs::read_to_string(&head).unwrap().lines().nth(1).unwrap().parse().unwrap();
+    assert!(later > size, "{later} {size}");
+
+    // Elsewhere, with nothing but the bundle and what the verifier brings.
+    let elsewhere = Place::empty();
+    for (from, to) in [(".runbook/keys/ledger.pub", "ledger.pub"), ("witness/witness.vkey", "witness.vkey")] {
+        std::fs::copy(place.path(from), elsewhere.path(to)).unwrap();
+    }
+    copy(&bundle, &elsewhere.path("bundle"));
+    std::fs::rename(place.path("r.git"), place.path("gone.git")).unwrap();
+    let bundle = elsewhere.path("bundle");
+    let verify = |more: &[&str]| {
+        elsewhere.run(&[&["evidence", "verify", "./bundle", "--pin", "ledger.pub", "--json"], more].concat())
+    };
+    let has = |verdict: &Value, section: &str, text: &str| {
+        let lines = verdict[section].as_array().unwrap();
+        assert!(lines.iter().any(|line| line.as_str().unwrap().contains(text)), "{text}: {verdict:#}");
+    };
+    let goes_on = format!("the head of {later} records goes on from the bundle's");
+    let verdict = verify(&["--pin", "witness.vkey"]).code(0).json();
+    has(&verdict, "checked", &goes_on);
+    has(&verdict, "checked", "(pinned) saw this run at");
+    has(&verdict, "not_checked", "git: this run was copied at");
+    has(&verdict, "not_checked", "disk: this run was copied at");
+    let verdict = verify(&["--tsa-ca", &ca]).code(0).json();
+    has(&verdict, "checked", "the time stamp of tsa says that this run was there at");
+    verify(&[]).code(10);
+
+    // The time stamp by openssl, as VERIFY.txt says, and not for another head.
+    let text = std::fs::read_to_string(bundle.join("VERIFY.txt")).unwrap();
+    let command = text.lines().find(|line| line.contains("openssl ts")).unwrap().trim().to_owned();
+    let openssl = |command: &str| {
+        let mut bash = Command::new("bash");
+        bash.args(["-e", "-u", "-c", command]).current_dir(&bundle).env("TSA_CA", &ca).output().unwrap()
+    };
+    let done = openssl(&command);
+    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    assert!(String::from_utf8_lossy(&done.stdout).contains("Verification: OK"), "{done:?}");
+    let name = head.file_name().unwrap().to_str().unwrap();
+    assert!(!openssl(&command.replace(&format!("anchors/{name}"), "ledger/checkpoint")).status.success(), "{command}");
+    // The cosignature by Python and openssl.
+    elsewhere.write("cosigned.py", PYTHON);
+    let note = in_bundle(&bundle, "anchors/w1");
+    let arguments = [Path::new("cosigned.py"), &note, Path::new("witness.vkey")];
+    assert!(Command::new("python3").args(arguments).current_dir(elsewhere.root()).status().unwrap().success());
+
+    // All of it by the verifier in the bundle, and what it does not check is said.
+    let python = |more: &[&str]| {
+        let mut command = Command::new("python3");
+        command.args(["-I", "-B", "bundle/verify.py", "bundle", "--json", "--pin", "ledger.pub"]).args(more);
+        let output = command.current_dir(elsewhere.root()).output().unwrap();
+        let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(verdict["code"].as_i64().map(|code| code as i32), output.status.code(), "{verdict:#}");
+        verdict
+    };
+    let verdict = python(&["--pin", "witness.vkey"]);
+    assert_eq!(verdict["code"], 0, "{verdict:#}");
+    has(&verdict, "not_checked", "tsa (rfc3161): the time stamp over");
+    has(&verdict, "not_checked", "git (git): a copy of the head");
+    assert_eq!(python(&["--tsa-ca", &ca])["code"], 0);
+    let verdict = python(&["--tsa-ca", Pki::new().path("ca.pem").to_str().unwrap()]);
+    assert_eq!(verdict["code"], 10, "{verdict:#}");
+    has(&verdict, "not_checked", "is not by an authority in");
+    let name = format!("bundle/anchors/{}", head.file_name().unwrap().to_str().unwrap());
+    let verdict = python(&["--against", &name]);
+    has(&verdict, "checked", &format!("{name}: of the same history"));
+
+    // A later head got elsewhere is compared where the bundle can prove it, and said not to be where it cannot.
+    let against = |file: &str, code: i32| verify(&["--against", file]).code(code).json();
+    has(&against(&name, 10), "checked", "goes on from the bundle's");
+    place.run(&["evidence", "heartbeat"]).code(0);
+    place.run(&["evidence", "export", "last", "--out", "newer"]).code(0);
+    let newest = place.path("newest.note");
+    std::fs::write(&newest, newest_head(&place)).unwrap();
+    let verdict = against(newest.to_str().unwrap(), 10);
+    has(&verdict, "not_checked", &format!("the bundle has no proof of consistency from {size} to "));
+    let verdict = python(&["--against", newest.to_str().unwrap()]);
+    has(&verdict, "not_checked", &format!("no proof of consistency from {size} to "));
+    // Where the ledger is, it can be told.
+    let verdict = place.run(&["evidence", "verify", &run, "--against", "newest.note", "--json"]).code(11).json();
+    has(&verdict, "checked", "is of the same history");
+
+    // A proof that is changed, of another size, or gone.
+    let proof = bundle.join("ledger/consistency-to-anchor.txt");
+    let whole = std::fs::read_to_string(&proof).unwrap();
+    let hash = whole.lines().last().unwrap();
+    let other = format!("{}{}", if hash.starts_with('A') { "B" } else { "A" }, &hash[1..]);
+    for changed in [
+        whole.replace(hash, &other),
+        whole.replace(&format!("from {size}"), &format!("from {}", size - 1)),
+        whole.replacen("runbook-consistency@v1", "runbook-consistency@v2", 1),
+    ] {
+        assert_ne!(changed, whole);
+        std::fs::write(&proof, changed).unwrap();
+        list_anew(&bundle);
+        let verdict = verify(&["--pin", "witness.vkey"]).code(20).json();
+        assert_eq!(verdict["first_bad"]["file"], "ledger/consistency-to-anchor.txt", "{verdict:#}");
+        assert_eq!(python(&["--pin", "witness.vkey"])["code"], 20);
+    }
+    std::fs::remove_file(&proof).unwrap();
+    list_anew(&bundle);
+    let verdict = verify(&["--pin", "witness.vkey"]).code(10).json();
+    has(&verdict, "not_checked", "is not proved to be of the same history");
+}
+
+/// The newest signed head in the project's database.
+fn newest_head(place: &Place) -> String {
+    let code = "import sqlite3,sys\nprint(sqlite3.connect(sys.argv[1]).execute('select note from checkpoints order by size desc').fetchone()[0],end='')";
+    let done = Command::new("python3").args(["-c", code]).arg(place.path(".runbook/runbook.db")).output().unwrap();
+    assert!(done.status.success());
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[test]
+fn a_receipt_for_a_head_by_the_key_before_still_counts() {
+    let place = Place::project();
+    let witness = Witness::start(&place, "127.0.0.1:0");
+    set_up(&place, &[witness.section()]);
+    apply(&place).code(0);
+    std::fs::copy(place.path(".runbook/keys/ledger.pub"), place.path("before.pub")).unwrap();
+    place.run(&["evidence", "rotate-key", "--reason", "yearly"]).code(0);
+    let told = place.run(&["evidence", "export", "last", "--out", "bundle", "--json"]).code(0).json();
+    assert_eq!(told["anchors"], serde_json::json!(["w1 (witness)"]));
+    let head = in_bundle(&place.path("bundle"), "anchors/head-");
+    let earlier: u64 = std::fs::read_to_string(&head).unwrap().lines().nth(1).unwrap().parse().unwrap();
+    assert!(earlier < told["ledger"]["size"].as_u64().unwrap());
+    place.run(&["evidence", "verify", "./bundle", "--pin", "before.pub", "--pin", "witness/witness.vkey"]).code(0);
+    let python = |pin: &str| {
+        let mut command = Command::new("python3");
+        command.args(["-I", "-B", "bundle/verify.py", "bundle", "--pin", pin, "--pin", "witness/witness.vkey"]);
+        command.current_dir(place.root()).output().unwrap().status.code()
+    };
+    // It follows from one key to the other, and not from a strange one.
+    assert_eq!(python("before.pub"), Some(0));
+    assert_eq!(python(".runbook/keys/ledger.pub"), Some(0));
+    let strange = std::fs::read_to_string(place.path("before.pub"))
+        .unwrap()
+        .trim()
+        .parse::<runbook_ledger::VerifierKey>()
+        .unwrap();
+    let public = runbook_ledger::FileKey::from_seed([9; 32]).public_key();
+    place.write("strange.pub", &format!("{}\n", runbook_ledger::VerifierKey::new(strange.name(), &public).unwrap()));
+    assert_eq!(python("strange.pub"), Some(22));
+    // Another root at that size in the tree is seen, for the tiles have all of it.
+    let text = std::fs::read_to_string(&head).unwrap();
+    let root = text.lines().nth(2).unwrap();
+    std::fs::write(&head, text.replace(root, "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=")).unwrap();
+    list_anew(&place.path("bundle"));
+    place.run(&["evidence", "verify", "./bundle", "--pin", "before.pub"]).code(20);
+}
+
 #[test]
 fn an_anchor_that_is_away_costs_the_run_nothing_and_gets_what_waits_later() {
     let place = Place::project();
@@ -238,14 +427,7 @@ fn an_anchor_that_is_away_costs_the_run_nothing_and_gets_what_waits_later() {
 fn a_ledger_that_was_put_back_is_told_by_every_anchor_that_compares() {
     let place = Place::project();
     let witness = Witness::start(&place, "127.0.0.1:0");
-    assert!(
-        Command::new("git")
-            .args(["init", "-q", "--bare", "r.git"])
-            .current_dir(place.root())
-            .status()
-            .unwrap()
-            .success()
-    );
+    bare_repository(&place);
     let root = place.root().display();
     let copies = format!(
         "[anchors.disk]\nkind = \"file\"\npath = \"heads\"\n[anchors.git]\nkind = \"git\"\nremote = \"file://{root}/r.git\"\n"

@@ -389,3 +389,26 @@ fn a_run_whose_program_was_killed_is_shown_as_interrupted_and_its_host_is_given_
     place.run(&["resume", &first]).code(0);
     place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
 }
+
+#[test]
+fn every_schema_in_the_book_is_the_one_that_the_program_prints() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schemas");
+    let mut kept: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".schema.json").map(str::to_owned))
+        .collect();
+    kept.sort();
+    let place = Place::empty();
+    // The program names those that it has when it is asked for another.
+    let said = place.run(&["schema", "none"]).code(2);
+    let named = said.stderr.split_once("possible values: ").unwrap().1.split_once(']').unwrap().0;
+    let mut printed: Vec<&str> = named.split(", ").collect();
+    printed.sort_unstable();
+    assert_eq!(kept, printed);
+    for name in kept {
+        let printed = place.run(&["schema", &name]).code(0).json();
+        let text = std::fs::read_to_string(folder.join(format!("{name}.schema.json"))).unwrap();
+        let kept: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(kept, printed, "{name}: write it with UPDATE_SCHEMAS=1");
+    }
+}

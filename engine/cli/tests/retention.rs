@@ -175,3 +175,147 @@ fn a_body_removed_by_hand_is_missing_without_purge_record() {
     let verdict = place.run(&["evidence", "verify", "last", "--json"]).code(12).json();
     assert!(verdict["gaps"][0]["what"].as_str().unwrap().contains("missing without purge record"), "{verdict}");
 }
+
+/// A project in which one run's time is over, and what two persons have signed for its removal.
+fn due(place: &Place) -> (String, [String; 2]) {
+    let old = run_in(place, &faketime(), 2015, "a-text-of-this-run-alone");
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+    signers(place, &["ann", "ben"]);
+    place.run(&["retention", "request", "--reason", "yearly", "--out", "purge.json", "--expired"]).code(0);
+    let signatures = ["ann", "ben"].map(|name| sign(place, name, "runbook-purge@v1", "purge.json"));
+    (old, signatures)
+}
+
+/// The files below a folder in which a text stands.
+fn with(folder: &std::path::Path, text: &str) -> Vec<String> {
+    let output = Command::new("grep").args(["-rlaF", "--", text]).arg(folder).output().unwrap();
+    assert!(output.status.code().unwrap() < 2, "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_remains_of_a_purged_run_is_exported_and_verified() {
+    let place = Place::project();
+    let (old, [ann, ben]) = due(&place);
+    let records = place.run(&["evidence", "verify", &old, "--json"]).code(11).json();
+    assert_eq!(records["redacted"], false);
+    purge(&place, "purge.json", &[&ann, &ben]).code(0);
+    // In the project: whole, as far as it goes, and said to be no more than that.
+    let verdict = place.run(&["evidence", "verify", &old, "--json"]).code(13).json();
+    assert_eq!(verdict["run_id"], old.as_str());
+    assert!(verdict["not_checked"].to_string().contains("its records and what they named were removed"), "{verdict}");
+
+    let said = place.run(&["evidence", "export", &old, "--out", "bundle", "--json"]).code(0);
+    let document = said.json();
+    assert_eq!((&document["run_id"], &document["complete"]), (&old.as_str().into(), &true.into()), "{document}");
+    assert!(said.stderr.contains("signed by ann and ben"), "{}", said.stderr);
+    let bundle = place.path("bundle");
+    assert_eq!(with(&bundle, "a-text-of-this-run-alone"), [""; 0]);
+    let pin = place.path(".runbook/keys/ledger.pub").display().to_string();
+    let elsewhere = Place::empty();
+    let folder = bundle.display().to_string();
+    let verdict = elsewhere.run(&["evidence", "verify", &folder, "--pin", &pin, "--json"]).code(13).json();
+    assert_eq!((&verdict["run_id"], &verdict["pinned"]), (&old.as_str().into(), &true.into()));
+    for text in ["ann has signed for the removal", "ben has signed for the removal", "removed after their time"] {
+        assert!(verdict["checked"].to_string().contains(text), "{text}: {verdict}");
+    }
+    for text in ["what the run did", "entitled to"] {
+        assert!(verdict["not_checked"].to_string().contains(text), "{text}: {verdict}");
+    }
+    let readme = std::fs::read_to_string(bundle.join("README.txt")).unwrap();
+    assert!(
+        readme.contains("WHAT REMAINS OF A MAINTENANCE RUN") && readme.contains("Signed by: ann and ben"),
+        "{readme}"
+    );
+    let purged: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(bundle.join("purged.json")).unwrap()).unwrap();
+    assert_eq!((&purged["run_id"], &purged["places"][0][0]), (&old.as_str().into(), &0.into()), "{purged}");
+
+    // By programs that are not ours, as VERIFY.txt says: with the list of those who may sign from elsewhere.
+    let text = std::fs::read_to_string(bundle.join("VERIFY.txt")).unwrap();
+    let commands: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .filter(|line| !line.contains("tlog_scales"))
+        .collect();
+    assert!(commands.iter().any(|line| line.contains("runbook-purge@v1 -s")), "{text}");
+    let script = commands.join("\n");
+    let bash = |script: &str| {
+        let mut command = Command::new("bash");
+        command.args(["-e", "-u", "-o", "pipefail", "-c", script]).current_dir(&bundle);
+        command.env("SIGNERS", place.path(".runbook/keys/retention_signers")).output().unwrap()
+    };
+    let done = bash(&script);
+    assert!(
+        done.status.success(),
+        "{}\n{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+    // Somebody else's list does not have them.
+    place.write("others", "eve namespaces=\"runbook-purge@v1\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n");
+    assert!(!bash(&format!("SIGNERS={}\n{script}", place.path("others").display())).status.success());
+
+    // The same again, and as an archive; and what is changed is seen.
+    place.run(&["evidence", "export", &old, "--out", "again"]).code(0);
+    let same = Command::new("diff").arg("-r").arg(&bundle).arg(place.path("again")).output().unwrap();
+    assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
+    place.run(&["evidence", "export", &old, "--out", "bundle.tar.zst"]).code(0);
+    place.run(&["evidence", "verify", "./bundle.tar.zst"]).code(13);
+    assert!(place.run(&["evidence", "export", &old, "--out", "x", "--redacted"]).code(2).stderr.contains("RB0670"));
+    for (file, from, to, code) in [
+        ("purge/request.json", "yearly", "weekly", 20),
+        ("purge/removed.txt", "\n", "\n\n", 20),
+        ("purged.json", "purged/v1", "purged/v2", 20),
+    ] {
+        let path = bundle.join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        place.run(&["evidence", "verify", "./bundle"]).code(code);
+        std::fs::write(&path, text).unwrap();
+    }
+    std::fs::remove_file(bundle.join("purge/removed.txt")).unwrap();
+    place.run(&["evidence", "verify", "./bundle"]).code(20);
+}
+
+#[test]
+fn a_purge_that_is_killed_anywhere_is_ended_by_calling_it_again() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let Some(disk) = runbook_testkit::bad_disk::BadDisk::make() else {
+        return runbook_testkit::lab::skip("there is no `cc` that makes a shared library");
+    };
+    let place = Place::project();
+    let (old, [ann, ben]) = due(&place);
+    assert!(!with(&place.path(".runbook"), &old).is_empty());
+    let copied = |from: &str, to: &str| {
+        let script = format!("rm -rf {to} && cp -a {from} {to}");
+        assert!(Command::new("sh").args(["-c", &script]).current_dir(place.root()).status().unwrap().success());
+    };
+    copied(".runbook", "copy");
+    let mut on_record = std::collections::BTreeSet::new();
+    for at in 1.. {
+        copied("copy", ".runbook");
+        let mut command =
+            place.command(&["retention", "purge", "purge.json", "--signature", &ann, "--signature", &ben]);
+        disk.kill(&mut command, &place.path(".runbook"), at);
+        let output = command.output().unwrap();
+        if output.status.success() {
+            assert!(at > 5, "{at}");
+            break;
+        }
+        assert_eq!(output.status.signal(), Some(9), "{at}: {output:?}");
+        // Whatever it was in the middle of: the ledger is whole, and nothing is missing without a record.
+        let verdict = place.run(&["evidence", "verify", "last", "--json"]).code(11).json();
+        assert_eq!(verdict["gaps"].as_array().unwrap().len(), 0, "{at}: {verdict}");
+        let of_it = place.run(&["evidence", "verify", &old, "--json"]).json();
+        assert!(matches!(of_it["code"].as_u64(), Some(11 | 13)), "{at}: {of_it}");
+        on_record.insert(of_it["code"].as_u64().unwrap());
+        purge(&place, "purge.json", &[&ann, &ben]).code(0);
+        assert!(place.run(&["show", &old]).code(2).stderr.contains("RB0668"), "{at}");
+        place.run(&["evidence", "verify", &old]).code(13);
+        // Nothing of it is left, in no file of the state.
+        let left = with(&place.path(".runbook"), "a-text-of-this-run-alone");
+        assert_eq!(left, [""; 0], "{at}");
+    }
+    assert_eq!(Vec::from_iter(on_record), [11, 13]);
+}

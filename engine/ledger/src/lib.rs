@@ -10,6 +10,7 @@
 
 pub mod chain;
 pub mod checkpoint;
+pub mod consistency;
 pub mod cosignature;
 pub mod dsse;
 pub mod key;

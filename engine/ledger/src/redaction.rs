@@ -82,6 +82,12 @@ impl Withheld {
         after > 0 && self.0[after - 1].1 >= number
     }
 
+    /// Whether every segment that `other` withholds is withheld here too.
+    pub fn covers(&self, other: &Self) -> bool {
+        let within = |(first, last): &(u64, u64)| self.0.iter().any(|(from, to)| from <= first && last <= to);
+        other.0.iter().all(within)
+    }
+
     /// How many segments.
     pub fn count(&self) -> u64 {
         self.0.iter().map(|(first, last)| (last - first).saturating_add(1)).fold(0, u64::saturating_add)
@@ -402,6 +408,8 @@ mod tests {
         let held: Vec<u64> = (0..15).filter(|number| withheld.holds(*number)).collect();
         assert_eq!(held, [0, 1, 2, 5, 6, 7, 8, 9, 10, 11, 12]);
         assert_eq!(Withheld::new([(0, u64::MAX), (3, 4)]).ranges(), [(0, u64::MAX)]);
+        assert!(withheld.covers(&Withheld::new([(0, 2), (6, 11)])) && withheld.covers(&Withheld::default()));
+        assert!(!withheld.covers(&Withheld::new([(2, 3)])) && !withheld.covers(&Withheld::new([(0, 12)])));
     }
 
     proptest! {

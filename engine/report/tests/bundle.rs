@@ -8,8 +8,10 @@ use std::path::Path;
 
 use made::{Files, Made};
 use runbook_ledger::FileKey;
+use runbook_ledger::redaction::{Redacter, Withheld};
 use runbook_model::Sha256;
 use runbook_report::bundle::verify::{Options, verify};
+use runbook_report::bundle::{RedactedOutput, redactions};
 use runbook_report::verdict::Verdict;
 use runbook_report::verdict::trust::Trust;
 
@@ -367,50 +369,115 @@ fn a_bundle_signed_anew_with_the_ledgers_key_is_still_held_against_its_own_tree(
     expect(&head, 20, "");
 }
 
-#[test]
-fn a_redacted_edition_is_held_to_the_roots_on_record() {
-    use runbook_ledger::redaction::{Redacter, Withheld};
-    let made = Made::new(1, 2);
-    let withheld = Withheld::new([(1, 1)]);
-    // The first output that is on record, and its edition without the line that has the number.
-    let outputs: Vec<_> = made
-        .ledger
-        .iter()
-        .filter_map(|sealed| match runbook_ledger::record::parse(&sealed.bytes).unwrap().event {
-            runbook_model::Event::AttemptEnded { report, .. } => Some(report.stdout),
-            _ => None,
-        })
-        .collect();
-    let edition = |output: &runbook_model::OutputRef| {
+/// A ledger whose first output is withheld in part: of its three lines the one with the number.
+struct Redacted {
+    made: Made,
+    /// The outputs on record.
+    outputs: Vec<runbook_model::OutputRef>,
+}
+
+impl Redacted {
+    fn new(on_record: bool) -> Self {
+        use runbook_model::event::Person;
+        use runbook_model::{Event, Notice};
+        let mut made = Made::new(1, 2);
+        let mut outputs = Vec::new();
+        let mut first = None;
+        for sealed in &made.ledger {
+            if let Event::AttemptEnded { attempt, report, .. } =
+                runbook_ledger::record::parse(&sealed.bytes).unwrap().event
+            {
+                outputs.push(report.stdout);
+                first.get_or_insert(attempt);
+            }
+        }
+        if on_record {
+            made.notice(Notice::OutputsRedacted {
+                attempt: first.unwrap(),
+                stream: "stdout".into(),
+                root: outputs[0].root.unwrap(),
+                ranges: vec![(1, 1)],
+                rule: "by hand".into(),
+                reason: "a number".into(),
+                by: Person { name: "ann".into(), uid: 1000, from: None },
+            });
+        }
+        Self { made, outputs }
+    }
+
+    /// The redacted form of an output.
+    fn edition(&self, output: usize, withheld: &Withheld) -> String {
+        let output = &self.outputs[output];
         let mut text = String::new();
-        let mut redacter = Redacter::new(output, &withheld, |piece| text.push_str(piece)).unwrap();
-        redacter.push(&made.blobs[&output.blob.unwrap()], |piece| text.push_str(piece)).unwrap();
+        let mut redacter = Redacter::new(output, withheld, |piece| text.push_str(piece)).unwrap();
+        redacter.push(&self.made.blobs[&output.blob.unwrap()], |piece| text.push_str(piece)).unwrap();
         redacter.finish(|piece| text.push_str(piece)).unwrap();
         text
-    };
-    let redacted = |change: &dyn Fn(String) -> String| {
-        let mut files = made.files();
-        let (output, blob) = (&outputs[0], outputs[0].blob.unwrap().to_string());
+    }
+
+    /// The bundle with `text` in the place of the first output.
+    fn files(&self, text: &str, withheld: &[(u64, u64)]) -> Files {
+        let mut files = self.made.files();
+        let (root, blob) = (self.outputs[0].root.unwrap(), self.outputs[0].blob.unwrap().to_string());
         files.remove(&format!("blobs/sha256/{}/{blob}", &blob[..2])).unwrap();
-        let text = change(edition(output));
-        files.insert(format!("outputs-redacted/{}.json", output.root.unwrap()), text.into_bytes());
-        made.seal(&mut files);
+        files.insert(format!("outputs-redacted/{root}.json"), text.as_bytes().to_vec());
+        let listed = RedactedOutput {
+            host: "web0".into(),
+            step: "step0".into(),
+            attempt: 1,
+            stream: "stdout".into(),
+            root,
+            segments: self.outputs[0].segments,
+            withheld: withheld.to_vec(),
+            said: Vec::new(),
+        };
+        files.insert("redactions.json".into(), redactions(&made::run(), vec![listed]));
+        self.made.seal(&mut files);
         files
+    }
+}
+
+#[test]
+fn a_redacted_edition_is_held_to_the_roots_on_record() {
+    let redacted = Redacted::new(true);
+    let options = || pinned(&redacted.made);
+    let withheld = Withheld::new([(1, 1)]);
+    let text = redacted.edition(0, &withheld);
+    let whole = redacted.files(&text, &[(1, 1)]);
+    assert!(!whole.iter().any(|(name, bytes)| {
+        name.starts_with("outputs-redacted/") && bytes.windows(8).any(|window| window == b"PIN 4711")
+    }));
+    expect(&judge_with(&whole, &options()), 13, "withheld in part");
+    let changed = |from: &str, to: &str| {
+        assert!(text.contains(from));
+        judge_with(&redacted.files(&text.replace(from, to), &[(1, 1)]), &options())
     };
-    let whole = redacted(&|text| text);
-    assert!(
-        !whole.values().any(|bytes| bytes.windows(8).any(|window| window == b"PIN 4711")
-            && bytes.starts_with(b"{\"schema\":\"redacted"))
-    );
-    expect(&judge_with(&whole, &pinned(&made)), 13, "withheld in part");
-    expect(&judge_with(&redacted(&|text| text.replace("done", "gone")), &pinned(&made)), 20, "outputs-redacted/");
-    expect(
-        &judge_with(&redacted(&|text| text.replace(",\"withheld\":true", "")), &pinned(&made)),
-        20,
-        "outputs-redacted/",
-    );
-    let other = edition(&outputs[1]);
-    expect(&judge_with(&redacted(&|_| other.clone()), &pinned(&made)), 20, "outputs-redacted/");
+    expect(&changed("done", "gone"), 20, "outputs-redacted/");
+    expect(&changed(",\"withheld\":true", ""), 20, "outputs-redacted/");
+    let other = redacted.edition(1, &withheld);
+    expect(&judge_with(&redacted.files(&other, &[(1, 1)]), &options()), 20, "outputs-redacted/");
+    // The list of what is withheld is what people look at.
+    for listed in [&[][..], &[(0, 1)], &[(2, 2)]] {
+        expect(&judge_with(&redacted.files(&text, listed), &options()), 20, "redactions.json does not say");
+    }
+    let mut files = whole.clone();
+    files.remove("redactions.json");
+    redacted.made.seal(&mut files);
+    expect(&judge_with(&files, &options()), 20, "redactions.json does not say");
+    let mut files = whole.clone();
+    files.insert(format!("outputs-redacted/{}.json", redacted.outputs[1].root.unwrap()), other.into_bytes());
+    redacted.made.seal(&mut files);
+    expect(&judge_with(&files, &options()), 20, "is of no output that is withheld");
+}
+
+#[test]
+fn more_is_withheld_than_any_record_says() {
+    for (on_record, ranges) in [(false, &[(1, 1)][..]), (true, &[(0, 1)]), (true, &[(2, 2)])] {
+        let redacted = Redacted::new(on_record);
+        let text = redacted.edition(0, &Withheld::new(ranges.iter().copied()));
+        let verdict = judge_with(&redacted.files(&text, ranges), &pinned(&redacted.made));
+        expect(&verdict, 12, "more of it is withheld than any record says");
+    }
 }
 
 /// What `verify.py` in the bundle says.
@@ -455,6 +522,16 @@ fn the_verifier_in_python_says_the_same() {
             }),
         ),
     ];
+    let (redacted, unsaid) = (Redacted::new(true), Redacted::new(false));
+    let text = redacted.edition(0, &Withheld::new([(1, 1)]));
+    cases.extend([
+        ("redacted", redacted.files(&text, &[(1, 1)])),
+        ("redacted without a record", unsaid.files(&text, &[(1, 1)])),
+        ("a changed line of an edition", redacted.files(&text.replace("done", "gone"), &[(1, 1)])),
+        ("a dropped mark", redacted.files(&text.replace(",\"withheld\":true", ""), &[(1, 1)])),
+        ("another output's edition", redacted.files(&redacted.edition(1, &Withheld::new([(1, 1)])), &[(1, 1)])),
+        ("another list", redacted.files(&text, &[(0, 1)])),
+    ]);
     for name in made.bundle().keys() {
         let mut files = made.bundle();
         let bytes = files.get_mut(name).unwrap();

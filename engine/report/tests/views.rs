@@ -215,11 +215,15 @@ fn changes_are_shown_with_what_differs() {
     assert!(text.contains("made /etc/new (file, 0644 root:root)"), "{text}");
 }
 
-/// `runbook schema run` and `runbook schema runs` print these; they are kept for editors and readers of the book.
+/// `runbook schema run`, `runs` and `export` print these; they are kept for editors and readers of the book.
 #[test]
 fn the_schemas_in_the_book_are_current() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schemas");
-    for (name, schema) in [("run", json::schema_of_run()), ("runs", json::schema_of_runs())] {
+    for (name, schema) in [
+        ("run", json::schema_of_run()),
+        ("runs", json::schema_of_runs()),
+        ("export", runbook_report::bundle::schema_of_export()),
+    ] {
         let path = folder.join(format!("{name}.schema.json"));
         let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
         if std::env::var_os("UPDATE_SCHEMAS").is_some() {

@@ -126,6 +126,45 @@ fn every_command_holds_too_when_another_key_has_taken_the_place_of_the_one_that_
 }
 
 #[test]
+fn every_command_holds_for_a_redacted_edition_too() {
+    let Some(tools) = outside::require() else { return };
+    let project = applied();
+    project
+        .run(&["evidence", "redact", "last", "--host", "here", "--step", "one", "--lines", "2", "--reason", "a test"])
+        .expect_code(0);
+    project.run(&["evidence", "export", "last", "--out", "edition", "--redacted"]).expect_code(0);
+    let edition = project.path().join("edition");
+    assert!(edition.join("redactions.json").exists());
+    let output = bash(&edition, &tools, &commands(&edition).join("\n"));
+    assert!(output.status.success(), "{}", said(&output));
+    // A tree of another library, whose leaves are the salts and lines that are shown: without the withheld one it has
+    // another root, with it the root on record.
+    let full = export(&project, "full");
+    let script = r#"python3 -I -B -c '
+import glob, hashlib, json, pymerkle, sys
+(edition,) = glob.glob("outputs-redacted/*.json")
+shown = json.load(open(edition))
+for blob in glob.glob(sys.argv[1] + "/blobs/sha256/*/*"):
+    raw = open(blob, "rb").read()
+    head, _, content = raw.partition(b"\n")
+    if content == b"first\nsecond\n":
+        seed = bytes.fromhex(head.split(b" ")[1].decode())
+        break
+tree = pymerkle.InmemoryTree(algorithm="sha256")
+for number, line in enumerate(content.splitlines(True)):
+    salt = hashlib.sha256(b"runbook-segment-salt/v1" + seed + number.to_bytes(8, "big")).digest()[:16]
+    tree.append_entry(salt + line)
+    entry = shown["entries"][number]
+    leaf = hashlib.sha256(b"\0" + salt + line).hexdigest()
+    assert entry.get("salt", salt.hex()) == salt.hex() and entry.get("leaf", leaf) == leaf, entry
+assert shown["entries"][1] == {"leaf": leaf, "withheld": True}
+assert tree.get_state().hex() == shown["root"], "another root"
+' "$FULL""#;
+    let output = bash(&edition, &tools, &format!("FULL={}\n{script}", full.display()));
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
 fn each_check_of_verify_txt_fails_for_what_it_is_there_for() {
     let Some(tools) = outside::require() else { return };
     let project = applied();

@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 const PAGE: usize = 1_000;
 
 /// The ledger's past.
-pub(super) struct Past {
+pub(crate) struct Past {
     store: Arc<dyn Store>,
     /// What is read when something of it is asked for the first time.
     expected: Vec<Range<u64>>,
@@ -25,7 +25,7 @@ pub(super) struct Past {
 }
 
 impl Past {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self { store, expected: Vec::new(), known: OnceCell::new() }
     }
 

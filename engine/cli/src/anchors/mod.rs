@@ -15,6 +15,7 @@ use runbook_anchors::{File, Git, Syslog, TimeStamps, Witness};
 use runbook_ports::Anchor;
 
 pub(crate) use give::{Told, after_run, give, tell};
+pub(crate) use history::Past;
 pub(crate) use receipts::{Receipts, lines};
 use settings::{AnchorSettings, Kind};
 

@@ -273,6 +273,11 @@ fn head_of(ledger: &Ledger<'_>, held: &Held, findings: &mut Findings) -> Option<
         findings.wrong(Code::Forked, held, "it is of another history, signed by the ledger's key");
         return None;
     }
+    if !ledger.whole && (ledger.root)(head.size).is_none() {
+        let text = "is not proved to be of the same history as the bundle's";
+        findings.unchecked.push(format!("{}: its head of {} records {text}", held.anchor, head.size));
+        return None;
+    }
     if (head.size, head.root) != (held.size, held.root) {
         let text = format!("it is of another head, of {} records", head.size);
         findings.wrong(Code::Tampered, held, text);
@@ -495,7 +500,6 @@ pub(crate) async fn of_store(
 pub(crate) fn of_bundle(witnesses: Vec<WitnessKey>, tsa_ca: Option<PathBuf>) -> bundle::Judge {
     let trust = Trust { witnesses, tsa_ca, own: BTreeMap::new() };
     Box::new(move |found, verdict| {
-        let (size, head) = (found.head.size, found.head.root);
         let held: Vec<Held> = found
             .receipts
             .iter()
@@ -506,13 +510,13 @@ pub(crate) fn of_bundle(witnesses: Vec<WitnessKey>, tsa_ca: Option<PathBuf>) -> 
                 root: receipt.root,
                 at: receipt.time.clone(),
                 receipt: receipt.bytes.clone(),
-                head: (receipt.size == size).then(|| found.note.clone()),
+                head: Some(receipt.note.clone()),
                 place: Place::file(&receipt.file),
             })
             .collect();
-        let root = move |other: u64| (other == size).then_some(head);
-        // The head covers the run: the bundle's records were proved by it.
-        let ledger = Ledger { keys: &found.keys, size, covers: size, root: &root, whole: false };
+        let root = |size: u64| found.roots.get(&size).copied();
+        let size = found.roots.keys().next_back().copied().unwrap_or_default();
+        let ledger = Ledger { keys: &found.keys, size, covers: found.covers, root: &root, whole: false };
         check(&ledger, &held, &trust).tell(verdict);
     })
 }

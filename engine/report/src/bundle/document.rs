@@ -30,6 +30,10 @@ pub struct ExportDocument {
     pub complete: bool,
     /// What the records name and the store does not have, or not as it was; a sentence each.
     pub missing: Vec<String>,
+    /// It is a redacted edition.
+    pub redacted: bool,
+    /// Files of a redacted edition in which the text of a withheld line stands too, as something else.
+    pub also_in: Vec<String>,
 }
 
 /// The JSON Schema of `export/v1`.

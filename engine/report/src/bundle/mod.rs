@@ -9,6 +9,8 @@ mod cmmc;
 mod document;
 mod names;
 mod oscal;
+mod purged;
+mod redactions;
 mod rendered;
 mod texts;
 pub mod verify;
@@ -23,8 +25,10 @@ pub use cmmc::{log_begin, log_line};
 pub use document::{ExportDocument, schema_of_export};
 pub use names::Names;
 pub use oscal::assessment_results;
+pub use purged::{PurgedFacts, REMOVED, REQUEST, purged, purged_readme, purged_verify_txt};
+pub use redactions::{RedactedOutput, RedactionSaid, redacted_path, redactions};
 pub use rendered::rendered;
-pub use texts::{Facts, readme, verify_txt};
+pub use texts::{Facts, Stamp, readme, verify_txt};
 
 /// The purpose for which `SHA256SUMS` is signed.
 pub const NAMESPACE: &str = "runbook-bundle@v1";

@@ -20,8 +20,25 @@ pub struct Facts<'a> {
     pub head: &'a LedgerHead,
     /// Who outside holds that head: `NAME (KIND)` each.
     pub anchors: &'a [String],
+    /// The time stamps among the receipts.
+    pub stamps: &'a [Stamp],
     /// Contents that a record names and that could not be put into the bundle: where, and why.
     pub missing: &'a [String],
+    /// What is withheld, of a redacted edition.
+    pub redacted: Option<String>,
+    /// Files in which the text of a withheld line stands too.
+    pub also_in: &'a [String],
+}
+
+/// A time stamp in a bundle (RFC 3161).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// Its file.
+    pub file: String,
+    /// The file of the signed head that it is over.
+    pub head: String,
+    /// The time that it says (Unix seconds).
+    pub time_s: u64,
 }
 
 /// `README.txt`.
@@ -62,7 +79,8 @@ pub fn readme(facts: &Facts<'_>) -> String {
          {:22}that holds the seed of its salts\n\
          ledger/               the signed head, the tree's hash tiles (C2SP tlog-tiles), a proof for each record\n\
          {:22}(C2SP tlog-proof). Entries of other runs are private and not here; their hashes are\n\
-         anchors/              receipts of those outside who hold the head, when there are any\n\
+         anchors/              receipts of those outside who hold the head, when there are any; or a later head, which\n\
+         {:22}ledger/consistency-to-anchor.txt proves to go on from this one\n\
          sessions/HOST.cast    recordings, made from the records: asciinema play sessions/HOST.cast\n\
          attest/               an in-toto layout with a link for each cell, and a signed statement about the run\n\
          oscal/                observations for each assessment objective (NIST SP 800-171A); no finding is claimed\n\
@@ -92,6 +110,7 @@ pub fn readme(facts: &Facts<'_>) -> String {
         "",
         "",
         "",
+        "",
     );
     if facts.anchors.is_empty() {
         out.push_str(
@@ -115,6 +134,16 @@ pub fn readme(facts: &Facts<'_>) -> String {
     let sensitive = streams(view).filter(|output| output.blob.is_none() && output.bytes > 0).count();
     if sensitive > 0 {
         out.push_str(&format!("* What is in {}: they are sensitive and were not kept.\n", count(sensitive, "output")));
+    }
+    if let Some(told) = &facts.redacted {
+        out.push_str(&format!(
+            "\nREDACTED\n\nThis is {told}. redactions.json says which, and which records say so, by whom and why;\n\
+             outputs-redacted/ROOT.json has the rest of each output with the salts, and of a withheld line its hash alone: both\n\
+             together have the root on record. In the report and in recordings a withheld line is a mark of its length.\n"
+        ));
+        for file in facts.also_in {
+            out.push_str(&format!("* The text of a withheld line stands in {file} too, as something else.\n"));
+        }
     }
     if !facts.missing.is_empty() {
         out.push_str("\nMISSING\n\nNamed by the records, and not in the store any more when this was exported:\n");
@@ -148,7 +177,37 @@ pub fn verify_txt(facts: &Facts<'_>) -> String {
     } else {
         "This run did not succeed, so it must fail, and name the first cell that was not done or did not end well."
     };
-    VERIFY.replace("{ORIGIN}", facts.origin).replace("{NAMESPACE}", super::NAMESPACE).replace("{IN-TOTO}", told)
+    let good = if facts.redacted.is_some() { REDACTED } else { WHOLE };
+    commands(facts.origin, &VERIFY_RUN.replace("{IN-TOTO}", told), facts.stamps, good)
+}
+
+/// What `verify.py` ends with for a bundle from which nothing is missing.
+const WHOLE: &str = "-lt 12";
+/// The same, when something is withheld or was removed on record.
+pub(super) const REDACTED: &str = "= 13";
+
+/// The text with what stands between the steps that every bundle has.
+pub(super) fn commands(origin: &str, steps: &str, stamps: &[Stamp], good: &str) -> String {
+    let mut text = format!("{VERIFY}{steps}");
+    let mut step = text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count() + 1;
+    if !stamps.is_empty() {
+        text.push_str(&format!(
+            "{step}. Somebody outside stamped a head at the time that is said. Get the certificates of the authority from elsewhere\n   \
+             and let TSA_CA name their file: without it these commands check nothing. That a later head than this bundle's goes\n   \
+             on from it, verify.py checks (ledger/consistency-to-anchor.txt).\n\n"
+        ));
+        for Stamp { file, head, time_s } in stamps {
+            text.push_str(&format!(
+                "    [ -z \"${{TSA_CA:-}}\" ] || openssl ts -verify -data {head} -in {file} -CAfile \"$TSA_CA\" -attime {time_s}\n"
+            ));
+        }
+        text.push('\n');
+        step += 1;
+    }
+    text.push_str(&VERIFY_END.replace("{N}", &step.to_string()));
+    text.replace("{ORIGIN}", origin).replace("{NAMESPACE}", super::NAMESPACE).replace("{GOOD}", good)
 }
 
 const VERIFY: &str = include_str!("verify.txt");
+const VERIFY_RUN: &str = include_str!("verify-run.txt");
+const VERIFY_END: &str = include_str!("verify-end.txt");

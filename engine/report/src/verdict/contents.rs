@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use runbook_ledger::redaction::Withheld;
 use runbook_ledger::segments::{LINE_BYTES, Seed, Segmenter};
 use runbook_model::digest::Hasher;
 use runbook_model::event::{Event, RunHeader, Transfer};
@@ -57,8 +58,10 @@ pub enum Found {
     Unreadable(String),
     /// It has its digest.
     Whole(Measured),
-    /// It is withheld, and what is shown in its place fits the record.
-    Withheld,
+    /// These segments are withheld, and what is shown in its place fits the record.
+    Withheld(Withheld),
+    /// It is withheld, and what is shown in its place is wrong; that is told already.
+    WronglyWithheld,
 }
 
 /// A content that was read once, as a stream.
@@ -143,6 +146,8 @@ pub struct Contents {
     view: RunView,
     uses: BTreeMap<Sha256, Use>,
     purged: BTreeSet<Sha256>,
+    /// What may be withheld of outputs, by their root.
+    redactions: BTreeMap<Sha256, Withheld>,
     whole: usize,
     withheld: usize,
     removed: usize,
@@ -160,6 +165,7 @@ impl Contents {
             view: RunView::new(plan),
             uses: BTreeMap::new(),
             purged: BTreeSet::new(),
+            redactions: BTreeMap::new(),
             whole: 0,
             withheld: 0,
             removed: 0,
@@ -262,6 +268,12 @@ impl Contents {
         self.purged.extend(digests);
     }
 
+    /// These segments of the output with this root are withheld in redacted editions, on record.
+    pub fn redaction(&mut self, root: Sha256, ranges: &[(u64, u64)]) {
+        let known = self.redactions.entry(root).or_default();
+        *known = Withheld::new(known.ranges().iter().chain(ranges).copied());
+    }
+
     /// Every content that was named so far, and where first.
     pub fn wanted(&self) -> impl Iterator<Item = (&Sha256, &Use)> {
         self.uses.iter()
@@ -311,7 +323,18 @@ impl Contents {
                 verdict.found(Code::Tampered, place(), text);
             }
             (Found::Whole(_), _) => self.whole += 1,
-            (Found::Withheld, _) => self.withheld += 1,
+            (Found::Withheld(withheld), kind) => {
+                self.withheld += 1;
+                let on_record = match kind {
+                    Kind::Output(Some((root, _))) => self.redactions.get(root),
+                    _ => None,
+                };
+                if !on_record.is_some_and(|on_record| on_record.covers(withheld)) {
+                    let what = format!("record {seq}: {what}: more of it is withheld than any record says");
+                    self.missing.push(Gap { host: None, step: None, what });
+                }
+            }
+            (Found::WronglyWithheld, _) => self.withheld += 1,
             (Found::Missing, _) if self.purged.contains(digest) => self.removed += 1,
             (Found::Missing, _) => {
                 let what = format!("{what} (blob {digest}) is missing, and there is no record of its removal");

@@ -3,7 +3,9 @@
 use runbook_ledger::{Checkpoint, KeyChain, VerifierKey, chain, checkpoint, note};
 use runbook_model::Sha256;
 
+use super::upkeep::Upkeep;
 use super::{Code, Place, Verdict};
+use crate::check::Gap;
 
 /// What the caller trusts, and what it holds against the ledger.
 #[derive(Debug, Clone, Default)]
@@ -64,8 +66,9 @@ impl Against {
     }
 
     /// Compares with the ledger's root at this size. To be called for each size from 0 on, in order; cheap where no head
-    /// is of that size.
-    pub fn at(&mut self, size: u64, root: impl FnOnce() -> Sha256, verdict: &mut Verdict) {
+    /// is of that size. `upkeep` has the records up to there: one that says that an older copy was put back explains a
+    /// head of what is gone.
+    pub fn at(&mut self, size: u64, root: impl FnOnce() -> Sha256, upkeep: &Upkeep, verdict: &mut Verdict) {
         if self.heads.first().is_none_or(|(_, head)| head.size != size) {
             return;
         }
@@ -73,6 +76,8 @@ impl Against {
         while let Some((name, head)) = self.heads.first().filter(|(_, head)| head.size == size) {
             if head.root == root {
                 verdict.held(format!("the head in {name}, of {size} records, is of the same history"));
+            } else if let Some(what) = upkeep.explains(size) {
+                verdict.gaps.push(Gap { host: None, step: None, what: format!("the head in {name}: {what}") });
             } else {
                 let text = format!(
                     "the head in {name} is of another history: its {size} records have the root {}, and here {root}",
@@ -125,7 +130,7 @@ mod tests {
         let trust = Trust { against, ..Trust::default() };
         let mut against = Against::new(&trust, &KeyChain::new(key(7).1), &mut verdict);
         for size in 0..=5 {
-            against.at(size, || Sha256::of(b"ours"), &mut verdict);
+            against.at(size, || Sha256::of(b"ours"), &Upkeep::default(), &mut verdict);
         }
         (verdict, against.longer().len())
     }

@@ -15,7 +15,7 @@ use runbook_model::input::Intent;
 use runbook_model::outcome::{Ended, Exit, OutputRef};
 use runbook_model::plan::{Phase, Plan, Role};
 use runbook_model::record::{Head, Sealed};
-use runbook_model::{AttemptId, AttemptOutcome, Cell, HostName, HostOutcome, RunId, Sha256, canonical};
+use runbook_model::{AttemptId, AttemptOutcome, Cell, HostName, HostOutcome, Notice, RunId, Sha256, canonical};
 
 use crate::sample;
 
@@ -146,6 +146,22 @@ impl Made {
         ]
     }
 
+    /// Seals a record that belongs to no run, at the ledger's end.
+    pub(crate) fn notice(&mut self, notice: Notice) -> u64 {
+        let mut tree = runbook_ledger::tree::Frontier::new();
+        self.ledger.iter().for_each(|sealed| tree.push(sealed.leaf));
+        let head = Head {
+            size: tree.size(),
+            last_leaf: self.ledger.last().map(|sealed| sealed.leaf),
+            frontier: tree.roots().to_vec(),
+        };
+        let run = RunId::installation();
+        let run_seq = self.ledger.iter().filter(|sealed| sealed.run == run).count() as u64;
+        let mut sealer = Sealer::new(&head).unwrap();
+        self.ledger.push(sealer.seal(sample::START, 0, &run, run_seq, &Event::Installation(notice)).unwrap());
+        head.size
+    }
+
     fn blob(&mut self, bytes: Vec<u8>) -> Sha256 {
         let digest = Sha256::of(&bytes);
         self.blobs.insert(digest, bytes);
@@ -163,7 +179,7 @@ impl Made {
     /// The bundle's files, without the list of them.
     pub(crate) fn files(&self) -> Files {
         let mut files = Files::new();
-        let own = || self.ledger.iter().filter(|sealed| sealed.run == run());
+        let own = || self.ledger.iter().filter(|sealed| sealed.run == run() || sealed.run.is_installation());
         let note = self.head(self.ledger.len());
         let mut tiler = Tiler::new();
         let mut prover = Prover::new(own().map(|sealed| sealed.seq).collect());

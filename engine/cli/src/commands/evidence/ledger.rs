@@ -127,7 +127,7 @@ async fn read(
                     return Ok(None);
                 }
                 upkeep.bare(&sealed);
-                against.at(verifier.size(), || verifier.root(), verdict);
+                against.at(verifier.size(), || verifier.root(), &upkeep, verdict);
                 continue;
             }
             let read = match verifier.push_sealed(&sealed) {
@@ -137,8 +137,8 @@ async fn read(
                     return Ok(None);
                 }
             };
-            against.at(verifier.size(), || verifier.root(), verdict);
             upkeep.record(&read);
+            against.at(verifier.size(), || verifier.root(), &upkeep, verdict);
             if read.run == *run {
                 match &mut contents {
                     Some(contents) => contents.record(&read),
@@ -185,7 +185,11 @@ async fn read(
             return Ok(None);
         }
     }
-    if contents.is_none() && !upkeep.is_bare(run) {
+    if upkeep.is_bare(run) {
+        // What is left of it is whole; what it did, nobody can tell.
+        verdict.redacted = true;
+        verdict.unchecked("what the run did: its records and what they named were removed");
+    } else if contents.is_none() {
         verdict.found(Code::Tampered, Place::default(), "the ledger has no record of this run");
     }
     if let (Some(contents), Some(removed)) = (&mut contents, upkeep.removed(run)) {

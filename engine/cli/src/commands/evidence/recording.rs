@@ -7,6 +7,7 @@ use runbook_report::recording;
 use serde::Serialize;
 
 use crate::arguments::EvidenceRecording;
+use crate::edition::Edition;
 use crate::failure::{FAULT, Failure};
 use crate::notices;
 use crate::output;
@@ -43,12 +44,17 @@ pub(super) async fn write(project: &Project, arguments: &EvidenceRecording) -> R
     let folder = place.parent().unwrap_or(&place);
     let file =
         tempfile::Builder::new().prefix(".runbook-recording-").tempfile_in(folder).map_err(|error| cannot(&error))?;
+    let edition = if arguments.redacted { Edition::redacted(&store, &view).await? } else { Edition::default() };
     // The writer asks for contents one by one, and the store answers only to those who wait.
     let runtime = tokio::runtime::Handle::current();
     let run = index.header.run.clone();
     let (written, store) = tokio::task::spawn_blocking(move || {
         let mut out = BufWriter::new(file);
-        let contents = |digest: &_, most| runtime.block_on(record::beginning(&store, digest, most));
+        let contents = |digest: &_, most| {
+            let mut beginning = runtime.block_on(record::beginning(&store, digest, most))?;
+            edition.mask(digest, &mut beginning.bytes);
+            Some(beginning)
+        };
         let written = recording::write(&view, &host, contents, &mut out)
             .and_then(|()| out.flush())
             .and_then(|()| out.into_inner().map_err(std::io::IntoInnerError::into_error));

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::pdf;
 use super::verify::{Asked, judge};
 use crate::arguments::{EvidenceReport, ObjectivesOf};
+use crate::edition::Edition;
 use crate::failure::{FAULT, Failure};
 use crate::notices;
 use crate::output;
@@ -44,8 +45,10 @@ pub(super) async fn write(project: &Project, arguments: &EvidenceReport) -> Resu
     let asked = Asked { pins: &arguments.pin, against: &[], tsa_ca: arguments.tsa_ca.as_deref() };
     let (store, index, verdict) = judge(project, &arguments.run, asked).await?;
     let view = record::view(&store, &index).await?;
-    let attachments = record::attachments(&store, project, &view).await?;
-    let verification = verification(&verdict);
+    let mut attachments = record::attachments(&store, project, &view).await?;
+    let edition = if arguments.redacted { Edition::redacted(&store, &view).await? } else { Edition::default() };
+    edition.mask_attachments(&mut attachments);
+    let verification = verification(&verdict, &edition);
     let revision = match arguments.objectives {
         ObjectivesOf::R2 => Revision::R2,
         ObjectivesOf::R3 => Revision::R3,
@@ -67,7 +70,8 @@ pub(super) async fn write(project: &Project, arguments: &EvidenceReport) -> Resu
     for (name, host) in &view.hosts {
         let mut contents = Contents::new();
         for digest in html::contents_of(host) {
-            if let Some(beginning) = beginning(&store, &digest).await {
+            if let Some(mut beginning) = beginning(&store, &digest).await {
+                edition.mask(&digest, &mut beginning);
                 contents.insert(digest, beginning);
             }
         }
@@ -120,13 +124,13 @@ fn place(file: &Path) -> Result<(PathBuf, PathBuf), Failure> {
     Ok((place, folder))
 }
 
-fn verification(verdict: &Verdict) -> Verification {
+fn verification(verdict: &Verdict, edition: &Edition) -> Verification {
     Verification {
         verdict: verdict.verdict.to_owned(),
         code: verdict.code,
         problems: verdict.problems.clone(),
         checked: verdict.checked.clone(),
-        not_checked: verdict.not_checked.clone(),
+        not_checked: verdict.not_checked.iter().cloned().chain(edition.told()).collect(),
         ledger_key: verdict.ledger_key.clone(),
         receipts: verdict.receipts.clone(),
         how: None,

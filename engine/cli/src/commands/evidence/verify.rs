@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use runbook_model::RunId;
 use runbook_ports::store::{Head, RunIndex};
 use runbook_report::bundle::verify as bundle;
 use runbook_report::verdict::{Code, Place, Subject, Verdict};
@@ -28,8 +29,8 @@ pub(super) async fn run(project: &Project, arguments: &EvidenceVerify, output: O
         None => {
             let asked =
                 Asked { pins: &arguments.pin, against: &arguments.against, tsa_ca: arguments.tsa_ca.as_deref() };
-            match judge(project, &arguments.run, asked).await {
-                Ok((_, _, verdict)) => verdict,
+            match judge_any(project, &arguments.run, asked).await {
+                Ok(verdict) => verdict,
                 Err(failure) => match refused(project, &arguments.run).await {
                     Some(verdict) => verdict,
                     None => return Err(failure),
@@ -87,15 +88,30 @@ pub(super) async fn judge(
     run: &str,
     asked: Asked<'_>,
 ) -> Result<(SqliteStore, RunIndex, Verdict), Failure> {
+    let store = record::open_recorded(project).await.map_err(could_not)?;
+    let index = record::find(&store, run).await?;
+    let verdict = judge_in(project, &store, &index.header.run, asked).await?;
+    Ok((store, index, verdict))
+}
+
+/// The same, also of one whose contents were removed.
+async fn judge_any(project: &Project, run: &str, asked: Asked<'_>) -> Result<Verdict, Failure> {
+    let store = record::open_recorded(project).await.map_err(could_not)?;
+    let run = match record::find(&store, run).await {
+        Ok(index) => index.header.run,
+        Err(failure) => record::purged_run(&store, run).await?.ok_or(failure)?.run,
+    };
+    judge_in(project, &store, &run, asked).await
+}
+
+async fn judge_in(project: &Project, store: &SqliteStore, run: &RunId, asked: Asked<'_>) -> Result<Verdict, Failure> {
     let trust = trust::read(asked.pins, asked.against)?;
     let tsa_ca = asked.tsa_ca.map(Path::to_path_buf);
     let outside = anchors::verify::Trust::new(trust::witnesses(asked.pins)?, tsa_ca, &project.settings.anchors);
-    let store = record::open_recorded(project).await.map_err(could_not)?;
-    let index = record::find(&store, run).await?;
-    let mut verdict = Verdict::new(Subject::Run, index.header.run.as_str());
-    ledger::check(&store, project, &trust, &outside, &index.header.run, &mut verdict).await.map_err(could_not)?;
+    let mut verdict = Verdict::new(Subject::Run, run.as_str());
+    ledger::check(store, project, &trust, &outside, run, &mut verdict).await.map_err(could_not)?;
     verdict.settle();
-    Ok((store, index, verdict))
+    Ok(verdict)
 }
 
 fn could_not(mut failure: Failure) -> Failure {

@@ -7,24 +7,29 @@
 
 mod anchors;
 mod names;
+mod purged;
 mod records;
+mod redactions;
 mod source;
 mod sums;
 mod tree;
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use runbook_ledger::{Checkpoint, VerifierKey, redaction};
-use runbook_model::{OutputRef, Sha256};
+use runbook_ledger::{Checkpoint, VerifierKey};
+use runbook_model::Sha256;
 use serde_json::Value;
 
 use crate::RunView;
+use crate::check::Gap;
 use crate::text::count;
 use crate::verdict::contents::{Contents, Found, Kind};
 use crate::verdict::trust::{Against, Trust};
+use crate::verdict::upkeep::Upkeep;
 use crate::verdict::{Code, Place, Subject, Verdict};
 pub use anchors::{Receipt, Receipts};
+use records::Of;
 use source::{Error, Source};
 
 /// The longest list of moved files that is read.
@@ -83,20 +88,33 @@ fn check(source: &Source, trust: &Trust, anchored: Option<&Judge>, verdict: &mut
     sums::signature(source, keys, verdict)?;
     let Some((head, note)) = tree::head(source, keys, verdict)? else { return Ok(()) };
     let mut against = Against::new(trust, keys, verdict);
-    if !tree::tiles(source, &head, &mut against, verdict)? {
+    if !tree::tiles(source, &head, &mut against, &records.upkeep, verdict)? {
         return Ok(());
     }
-    longer(&head, against, verdict);
-    let Some(contents) = records::check(source, &records, &head, &note, verdict)? else { return Ok(()) };
-    let view = look(source, contents, verdict)?;
-    summary(source, &view, verdict)?;
-    if let Some(receipts) = anchors::read(source, keys, &head, &note, verdict)? {
+    let outside = anchors::read(source, keys, &head, verdict)?;
+    let roots = outside.as_ref().map(|outside| &outside.roots);
+    longer(&head, against, roots, &records.upkeep, verdict);
+    let covers = match records::check(source, &records, &head, &note, verdict)? {
+        None => return Ok(()),
+        Some(Of::Run(contents)) => {
+            let view = look(source, *contents, verdict)?;
+            summary(source, &view, verdict)?;
+            verdict
+                .unchecked("what is only a view of the records: report, recordings, attestations, rendered commands");
+            view.last_seq
+        }
+        Some(Of::Purged(record)) => {
+            purged::check(source, &record, verdict)?;
+            Some(record.seq)
+        }
+    };
+    if let Some(mut receipts) = outside {
+        receipts.covers = covers.map_or(0, |seq| seq + 1);
         match anchored {
             Some(judge) => judge(&receipts, verdict),
             None => verdict.unchecked("the receipts of anchors (anchors/)"),
         }
     }
-    verdict.unchecked("what is only a view of the records: report, recordings, attestations, rendered commands");
     Ok(())
 }
 
@@ -116,13 +134,40 @@ fn key(source: &Source, verdict: &mut Verdict) -> Result<Option<VerifierKey>, Er
     }
 }
 
-/// Heads of a longer ledger than the bundle's: the bundle cannot tell whether it grew from this one.
-fn longer(head: &Checkpoint, against: Against, verdict: &mut Verdict) {
+/// Heads of a longer ledger than the bundle's: comparable where the bundle proves how it goes on to that size.
+fn longer(
+    head: &Checkpoint,
+    against: Against,
+    roots: Option<&BTreeMap<u64, Sha256>>,
+    upkeep: &Upkeep,
+    verdict: &mut Verdict,
+) {
     for (name, other) in against.longer() {
-        verdict.unchecked(format!(
-            "whether the head in {name}, of {} records, is of the same history: the bundle's is of {}",
-            other.size, head.size
-        ));
+        if let Some(what) = upkeep.explains(other.size) {
+            verdict.gaps.push(Gap { host: None, step: None, what: format!("the head in {name}: {what}") });
+            continue;
+        }
+        match roots.and_then(|roots| roots.get(&other.size)) {
+            Some(root) if *root == other.root => {
+                verdict.held(format!("the head in {name}, of {} records, goes on from the bundle's", other.size));
+            }
+            Some(root) => {
+                let text = format!(
+                    "the head in {name} is of another history: its {} records have the root {}, and those that go on from \
+                     the bundle's {root}",
+                    other.size, other.root
+                );
+                verdict.found(Code::Forked, Place::default(), text);
+            }
+            None => verdict.unchecked(format!(
+                "whether the head in {name}, of {0} records, is of the same history: the bundle's is of {1}, and the bundle \
+                 has no proof of consistency from {1} to {0}; where the ledger is, `runbook evidence verify {2} --against \
+                 {name}` can tell",
+                other.size,
+                head.size,
+                if verdict.run_id.is_empty() { "RUN" } else { &verdict.run_id }
+            )),
+        }
     }
 }
 
@@ -143,16 +188,18 @@ fn look(source: &Source, mut contents: Contents, verdict: &mut Verdict) -> Resul
             verdict.found(Code::Tampered, Place::file(name), text);
         }
     }
+    let mut editions = redactions::Editions::default();
     for digest in of(&contents, &|_| true) {
         let found = match source.blob(&digest) {
             Some(measured) => Found::Whole(measured),
             None => match contents.wanted_output(&digest) {
-                Some(output) => redacted(source, &output, verdict)?,
+                Some(output) => editions.look(source, &output, verdict)?,
                 None => Found::Missing,
             },
         };
         contents.found(&digest, &found, verdict);
     }
+    editions.finish(source, verdict)?;
     let mut unnamed = 0;
     for (digest, entry) in source.blobs() {
         if entry.digest != *digest {
@@ -170,41 +217,6 @@ fn look(source: &Source, mut contents: Contents, verdict: &mut Verdict) -> Resul
         verdict.unchecked(format!("{} are named by no record of the run", count(unnamed, "content")));
     }
     Ok(contents.finish(verdict))
-}
-
-/// What stands in place of an output whose segments are withheld in part.
-fn redacted(source: &Source, output: &OutputRef, verdict: &mut Verdict) -> Result<Found, Error> {
-    let Some(root) = output.root else { return Ok(Found::Missing) };
-    let name = format!("outputs-redacted/{root}.json");
-    if source.entry(&name).is_none() {
-        return Ok(Found::Missing);
-    }
-    let mut reader = BufReader::new(source.stream(&name)?);
-    let unreadable = |error| Error::Unreadable { name: name.clone().into_bytes(), error };
-    let mut check = || -> Result<Result<(), redaction::Error>, Error> {
-        let mut lines = match redaction::Reader::new(output) {
-            Ok(lines) => lines,
-            Err(error) => return Ok(Err(error)),
-        };
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let most = redaction::LINE_BYTES_MAX as u64 + 2;
-            if reader.by_ref().take(most).read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
-                return Ok(lines.finish().map(|_| ()));
-            }
-            if let Err(error) = lines.line(line.strip_suffix(b"\n").unwrap_or(&line)) {
-                return Ok(Err(error));
-            }
-        }
-    };
-    match check()? {
-        Ok(()) => Ok(Found::Withheld),
-        Err(error) => {
-            verdict.found(Code::Tampered, Place::file(name.clone()), format!("{name}: {error}"));
-            Ok(Found::Withheld)
-        }
-    }
 }
 
 /// `run.json` is a view, and the one that programs read: it must not say something else than the records.

@@ -13,6 +13,7 @@ use super::source::{Error, Source, proof_name, record_name};
 use super::tree::Leaves;
 use crate::text::count;
 use crate::verdict::contents::{self, Contents};
+use crate::verdict::upkeep::Upkeep;
 use crate::verdict::{Code, Place, Verdict};
 
 const PLAN: &str = "plan/plan.json";
@@ -23,6 +24,16 @@ pub(super) struct Records {
     places: Vec<u64>,
     /// The ledger's keys, by the rotations among them.
     pub(super) keys: KeyChain,
+    /// Older copies that were put back, by the records that say so.
+    pub(super) upkeep: Upkeep,
+}
+
+/// What the records are of.
+pub(super) enum Of {
+    /// A run.
+    Run(Box<Contents>),
+    /// A run whose contents were removed: the record that says so.
+    Purged(Box<Record>),
 }
 
 /// Finds the records, and the ledger's keys. That each record is what it should be is checked later; a rotation is signed
@@ -30,18 +41,21 @@ pub(super) struct Records {
 pub(super) fn find(source: &Source, key: &VerifierKey, verdict: &mut Verdict) -> Result<Option<Records>, Error> {
     let Some(places) = places(source, verdict) else { return Ok(None) };
     let mut rotations = Vec::new();
+    let mut upkeep = Upkeep::default();
     let mut bytes = Vec::new();
     for seq in &places {
         source.record(*seq, &mut bytes)?;
         // What does not parse is named below, at its place.
-        if is_rotation(&bytes)
-            && let Ok(Record { event: Event::Installation(notice), .. }) = parse(&bytes)
+        if is_of_the_ledger(&bytes)
+            && let Ok(record) = parse(&bytes)
+            && let Event::Installation(notice) = &record.event
         {
-            rotations.push((*seq, notice));
+            upkeep.record(&record);
+            rotations.push((*seq, notice.clone()));
         }
     }
     match KeyChain::of(key, rotations.iter().map(|(seq, notice)| (*seq, notice))) {
-        Ok(keys) => Ok(Some(Records { places, keys })),
+        Ok(keys) => Ok(Some(Records { places, keys, upkeep })),
         Err(error) => {
             verdict.ledger_key = Some(key.to_string());
             verdict.found(Code::UntrustedKey, Place::file(KEY), error.to_string());
@@ -51,9 +65,9 @@ pub(super) fn find(source: &Source, key: &VerifierKey, verdict: &mut Verdict) ->
 }
 
 /// Parsing each record once more would take as long as all other checks of it.
-fn is_rotation(bytes: &[u8]) -> bool {
-    const WORD: &[u8] = b"key_rotated";
-    bytes.windows(WORD.len()).any(|window| window == WORD)
+fn is_of_the_ledger(bytes: &[u8]) -> bool {
+    let has = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
+    has(b"key_rotated") || has(b"ledger_restored")
 }
 
 /// Reads the records in their order. `None` when nothing more can be said of the run.
@@ -63,9 +77,11 @@ pub(super) fn check(
     head: &Checkpoint,
     note: &str,
     verdict: &mut Verdict,
-) -> Result<Option<Contents>, Error> {
+) -> Result<Option<Of>, Error> {
     let mut leaves = Leaves::new(source, head.size);
     let mut contents: Option<Contents> = None;
+    let mut purged: Option<Box<Record>> = None;
+    let mut upkeep = Upkeep::default();
     let (mut bytes, mut proof) = (Vec::new(), Vec::new());
     let (mut of_the_run, mut proved) = (0, 0);
     for seq in records.places.iter().copied() {
@@ -79,7 +95,16 @@ pub(super) fn check(
                 return Ok(None);
             }
         };
-        if !record.run.is_installation() {
+        upkeep.record(&record);
+        if let Event::Installation(notice) = &record.event {
+            match notice {
+                Notice::OutputsRedacted { root, ranges, .. } => {
+                    contents.iter_mut().for_each(|contents| contents.redaction(*root, ranges));
+                }
+                Notice::Purged { .. } => purged = Some(Box::new(record.clone())),
+                _ => {}
+            }
+        } else {
             of_the_run += 1;
             match &mut contents {
                 Some(contents) => contents.record(&record),
@@ -102,10 +127,19 @@ pub(super) fn check(
             }
         }
     }
-    if contents.is_none() {
-        verdict.found(Code::Tampered, Place::file("records"), "there is no record of a run");
-        return Ok(None);
-    }
+    let of = match (contents, purged) {
+        (Some(contents), None) => Of::Run(Box::new(contents)),
+        (None, Some(purged)) => {
+            if let Event::Installation(Notice::Purged { purged_run, .. }) = &purged.event {
+                verdict.run_id = purged_run.to_string();
+            }
+            Of::Purged(purged)
+        }
+        _ => {
+            verdict.found(Code::Tampered, Place::file("records"), "there is no record of a run");
+            return Ok(None);
+        }
+    };
     let all = records.places.len();
     verdict.records = all as u64;
     verdict.held(format!("{} are whole, in order, and leaves of the signed tree", count(all, "record")));
@@ -114,7 +148,8 @@ pub(super) fn check(
     } else {
         verdict.unchecked(format!("{} have no proof of their own", count(all - proved, "record")));
     }
-    Ok(contents)
+    upkeep.finish(&verdict.run_id.as_str().into(), verdict);
+    Ok(Some(of))
 }
 
 /// Which records there are, in order.
@@ -159,8 +194,18 @@ fn one(
         return Ok(Err("it was sealed on another record than the one before it".into()));
     }
     if record.run.is_installation() {
-        let rotation = matches!(record.event, Event::Installation(Notice::KeyRotated { .. }));
-        return Ok(if rotation { Ok(record) } else { Err("it belongs to no run, and is no rotation of keys".into()) });
+        let run = contents.and_then(|contents| contents.view().run());
+        let belongs = match &record.event {
+            Event::Installation(Notice::KeyRotated { .. } | Notice::LedgerRestored { .. }) => true,
+            Event::Installation(Notice::OutputsRedacted { attempt, .. }) => run == Some(&attempt.run),
+            Event::Installation(Notice::Purged { .. }) => contents.is_none(),
+            _ => false,
+        };
+        return Ok(if belongs {
+            Ok(record)
+        } else {
+            Err("it belongs to no run, and tells nothing of this one".into())
+        });
     }
     if let Some(run) = contents.and_then(|contents| contents.view().run())
         && *run != record.run

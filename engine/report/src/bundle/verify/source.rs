@@ -164,7 +164,7 @@ impl Entries {
 
 /// Which entries are looked at again.
 fn is_kept(name: &str) -> bool {
-    let kept = ["records/", "ledger/", "trust/", "anchors/", "outputs-redacted/", "plan/plan.json"];
+    let kept = ["records/", "ledger/", "trust/", "anchors/", "outputs-redacted/", "purge/", "plan/plan.json"];
     kept.iter().any(|start| name.starts_with(start)) || !name.contains('/')
 }
 
@@ -176,6 +176,7 @@ fn bytes_max(name: &str) -> Option<u64> {
         ("ledger/", 1 << 20),
         ("trust/", 16 << 20),
         ("anchors/", 1 << 20),
+        ("purge/", 64 << 20),
         ("plan/plan.json", 256 << 20),
         ("SHA256SUMS.sig", 16 * 1024),
     ];

@@ -8,9 +8,10 @@ use runbook_model::Sha256;
 use super::source::{Error, Source};
 use crate::text::count;
 use crate::verdict::trust::{Against, is_of_another_key};
+use crate::verdict::upkeep::Upkeep;
 use crate::verdict::{Code, Place, Verdict};
 
-const CHECKPOINT: &str = "ledger/checkpoint";
+pub(super) const CHECKPOINT: &str = "ledger/checkpoint";
 const HASH_BYTES: usize = 32;
 
 /// The signed head, by the key in force. `None` when there is none to go on with.
@@ -43,6 +44,7 @@ pub(super) fn tiles(
     source: &Source,
     head: &Checkpoint,
     against: &mut Against,
+    upkeep: &Upkeep,
     verdict: &mut Verdict,
 ) -> Result<bool, Error> {
     let mut frontier = Frontier::new();
@@ -69,7 +71,7 @@ pub(super) fn tiles(
                 Ok(())
             });
             done?;
-            against.at(frontier.size(), || frontier.root(), verdict);
+            against.at(frontier.size(), || frontier.root(), upkeep, verdict);
         }
         read += 1;
     }
@@ -148,6 +150,16 @@ pub(super) struct Leaves<'a> {
 impl<'a> Leaves<'a> {
     pub(super) fn new(source: &'a Source, size: u64) -> Self {
         Self { source, size, number: None, tile: Vec::new() }
+    }
+
+    /// The root over the first leaves, when there are so many.
+    pub(super) fn root(&mut self, size: u64) -> Result<Option<Sha256>, Error> {
+        let mut tree = Frontier::new();
+        while tree.size() < size {
+            let Some(leaf) = self.get(tree.size())? else { return Ok(None) };
+            tree.push(leaf);
+        }
+        Ok(Some(tree.root()))
     }
 
     /// A leaf; `None` when the tree does not have it.

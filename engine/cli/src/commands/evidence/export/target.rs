@@ -1,12 +1,14 @@
 //! Where a bundle is written: a folder, or an archive (`.tar.zst`). It is made beside its place and put there when it is
 //! whole and on the disk; what is there already is never touched.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Read, Seek as _, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aho_corasick::AhoCorasick;
 use runbook_ledger::sshsig::Message;
 use runbook_model::Sha256;
 use runbook_model::digest::Hasher;
@@ -45,6 +47,9 @@ pub(super) struct Target {
     files: u64,
     bytes: u64,
     told: tokio::time::Instant,
+    sought: Option<AhoCorasick>,
+    /// Files in which something sought was found.
+    found: BTreeSet<String>,
 }
 
 enum Kind {
@@ -103,7 +108,31 @@ impl Target {
             files: 0,
             bytes: 0,
             told: tokio::time::Instant::now(),
+            sought: None,
+            found: BTreeSet::new(),
         })
+    }
+
+    /// From now on these texts are looked for in every file, as they are and as JSON and HTML would have them. What is found
+    /// is told and hinders nothing.
+    pub(super) fn look_for(&mut self, texts: Vec<Vec<u8>>) {
+        let forms = texts.into_iter().flat_map(|text| {
+            let shown = String::from_utf8_lossy(&text).into_owned();
+            let json = serde_json::to_string(&shown).unwrap_or_default();
+            let json = json.trim_matches('"').as_bytes().to_vec();
+            let html = shown.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+            [text, json, html.into_bytes()]
+        });
+        let forms: BTreeSet<Vec<u8>> = forms.collect();
+        if !forms.is_empty() {
+            // Too many texts for it would have to be far more than are ever sought.
+            self.sought = AhoCorasick::new(forms).ok();
+        }
+    }
+
+    /// The files in which something sought was found.
+    pub(super) fn found(&self) -> impl Iterator<Item = &str> {
+        self.found.iter().map(String::as_str)
     }
 
     /// A file for what must be known whole before it can go into the bundle.
@@ -182,7 +211,8 @@ impl Target {
         content: &mut dyn Read,
         look: &mut dyn FnMut(&[u8]),
     ) -> Result<Sha256, Failure> {
-        let mut hashing = Hashing { content, hasher: Hasher::default(), look };
+        let sought = self.sought.as_ref().map(Search::new);
+        let mut hashing = Hashing { content, hasher: Hasher::default(), look, sought };
         let written = match &mut self.kind {
             Kind::Folder { folder, made } => {
                 let path = folder.path().join(name);
@@ -206,6 +236,9 @@ impl Target {
         let written = written.map_err(|error| cannot(&self.asked, &error))?;
         if written != length {
             return Err(self.failed(&io::Error::other(format!("{name} changed while it was read"))));
+        }
+        if hashing.sought.as_ref().is_some_and(|search| search.found) {
+            self.found.insert(name.to_owned());
         }
         self.files += 1;
         self.bytes += length;
@@ -278,6 +311,30 @@ struct Hashing<'a> {
     content: &'a mut dyn Read,
     hasher: Hasher,
     look: &'a mut dyn FnMut(&[u8]),
+    sought: Option<Search<'a>>,
+}
+
+/// Looks for texts in what comes piece by piece.
+struct Search<'a> {
+    texts: &'a AhoCorasick,
+    /// The end of what came, in which a text may begin.
+    open: Vec<u8>,
+    found: bool,
+}
+
+impl<'a> Search<'a> {
+    fn new(texts: &'a AhoCorasick) -> Self {
+        Self { texts, open: Vec::new(), found: false }
+    }
+
+    fn push(&mut self, piece: &[u8]) {
+        if !self.found {
+            self.open.extend_from_slice(piece);
+            self.found = self.texts.is_match(&self.open);
+            let kept = self.texts.max_pattern_len().saturating_sub(1).min(self.open.len());
+            self.open.drain(..self.open.len() - kept);
+        }
+    }
 }
 
 impl Read for Hashing<'_> {
@@ -285,6 +342,9 @@ impl Read for Hashing<'_> {
         let length = self.content.read(buffer)?;
         self.hasher.update(&buffer[..length]);
         (self.look)(&buffer[..length]);
+        if let Some(search) = &mut self.sought {
+            search.push(&buffer[..length]);
+        }
         Ok(length)
     }
 }
