@@ -12,6 +12,7 @@ use runbook_model::{Event, Notice, RunId};
 use runbook_ports::Store as _;
 use runbook_ports::store::Append;
 use runbook_store::SqliteStore;
+use runbook_testkit::bad_disk::BadDisk;
 
 /// A project with one good run.
 fn with_run() -> Place {
@@ -339,4 +340,137 @@ fn an_older_copy_is_refused_until_somebody_says_so_on_the_record() {
         place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
         place.run(&["evidence", "verify", "last"]).code(11);
     }
+}
+
+/// The newest signed head in the project's database.
+fn newest_head(place: &Place) -> String {
+    on_the_ledger(place, async |store| store.last_checkpoint().await.unwrap().unwrap().note)
+}
+
+#[test]
+fn a_head_of_what_was_lost_is_explained_also_when_the_ledger_has_grown_past_it() {
+    let place = with_run();
+    keep(&place, ".runbook", "copy");
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+    place.write("lost.note", &newest_head(&place));
+    put_back(&place, "copy", true);
+    place.run(&["evidence", "restored", "--reason", "disk replaced"]).code(0);
+    let against = |of: &str| {
+        let verdict = place.run(&["evidence", "verify", of, "--against", "lost.note", "--json"]).code(12).json();
+        assert!(
+            verdict["gaps"][0]["what"].as_str().unwrap().contains("an older copy of the ledger was put back"),
+            "{verdict}"
+        );
+    };
+    against("last");
+    for _ in 0..2 {
+        place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+    }
+    against("last");
+    // A bundle has the record that says so with it.
+    place.run(&["evidence", "export", "last", "--out", "bundle"]).code(0);
+    against("./bundle");
+    place.run(&["evidence", "verify", "./bundle"]).code(11);
+    // A head that nobody signed before the copy was put back is another history all the same.
+    let known = keys(&place);
+    let secret = key_in(&place, ".runbook/keys/ledger.key");
+    let size = on_the_ledger(&place, async |store| store.head().await.unwrap().size);
+    let forged =
+        Checkpoint { origin: known[0].name().to_owned(), size: size - 1, root: runbook_model::Sha256([7; 32]) };
+    place.write("lost.note", &forged.sign(None, &known[0], |bytes| Ok(secret.sign(bytes))).unwrap());
+    place.run(&["evidence", "verify", "last", "--against", "lost.note"]).code(21);
+}
+
+fn keep(place: &Place, from: &str, to: &str) {
+    let script = format!("rm -rf {to} && cp -a {from} {to}");
+    assert!(
+        std::process::Command::new("sh").args(["-c", &script]).current_dir(place.root()).status().unwrap().success()
+    );
+}
+
+/// Calls a command again and again from the state in `copy`, each time killed (SIGKILL) one call later that makes
+/// a change below the state last; `then` looks at what each one leaves. Returns how many there were.
+fn killed_everywhere(place: &Place, disk: &BadDisk, arguments: &[&str], mut then: impl FnMut(u64)) -> u64 {
+    use std::os::unix::process::ExitStatusExt as _;
+    for at in 1.. {
+        keep(place, "copy", ".runbook");
+        let mut command = place.command(arguments);
+        disk.kill(&mut command, &place.path(".runbook"), at);
+        let output = command.output().unwrap();
+        match output.status.signal() {
+            Some(9) => then(at),
+            None if output.status.success() => return at - 1,
+            _ => panic!("{arguments:?} at {at}: {output:?}"),
+        }
+    }
+    unreachable!("it ends when nothing is killed any more");
+}
+
+fn notices_of_copies(place: &Place) -> usize {
+    on_the_ledger(place, async |store| {
+        let records = store.records(&RunId::installation(), 0, usize::MAX).await.unwrap();
+        let is = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("ledger_restored");
+        records.iter().filter(|record| is(&record.bytes)).count()
+    })
+}
+
+#[test]
+fn an_older_copy_is_never_gone_on_with_silently_wherever_the_acceptance_dies() {
+    let Some(disk) = BadDisk::make() else {
+        return runbook_testkit::lab::skip("there is no `cc` that makes a shared library");
+    };
+    // What is known of is kept beside the database alone, or beside the key too; and the key may have changed since.
+    for (beside_the_key, rotated) in [(false, false), (true, false), (true, true)] {
+        let place = with_run();
+        keep(&place, ".runbook", "older");
+        if rotated {
+            place.run(&["evidence", "rotate-key", "--reason", "yearly"]).code(0);
+        }
+        place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+        put_back(&place, "older", false);
+        if !beside_the_key {
+            std::fs::remove_file(place.path(".runbook/keys/ledger.head")).unwrap();
+        }
+        keep(&place, ".runbook", "copy");
+        let restored = ["evidence", "restored", "--reason", "disk replaced"];
+        let killed = killed_everywhere(&place, &disk, &restored, |at| {
+            let said = place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]);
+            if said.code == Some(0) {
+                assert_eq!(notices_of_copies(&place), 1, "{at}: gone on with, and nothing on record");
+                assert!(place.run(&restored).code(3).stderr.contains("RB0665"), "{at}");
+            } else {
+                assert!(matches!(said.code, Some(2 | 3)), "{at}: {said:?}");
+                place.run(&restored).code(0);
+            }
+            assert_eq!(notices_of_copies(&place), 1, "{at}: told once");
+            place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+            place.run(&["evidence", "verify", "last"]).code(11);
+        });
+        assert!(killed > 3, "{killed}");
+    }
+}
+
+#[test]
+fn a_rotation_that_is_killed_anywhere_leaves_a_project_that_works() {
+    let Some(disk) = BadDisk::make() else {
+        return runbook_testkit::lab::skip("there is no `cc` that makes a shared library");
+    };
+    let place = with_run();
+    std::fs::copy(place.path(".runbook/keys/ledger.pub"), place.path("first.pub")).unwrap();
+    let first = keys(&place);
+    keep(&place, ".runbook", "copy");
+    let mut lengths = std::collections::BTreeSet::new();
+    let rotate = ["evidence", "rotate-key", "--reason", "yearly"];
+    let killed = killed_everywhere(&place, &disk, &rotate, |at| {
+        place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+        let known = keys(&place);
+        lengths.insert(known.len());
+        assert!(!place.path(".runbook/keys/ledger.key.next").exists(), "{at}");
+        assert_eq!(place.path(&aside(&first[0])).exists(), known.len() == 2, "{at}");
+        place.run(&rotate).code(0);
+        assert_eq!(keys(&place).len(), known.len() + 1, "{at}");
+        place.run(&["evidence", "verify", "last", "--pin", "first.pub"]).code(10);
+    });
+    assert!(killed > 8, "{killed}");
+    assert_eq!(Vec::from_iter(lengths), [1, 2], "before and after it was on record");
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use runbook_ledger::VerifierKey;
 use runbook_ledger::note::add_signature;
+use runbook_ledger::{Checkpoint, Sealer, VerifierKey};
 use runbook_model::event::Person;
 use runbook_model::notice::rotation_text;
-use runbook_model::record::Record;
+use runbook_model::record::{self, Record};
+use runbook_model::units::rfc3339_ms;
 use runbook_model::{Event, Notice, RunId, Sha256};
 use runbook_ports::store::{self, Append, StoreError};
 use runbook_ports::{Clock, Signer, Store};
@@ -64,17 +65,8 @@ impl Installation {
         let notices = |size: u64| {
             let mut notices = before.clone();
             // The rotation is the last, so that the head over it is the first that the new key signs.
-            let (old, new_name) = (old_key.to_string(), new_key.to_string());
-            let text = rotation_text(&old, &new_name, size + notices.len() as u64);
-            let sign = |key: &dyn Signer| key.sign(text.as_bytes()).map(|signature| STANDARD.encode(signature));
-            notices.push(Notice::KeyRotated {
-                old_signature: sign(&*self.signer).map_err(fault)?,
-                new_signature: sign(new).map_err(fault)?,
-                old_key: old,
-                new_key: new_name,
-                reason: reason.to_owned(),
-                by: by.clone(),
-            });
+            let seq = size + notices.len() as u64;
+            notices.push(rotation((&old_key, &*self.signer), (&new_key, new), seq, reason, by)?);
             Ok((notices, Vec::new()))
         };
         self.seal(Some((&new_key, new)), notices).await
@@ -94,45 +86,102 @@ impl Installation {
         let run = RunId::installation();
         let key = self.key()?;
         for _ in 0..TRIES_MAX {
-            let End { last, mut sealer } = sealing::shown_end(&*self.store, &key, None).await?;
+            let End { last, sealer } = sealing::shown_end(&*self.store, &key, None).await?;
             let size = sealer.size();
             let (notices, blobs) = notices(size)?;
             let from = length(&*self.store, &run).await.map_err(failed)?;
-            let (now_ms, mono_ms) = (self.clock.now_ms(), self.clock.mono_ms());
-            let mut records = Vec::with_capacity(notices.len());
-            for (run_seq, notice) in (from..).zip(notices) {
-                let sealed = sealer.seal(now_ms, mono_ms, &run, run_seq, &Event::Installation(notice));
-                records.push(sealed.map_err(|error| fault(error.to_string()))?);
-            }
-            let (signed, mut note) = sign_head(&sealer, &key, &*self.signer, last.as_ref()).map_err(fault)?;
-            if let Some((key, signer)) = also {
-                note =
-                    add_signature(&note, key, |bytes| signer.sign(bytes)).map_err(|error| fault(error.to_string()))?;
-            }
-            let append = Append {
-                expected_size: size,
-                fence: None,
-                records: records.clone(),
-                head: sealer.head(),
-                checkpoint: Some(store::Checkpoint { size: signed.size, note }),
-                blobs,
-                index: None,
-            };
+            let place = Place { run_seq: from, now_ms: self.clock.now_ms(), mono_ms: self.clock.mono_ms() };
+            let keys: Vec<_> = std::iter::once((&key, &*self.signer)).chain(also).collect();
+            let (records, append) = prepare(sealer, last.as_ref(), &keys, place, notices, blobs)?;
             match self.store.append(append).await {
-                Ok(()) => {
-                    let read = |sealed: &store::Sealed| runbook_ledger::record::parse(&sealed.bytes);
-                    return records
-                        .iter()
-                        .map(read)
-                        .collect::<Result<_, _>>()
-                        .map_err(|error| fault(error.to_string()));
-                }
+                Ok(()) => return Ok(records),
                 Err(StoreError::HeadMoved(_)) => {}
                 Err(error) => return Err(failed(error)),
             }
         }
         Err(fault("other processes append all the time".into()))
     }
+}
+
+/// Where and when the first of some notices stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Among the records that belong to no run.
+    pub run_seq: u64,
+    /// The time (Unix ms).
+    pub now_ms: u64,
+    /// The monotonic clock (ms).
+    pub mono_ms: u64,
+}
+
+/// Seals notices on a ledger's end, and signs the head over them with these keys, the one in force first. Nothing is
+/// written: that is what the append is for. `last` is the head that was signed last.
+///
+/// # Errors
+/// When the head contradicts the last one, or a key cannot be used.
+///
+/// # Panics
+/// Without a key.
+pub fn prepare(
+    mut sealer: Sealer,
+    last: Option<&Checkpoint>,
+    keys: &[(&VerifierKey, &dyn Signer)],
+    place: Place,
+    notices: Vec<Notice>,
+    blobs: Vec<(Sha256, Vec<u8>)>,
+) -> Result<(Vec<Record>, Append), DriverError> {
+    let run = RunId::installation();
+    let Place { run_seq, now_ms, mono_ms } = place;
+    let expected_size = sealer.size();
+    let (mut records, mut sealed) = (Vec::with_capacity(notices.len()), Vec::with_capacity(notices.len()));
+    for (run_seq, notice) in (run_seq..).zip(notices) {
+        let record = Record {
+            schema: record::SCHEMA.to_owned(),
+            seq: sealer.size(),
+            prev: sealer.prev(),
+            time: rfc3339_ms(now_ms),
+            mono_ms,
+            run: run.clone(),
+            run_seq,
+            event: Event::Installation(notice),
+        };
+        let line = sealer.seal(now_ms, mono_ms, &run, run_seq, &record.event);
+        sealed.push(line.map_err(|error| fault(error.to_string()))?);
+        records.push(record);
+    }
+    let (first, others) = keys.split_first().expect("a head is signed by a key");
+    let (signed, mut note) = sign_head(&sealer, first.0, first.1, last).map_err(fault)?;
+    for (key, signer) in others {
+        note = add_signature(&note, key, |bytes| signer.sign(bytes)).map_err(|error| fault(error.to_string()))?;
+    }
+    let append = Append {
+        expected_size,
+        fence: None,
+        records: sealed,
+        head: sealer.head(),
+        checkpoint: Some(store::Checkpoint { size: signed.size, note }),
+        blobs,
+        index: None,
+    };
+    Ok((records, append))
+}
+
+/// The notice that one key takes another's place, at this place in the ledger: signed by both.
+///
+/// # Errors
+/// When a key cannot be used.
+pub fn rotation(
+    old: (&VerifierKey, &dyn Signer),
+    new: (&VerifierKey, &dyn Signer),
+    seq: u64,
+    reason: &str,
+    by: &Person,
+) -> Result<Notice, DriverError> {
+    let (old_key, new_key) = (old.0.to_string(), new.0.to_string());
+    let text = rotation_text(&old_key, &new_key, seq);
+    let sign = |key: &dyn Signer| key.sign(text.as_bytes()).map(|signature| STANDARD.encode(signature)).map_err(fault);
+    let (old_signature, new_signature) = (sign(old.1)?, sign(new.1)?);
+    Ok(Notice::KeyRotated { old_key, new_key, old_signature, new_signature, reason: reason.to_owned(), by: by.clone() })
 }
 
 fn fault(cause: String) -> DriverError {

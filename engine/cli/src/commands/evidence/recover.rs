@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use runbook_driver::SystemClock;
-use runbook_ledger::{Checkpoint, KeyChain, Sealer, Verifier};
+use runbook_ledger::{Checkpoint, KeyChain, Sealer, Verifier, VerifierKey};
 use runbook_model::record::{Head, Sealed};
 use runbook_model::{Event, Notice, RunId, Sha256};
 use runbook_ports::store::{self, Append};
@@ -23,15 +23,17 @@ use crate::{head, keys, person, record};
 const PAGE: u32 = 1_000;
 
 /// What of a ledger reads.
-struct Read {
+pub(super) struct Read {
     /// The head that was signed last.
-    signed: Option<Checkpoint>,
+    pub(super) signed: Option<Checkpoint>,
     /// The end of what reads.
-    keep: Head,
+    pub(super) keep: Head,
     /// Records of the installation in it.
-    notices: u64,
+    pub(super) notices: u64,
+    /// Where it says last that an older copy was put back, and how many records were known of then.
+    pub(super) restored: Option<(u64, u64)>,
     /// Why it ends there; `None` when there is nothing behind it.
-    why: Option<String>,
+    pub(super) why: Option<String>,
 }
 
 /// Runs `evidence recover`.
@@ -45,7 +47,7 @@ pub(super) async fn run(project: &Project, arguments: &Recover, _output: Output)
     if let Ok(end) = tail.head().await {
         no_older_copy(kept, end.size)?;
     }
-    let read = read(&mut tail, project).await?;
+    let read = read(&mut tail, &keys::public(project)?).await?;
     no_older_copy(kept, read.keep.size)?;
     let Some(why) = read.why else {
         tail.accept().await.map_err(|error| record::failed(&error))?;
@@ -137,9 +139,11 @@ async fn rows(tail: &mut Tail, from: u64) -> Result<Vec<Row>, Failure> {
 
 /// Reads the ledger up to the first record that is not as it was sealed.
 ///
+/// `current`: the key that is to have signed the last head.
+///
 /// # Errors
 /// When it is below the head that was signed last: that is no crash.
-async fn read(tail: &mut Tail, project: &Project) -> Result<Read, Failure> {
+pub(super) async fn read(tail: &mut Tail, current: &VerifierKey) -> Result<Read, Failure> {
     let tampered = |what: String| {
         Failure::new("RB0662", Code::Tampered.number(), what)
             .detail("it is below a signed head, so no crash has done it, and nothing is set aside there")
@@ -148,10 +152,10 @@ async fn read(tail: &mut Tail, project: &Project) -> Result<Read, Failure> {
     };
     let last = tail.last_checkpoint().await.map_err(|error| record::failed(&error))?;
     let signed_size = last.as_ref().map_or(0, |last| last.size);
-    let current = keys::public(project)?;
     let mut rotations = Vec::new();
     let mut verifier = Verifier::new([]);
     let mut notices = 0;
+    let mut restored = None;
     let mut keep = Head::default();
     let mut signed = None;
     let mut why = None;
@@ -160,7 +164,7 @@ async fn read(tail: &mut Tail, project: &Project) -> Result<Read, Failure> {
             && signed.is_none()
             && let Some(last) = &last
         {
-            let chain = KeyChain::of(&current, rotations.iter().map(|(seq, notice)| (*seq, notice)));
+            let chain = KeyChain::of(current, rotations.iter().map(|(seq, notice)| (*seq, notice)));
             let head = chain.and_then(|chain| chain.verify(&last.note));
             let head = head.map_err(|error| tampered(format!("the last signed head is not the ledger's: {error}")))?;
             if (head.size, head.root) != (verifier.size(), verifier.root()) {
@@ -181,6 +185,9 @@ async fn read(tail: &mut Tail, project: &Project) -> Result<Read, Failure> {
                 Ok(event) => {
                     if let Some(Event::Installation(notice)) = event {
                         notices += 1;
+                        if let Notice::LedgerRestored { known_size, .. } = notice {
+                            restored = Some((place, known_size));
+                        }
                         rotations.push((place, notice));
                         rotations.retain(|(_, notice)| matches!(notice, Notice::KeyRotated { .. }));
                     }
@@ -212,7 +219,7 @@ async fn read(tail: &mut Tail, project: &Project) -> Result<Read, Failure> {
     {
         why = Some(format!("{written} records were written, and {} are there", keep.size));
     }
-    Ok(Read { signed, keep, notices, why })
+    Ok(Read { signed, keep, notices, restored, why })
 }
 
 /// One more record; what it says, unless its body was removed.
