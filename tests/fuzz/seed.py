@@ -32,6 +32,8 @@ bundle = {name: base64.b64decode(content) for name, content in vectors("bundle")
 for name, content in bundle.items():
     if name.endswith(".tlog-proof"):
         put("tlog_proof", name.replace("/", "-"), content)
+hashes = "\n".join(base64.b64encode(bytes([n]) * 32).decode() for n in range(3))
+put("tlog_proof", "consistency", "runbook-consistency@v1\nfrom 42\n\nto 57\n%s\n\nto 90\n%s\n" % (hashes, hashes))
 put("sshsig", "sums", bundle["SHA256SUMS.sig"])
 put("sshsig", "key", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOpKbGPinFIKvvVQexMuxfmVR3auvr57kkIe6mkURtIs\n")
 put("redacted", "three", b'\3{"salt":"%s","text":"a\\n"},\n{"leaf":"%s","withheld":true},\n{"salt":"%s","base64":"/w=="}\n]}\n'

@@ -425,12 +425,12 @@ pub(crate) struct Explain {
 pub(crate) enum Evidence {
     /// Check that the record of a run, or a bundle, is whole, in order, signed and complete.
     #[command(
-        after_help = "Examples:\n  runbook evidence verify last\n  runbook evidence verify last --pin ledger.pub\n  runbook evidence verify ./patch-night --pin ledger.pub\n  runbook evidence verify patch-night.tar.zst --against head-of-the-auditor\n\nExit codes: 0 verified and anchored outside, 10 verified without an outside anchor, 11 consistent in itself but\nthe keys are not pinned, 12 incomplete, 13 a redacted edition, 20 tampered, 21 forked or rolled back,\n22 untrusted key, 30 could not check."
+        after_help = "Examples:\n  runbook evidence verify last\n  runbook evidence verify last --pin ledger.pub\n  runbook evidence verify ./patch-night --pin ledger.pub\n  runbook evidence verify patch-night.tar.zst --against head-of-the-auditor\n\nExit codes: 0 verified and anchored outside, 10 verified without an outside anchor, 11 consistent in itself but\nthe keys are not pinned, 12 incomplete, 13 a redacted edition (or a run\nwhose contents were removed), 20 tampered, 21 forked or rolled back,\n22 untrusted key, 30 could not check."
     )]
     Verify(EvidenceVerify),
     /// Write a bundle that an outsider can verify with tools of every distribution.
     #[command(
-        after_help = "Examples:\n  runbook evidence export last --out patch-night\n  runbook evidence export last --out patch-night.tar.zst\n\nThe same run exported twice is byte for byte the same. VERIFY.txt in the bundle has the commands that check it. The\nexit code is 12 when the run has not ended, or when something that it names is not in the store any more."
+        after_help = "Examples:\n  runbook evidence export last --out patch-night\n  runbook evidence export last --out patch-night.tar.zst\n  runbook evidence export last --out for-the-vendor.tar.zst --redacted\n\nThe same run exported twice is byte for byte the same. VERIFY.txt in the bundle has the commands that check it. The\nexit code is 12 when the run has not ended, or when something that it names is not in the store any more."
     )]
     Export(EvidenceExport),
     /// Give the ledger's signed head to those outside who are set up in [anchors.NAME], and keep their receipts.

@@ -340,6 +340,25 @@ pub(crate) async fn output(
     Ok(Some(bytes))
 }
 
+/// The beginning of a content, of at most `most` bytes; `None` when it cannot be read. Of a large one no more than that is
+/// read, so its digest is not checked.
+pub(crate) async fn prefix(store: &SqliteStore, digest: &Sha256, most: u64) -> Option<Vec<u8>> {
+    let reading = match store.get(digest, most).await {
+        Ok(bytes) => return Some(bytes),
+        Err(StoreError::TooLarge(_)) => store.reading(digest).ok(),
+        Err(_) => None,
+    };
+    let Some(reading) = reading else {
+        // A small one that is longer than what is asked for.
+        let mut bytes = store.get(digest, u64::MAX).await.ok()?;
+        bytes.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        return Some(bytes);
+    };
+    let mut bytes = Vec::new();
+    reading.take(most).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
 /// The beginning of a content, of `most` bytes; `None` when it cannot be read.
 pub(crate) async fn beginning(store: &SqliteStore, digest: &Sha256, most: usize) -> Option<Beginning> {
     match store.get(digest, most as u64).await {

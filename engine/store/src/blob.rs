@@ -12,7 +12,7 @@ use runbook_ports::blob::{BlobFile, BlobStore, BlobWriter};
 use runbook_ports::store::StoreError;
 
 use crate::append::number;
-use crate::blob_file::{self, LEVEL, Writing, io_failed, name};
+use crate::blob_file::{self, LEVEL, Reading, Writing, io_failed, name};
 use crate::folder::Temporary;
 use crate::sqlite::{Inner, SqliteStore, failed};
 
@@ -118,6 +118,22 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(StoreError::Failed(format!("a blob's file: {error}"))))
+}
+
+impl SqliteStore {
+    /// Whether a blob is kept as a file: it is large.
+    pub fn is_large(&self, digest: &Sha256) -> bool {
+        blob_file::has(&self.0.places.blobs, digest).unwrap_or(false)
+    }
+
+    /// The content of a blob that is kept as a file, as a stream. `Missing`: there is none, or it is a small one that is
+    /// kept in the database.
+    ///
+    /// # Errors
+    /// `Missing`; `Failed` when it cannot be opened.
+    pub fn reading(&self, digest: &Sha256) -> Result<Reading, StoreError> {
+        Reading::begin(&self.0.places.blobs, digest)
+    }
 }
 
 #[async_trait]

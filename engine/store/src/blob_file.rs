@@ -81,6 +81,39 @@ pub(crate) fn read(blobs: &Path, digest: &Sha256, bytes_max: u64) -> Result<Vec<
     Ok(bytes)
 }
 
+/// A large blob's content as a stream, which is checked at its end: then a read fails with `InvalidData` when it does not
+/// have its digest. All of it blocks: to be read on a thread that may.
+pub struct Reading {
+    content: Box<dyn Read + Send>,
+    hasher: Hasher,
+    digest: Sha256,
+}
+
+impl Reading {
+    pub(crate) fn begin(blobs: &Path, digest: &Sha256) -> Result<Self, StoreError> {
+        let content = Box::new(open(blobs, digest)?);
+        Ok(Self { content, hasher: Hasher::default(), digest: *digest })
+    }
+}
+
+impl Read for Reading {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged", name(&self.digest)));
+        match self.content.read(buffer) {
+            Ok(0) if !buffer.is_empty() && self.hasher.clone().finish() != self.digest => Err(damaged()),
+            Ok(length) => {
+                self.hasher.update(&buffer[..length]);
+                Ok(length)
+            }
+            // What cannot be decompressed is damaged; what the disk refuses to give is not known to be.
+            Err(error) if error.raw_os_error().is_none() && error.kind() != io::ErrorKind::Interrupted => {
+                Err(damaged())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// Copies a blob's content, checked, into the temporary file at `path`.
 pub(crate) fn copy(blobs: &Path, digest: &Sha256, path: PathBuf) -> Result<Temporary, StoreError> {
     let mut content = open(blobs, digest)?;
@@ -102,7 +135,7 @@ pub(crate) fn copy(blobs: &Path, digest: &Sha256, path: PathBuf) -> Result<Tempo
     Ok(temporary)
 }
 
-fn open(blobs: &Path, digest: &Sha256) -> Result<impl Read, StoreError> {
+fn open(blobs: &Path, digest: &Sha256) -> Result<impl Read + Send + use<>, StoreError> {
     let path = place(blobs, digest);
     match File::open(&path) {
         Ok(file) => Decoder::new(file).map_err(|error| unreadable(digest, &error)),

@@ -27,6 +27,7 @@ mod purge;
 mod sqlite;
 mod tail;
 
+pub use blob_file::Reading;
 pub use open::{FORMAT, OpenError};
 pub use sqlite::{SqliteStore, code};
 pub use tail::{Row, Tail};

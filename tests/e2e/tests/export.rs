@@ -405,6 +405,20 @@ fn a_content_that_is_gone_is_told_of_and_the_rest_is_exported() {
     let found = String::from_utf8(output.unwrap().stdout).unwrap();
     let blobs: Vec<&str> = found.lines().collect();
     assert_eq!(blobs.len(), 1, "only the long output is a file of the store: {blobs:?}");
+    // Cut off, and changed within: a folder and an archive have all but that.
+    let whole = std::fs::read(blobs[0]).unwrap();
+    let mut changed = whole.clone();
+    changed[whole.len() / 2] ^= 1;
+    for (n, content) in [&whole[..whole.len() / 2], &changed].into_iter().enumerate() {
+        std::fs::write(blobs[0], content).unwrap();
+        for out in [format!("damaged-{n}"), format!("damaged-{n}.tar.zst")] {
+            let said = project.run(&["evidence", "export", "last", "--out", &out, "--json"]);
+            let document = said.expect_code(12).json();
+            let missing = document["missing"].as_array().unwrap();
+            assert!(missing.len() == 1 && missing[0].as_str().unwrap().contains("is damaged"), "{document}");
+            project.run(&["evidence", "verify", &format!("./{out}")]).expect_code(12);
+        }
+    }
     std::fs::remove_file(blobs[0]).unwrap();
     let said = project.run(&["evidence", "export", "last", "--out", "bundle", "--json"]);
     let document = said.expect_code(12).json();

@@ -2,11 +2,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use runbook_ledger::consistency::Consistency;
 use runbook_ledger::proof;
 use runbook_ledger::tlog_proof::TlogProof;
 use runbook_model::Sha256;
 
 fuzz_target!(|text: &str| {
+    if let Ok(proofs) = Consistency::parse(text) {
+        assert_eq!(proofs.text(), text, "there is one way to write it");
+    }
     let Ok(proof) = TlogProof::parse(text) else { return };
     assert_eq!(TlogProof::parse(&proof.text()).as_ref(), Ok(&proof));
     let (leaf, root) = (Sha256::of(b"leaf"), Sha256::of(b"root"));

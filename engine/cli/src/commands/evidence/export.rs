@@ -5,6 +5,7 @@
 
 mod base;
 mod head;
+mod pipe;
 mod purged;
 mod source;
 mod target;

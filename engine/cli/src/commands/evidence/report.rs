@@ -1,11 +1,10 @@
 //! `evidence report`.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use runbook_ledger::segments::LINE_BYTES;
 use runbook_model::Sha256;
-use runbook_ports::BlobStore as _;
 use runbook_report::html::{self, Contents, Verification};
 use runbook_report::objectives::Revision;
 use runbook_report::verdict::Verdict;
@@ -139,14 +138,7 @@ fn verification(verdict: &Verdict, edition: &Edition) -> Verification {
 
 /// The beginning of a blob, one byte longer than what is shown when there is more; `None` when it cannot be read.
 pub(super) async fn beginning(store: &SqliteStore, digest: &Sha256) -> Option<Vec<u8>> {
-    let blob = store.file(digest).await.ok()?;
-    let mut bytes = Vec::new();
-    std::fs::File::open(&blob.path)
-        .ok()?
-        .take(html::EXCERPT_BYTES + LINE_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .ok()?;
-    Some(bytes)
+    record::prefix(store, digest, html::EXCERPT_BYTES + LINE_BYTES as u64 + 1).await
 }
 
 fn cannot(file: &Path, error: &std::io::Error) -> Failure {

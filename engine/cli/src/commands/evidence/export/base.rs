@@ -1,20 +1,19 @@
 //! What every bundle has: the key, the signed head with its tree and proofs, receipts, records, contents.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 
-use runbook_ledger::segments::LINE_BYTES;
 use runbook_ledger::tile::{Prover, Tiler};
 use runbook_ledger::tlog_proof::TlogProof;
 use runbook_ledger::tree::{Frontier, leaf_hash};
 use runbook_model::Sha256;
-use runbook_model::digest::Hasher;
 use runbook_ports::store::{Sealed, StoreError};
 use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::bundle::{self, Signing, Stamp};
-use runbook_store::SqliteStore;
+use runbook_store::{Reading, SqliteStore};
+use tokio::task::JoinHandle;
 
 use super::head::{CHECKPOINT, Head};
+use super::pipe::{Inner, Measured, Piped};
 use super::target::Target;
 use super::{PAGE, not_whole};
 use crate::anchors::verify::RECEIPT_BYTES_MAX;
@@ -33,13 +32,35 @@ pub(super) struct Base<'a> {
     pub(super) missing: Vec<String>,
     /// Digests of outputs' contents, by their blob.
     pub(super) digests: BTreeMap<Sha256, Sha256>,
+    /// Lengths of large contents that were written.
+    pub(super) lengths: BTreeMap<Sha256, u64>,
     /// Time stamps among the receipts.
     pub(super) stamps: Vec<Stamp>,
+    /// The large content that is written now, and the one that comes next, while they are measured.
+    now: Option<(Sha256, Measuring)>,
+    next: Option<(Sha256, Measuring)>,
+}
+
+/// A content that is measured on another thread.
+type Measuring = JoinHandle<std::io::Result<Measured>>;
+
+fn measure(reading: Result<Reading, StoreError>) -> Measuring {
+    tokio::task::spawn_blocking(|| Measured::of(reading.map_err(std::io::Error::other)?))
 }
 
 impl<'a> Base<'a> {
     pub(super) fn new(store: SqliteStore, signing: Signing<'a>, target: Target) -> Self {
-        Self { store, signing, target, missing: Vec::new(), digests: BTreeMap::new(), stamps: Vec::new() }
+        Self {
+            store,
+            signing,
+            target,
+            missing: Vec::new(),
+            digests: BTreeMap::new(),
+            lengths: BTreeMap::new(),
+            stamps: Vec::new(),
+            now: None,
+            next: None,
+        }
     }
 }
 
@@ -141,31 +162,62 @@ impl Base<'_> {
         what: &str,
         salted: bool,
     ) -> Result<(), Failure> {
-        let mut inner = (Hasher::default(), 0_usize);
-        let mut look = |piece: &[u8]| {
-            if salted {
-                inner.0.update(&piece[LINE_BYTES.saturating_sub(inner.1).min(piece.len())..]);
-                inner.1 += piece.len();
-            }
-        };
-        match self.store.get(digest, SMALL_MAX).await {
+        let inner = match self.store.get(digest, SMALL_MAX).await {
             Ok(bytes) => {
-                look(&bytes);
                 self.target.put(file, &bytes)?;
+                let mut inner = Inner::default();
+                inner.push(&bytes);
+                inner.finish()
             }
-            Err(StoreError::TooLarge(_)) => match self.store.file(digest).await {
-                Ok(blob) => {
-                    let content = File::open(&blob.path).map_err(|error| self.target.failed(&error))?;
-                    self.target.stream(file, content, &mut look)?;
+            Err(StoreError::TooLarge(_)) => match self.large(digest, file).await? {
+                Ok(inner) => {
+                    self.lengths.insert(*digest, inner.bytes);
+                    inner
                 }
                 Err(error) => return self.lacks(what, error),
             },
             Err(error) => return self.lacks(what, error),
-        }
+        };
         if salted {
-            self.digests.insert(*digest, inner.0.finish());
+            self.digests.insert(*digest, inner.inner);
         }
         Ok(())
+    }
+
+    /// A content that is kept as a file: read on a thread of its own. For an archive it is read once before, to know its
+    /// length; [`Self::look_ahead`] has begun with that.
+    async fn large(&mut self, digest: &Sha256, file: &str) -> Result<Result<Measured, StoreError>, Failure> {
+        let ahead = self.now.take().filter(|(of, _)| of == digest).map(|(_, task)| task);
+        let reading = match self.store.reading(digest) {
+            Ok(reading) => reading,
+            Err(error) => return Ok(Err(error)),
+        };
+        let damaged = || Ok(Err(StoreError::Corrupt(format!("blob {digest}"))));
+        if !self.target.is_archive() {
+            let mut inner = Inner::default();
+            let whole =
+                self.target.checked(file, digest, None, Piped::begin(reading), &mut |piece| inner.push(piece))?;
+            return if whole { Ok(Ok(inner.finish())) } else { damaged() };
+        }
+        let measured = match ahead {
+            Some(task) => task.await,
+            None => measure(self.store.reading(digest)).await,
+        };
+        let measured = match measured.map_err(crate::failure::fault)? {
+            Ok(measured) => measured,
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return damaged(),
+            Err(error) => return Err(record::failed(&StoreError::Failed(error.to_string()))),
+        };
+        self.target.checked(file, digest, Some(measured.bytes), Piped::begin(reading), &mut |_| ())?;
+        Ok(Ok(measured))
+    }
+
+    /// Of two large contents that follow each other: the second is measured while the first is written.
+    pub(super) fn look_ahead(&mut self, now: &Sha256, next: Option<&Sha256>) {
+        if self.target.is_archive() {
+            self.now = self.next.take().filter(|(of, _)| of == now);
+            self.next = next.map(|next| (*next, measure(self.store.reading(next))));
+        }
     }
 
     /// A content that is not there, or not as it was, is told of; the rest is exported.

@@ -57,6 +57,59 @@ enum Kind {
     Archive { file: NamedTempFile, tar: tar::Builder<zstd::Encoder<'static, BufWriter<File>>> },
 }
 
+impl Kind {
+    /// Writes one file; returns its length. In an archive that must be known.
+    fn write(&mut self, name: &str, bytes: Option<u64>, time: u64, content: &mut impl Read) -> io::Result<u64> {
+        match self {
+            Kind::Folder { folder, made } => {
+                let path = folder.path().join(name);
+                let parent = path.parent().unwrap_or(&path);
+                // Files come folder by folder.
+                if *made != parent {
+                    fs::create_dir_all(parent)?;
+                    parent.clone_into(made);
+                }
+                copy(content, &mut File::create_new(&path)?)
+            }
+            Kind::Archive { tar, .. } => {
+                let bytes = bytes.ok_or_else(|| io::Error::other("the length must be known in an archive"))?;
+                let mut header = tar::Header::new_gnu();
+                header.set_entry_type(tar::EntryType::Regular);
+                header.set_mode(0o644);
+                header.set_uid(0);
+                header.set_gid(0);
+                header.set_mtime(time);
+                header.set_size(bytes);
+                let mut counted = Counted { content, bytes: 0 };
+                tar.append_data(&mut header, name, &mut counted)?;
+                Ok(counted.bytes)
+            }
+        }
+    }
+
+    /// Removes a file of a folder again.
+    fn forget(&self, name: &str) -> io::Result<()> {
+        match self {
+            Kind::Folder { folder, .. } => fs::remove_file(folder.path().join(name)),
+            Kind::Archive { .. } => Ok(()),
+        }
+    }
+}
+
+/// Counts what is read through it.
+struct Counted<'a, R> {
+    content: &'a mut R,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.content.read(buffer)?;
+        self.bytes += length as u64;
+        Ok(length)
+    }
+}
+
 /// What was written.
 pub(super) struct Written {
     pub(super) place: PathBuf,
@@ -148,6 +201,41 @@ impl Target {
         Ok(digest)
     }
 
+    /// Whether the length of a file must be known before it is written.
+    pub(super) fn is_archive(&self) -> bool {
+        matches!(self.kind, Kind::Archive { .. })
+    }
+
+    /// Writes a file whose digest is known, from a content that fails at its end when it does not have it. In an archive its
+    /// length must be known too. Returns whether it is whole; one that is not is none of the bundle's files.
+    pub(super) fn checked(
+        &mut self,
+        name: &str,
+        digest: &Sha256,
+        bytes: Option<u64>,
+        mut content: impl Read,
+        look: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, Failure> {
+        let mut hashing =
+            Hashing { content: &mut content, hasher: None, look, sought: self.sought.as_ref().map(Search::new) };
+        let written = self.kind.write(name, bytes, self.time, &mut hashing);
+        let found = hashing.sought.as_ref().is_some_and(|search| search.found);
+        let written = match written {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData && !self.is_archive() => {
+                self.kind.forget(name).map_err(|error| self.failed(&error))?;
+                return Ok(false);
+            }
+            Err(error) => return Err(self.failed(&error)),
+        };
+        if bytes.is_some_and(|bytes| bytes != written) {
+            return Err(self.failed(&io::Error::other(format!("{name} changed while it was read"))));
+        }
+        self.wrote(name, written, found);
+        self.list(name, digest)?;
+        Ok(true)
+    }
+
     /// Writes a file of the bundle from another file, from its beginning; `look` is given each piece of it.
     pub(super) fn stream(
         &mut self,
@@ -212,41 +300,27 @@ impl Target {
         look: &mut dyn FnMut(&[u8]),
     ) -> Result<Sha256, Failure> {
         let sought = self.sought.as_ref().map(Search::new);
-        let mut hashing = Hashing { content, hasher: Hasher::default(), look, sought };
-        let written = match &mut self.kind {
-            Kind::Folder { folder, made } => {
-                let path = folder.path().join(name);
-                let parent = path.parent().unwrap_or(&path);
-                // Files come folder by folder.
-                let ready = if *made == parent { Ok(()) } else { fs::create_dir_all(parent) };
-                parent.clone_into(made);
-                ready.and_then(|()| File::create_new(&path)).and_then(|mut file| copy(&mut hashing, &mut file))
-            }
-            Kind::Archive { tar, .. } => {
-                let mut header = tar::Header::new_gnu();
-                header.set_entry_type(tar::EntryType::Regular);
-                header.set_mode(0o644);
-                header.set_uid(0);
-                header.set_gid(0);
-                header.set_mtime(self.time);
-                header.set_size(length);
-                tar.append_data(&mut header, name, &mut hashing).map(|()| length)
-            }
-        };
-        let written = written.map_err(|error| cannot(&self.asked, &error))?;
-        if written != length {
+        let mut hashing = Hashing { content, hasher: Some(Hasher::default()), look, sought };
+        let written = self.kind.write(name, Some(length), self.time, &mut hashing);
+        let (digest, found) =
+            (hashing.hasher.unwrap_or_default().finish(), hashing.sought.is_some_and(|search| search.found));
+        if written.map_err(|error| self.failed(&error))? != length {
             return Err(self.failed(&io::Error::other(format!("{name} changed while it was read"))));
         }
-        if hashing.sought.as_ref().is_some_and(|search| search.found) {
+        self.wrote(name, length, found);
+        Ok(digest)
+    }
+
+    fn wrote(&mut self, name: &str, bytes: u64, found: bool) {
+        if found {
             self.found.insert(name.to_owned());
         }
         self.files += 1;
-        self.bytes += length;
+        self.bytes += bytes;
         if self.told.elapsed() >= TOLD {
             self.told = tokio::time::Instant::now();
             output::note(format!("exported: {}, {}", count(self.files as usize, "file"), format_size(self.bytes)));
         }
-        Ok(hashing.hasher.finish())
     }
 
     /// On the disk, and then in its place.
@@ -309,7 +383,7 @@ fn copy(from: &mut impl Read, to: &mut File) -> io::Result<u64> {
 /// Hashes what is read through it.
 struct Hashing<'a> {
     content: &'a mut dyn Read,
-    hasher: Hasher,
+    hasher: Option<Hasher>,
     look: &'a mut dyn FnMut(&[u8]),
     sought: Option<Search<'a>>,
 }
@@ -340,7 +414,9 @@ impl<'a> Search<'a> {
 impl Read for Hashing<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.content.read(buffer)?;
-        self.hasher.update(&buffer[..length]);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..length]);
+        }
         (self.look)(&buffer[..length]);
         if let Some(search) = &mut self.sought {
             search.push(&buffer[..length]);

@@ -1,5 +1,6 @@
 //! The bundle of a run.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Read as _, Write as _};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use runbook_report::bundle::{self, Facts, Names};
 use runbook_report::html::{self, Contents, Verification};
 use runbook_report::json::Attachments;
 use runbook_report::objectives::Revision;
-use runbook_report::recording;
+use runbook_report::recording::{self, Beginning};
 use runbook_store::SqliteStore;
 
 use super::PAGE;
@@ -96,7 +97,13 @@ impl Writer<'_> {
                 named.extend(bundle::downloads(&bytes));
             }
         }
+        let is_large = |digest: &&Sha256| source.edition.of(digest).is_none() && self.base.store.is_large(digest);
+        let large: Vec<Sha256> = named.iter().filter(is_large).copied().collect();
+        let mut large = large.iter().peekable();
         for digest in named {
+            if large.next_if(|next| **next == digest).is_some() {
+                self.base.look_ahead(&digest, large.peek().copied());
+            }
             let what = format!("the content {digest}");
             if source.edition.of(&digest).is_some() {
                 self.redacted(&digest, &what).await?;
@@ -176,9 +183,11 @@ impl Writer<'_> {
 
     async fn sessions(&mut self) -> Result<(), Failure> {
         let source = self.source.clone();
+        let lengths = Arc::new(std::mem::take(&mut self.base.lengths));
         for host in source.view.hosts.iter().filter(|(_, entry)| entry.started_ms.is_some()).map(|(name, _)| name) {
             let file = self.base.target.aside()?;
-            let recorded = recorded(self.base.store.clone(), source.clone(), host.clone(), file).await?;
+            let lengths = lengths.clone();
+            let recorded = recorded(self.base.store.clone(), source.clone(), lengths, host.clone(), file).await?;
             let file = recorded.map_err(|error| self.base.target.failed(&error))?;
             self.base.target.stream(&format!("sessions/{}.cast", self.names.host(host)), file, &mut |_| ())?;
         }
@@ -265,6 +274,7 @@ impl Writer<'_> {
 async fn recorded(
     store: SqliteStore,
     source: Arc<Source>,
+    lengths: Arc<BTreeMap<Sha256, u64>>,
     host: HostName,
     file: File,
 ) -> Result<std::io::Result<File>, Failure> {
@@ -272,7 +282,14 @@ async fn recorded(
     let write = move || {
         let mut file = BufWriter::new(file);
         let contents = |digest: &Sha256, most| {
-            let mut beginning = runtime.block_on(record::beginning(&store, digest, most))?;
+            // Of a large content whose length is known, no more than its beginning is read again.
+            let mut beginning = match lengths.get(digest) {
+                Some(length) => {
+                    let bytes = runtime.block_on(record::prefix(&store, digest, most as u64))?;
+                    Beginning { bytes, length: *length }
+                }
+                None => runtime.block_on(record::beginning(&store, digest, most))?,
+            };
             source.edition.mask(digest, &mut beginning.bytes);
             Some(beginning)
         };
