@@ -1,7 +1,7 @@
 //! Large contents: read, decompressed and hashed on threads of their own, while what came before is packed and written.
 
 use std::io::{self, Read};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
 use runbook_ledger::segments::LINE_BYTES;
 use runbook_model::Sha256;
@@ -59,6 +59,8 @@ impl Inner {
 /// A content that is read on a thread of its own.
 pub(super) struct Piped {
     pieces: Receiver<io::Result<Vec<u8>>>,
+    /// What was read is filled again: new memory for each piece would cost more than reading it.
+    used: Sender<Vec<u8>>,
     open: Vec<u8>,
     at: usize,
 }
@@ -67,9 +69,11 @@ impl Piped {
     /// Begins to read.
     pub(super) fn begin(mut content: impl Read + Send + 'static) -> Self {
         let (send, pieces) = sync_channel(PIECES);
+        let (used, again) = channel::<Vec<u8>>();
         std::thread::spawn(move || {
             loop {
-                let mut piece = vec![0; PIECE];
+                let mut piece = again.try_recv().unwrap_or_default();
+                piece.resize(PIECE, 0);
                 let mut length = 0;
                 let read = loop {
                     match content.read(&mut piece[length..]) {
@@ -93,7 +97,7 @@ impl Piped {
                 }
             }
         });
-        Self { pieces, open: Vec::new(), at: 0 }
+        Self { pieces, used, open: Vec::new(), at: 0 }
     }
 }
 
@@ -101,7 +105,12 @@ impl Read for Piped {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.at == self.open.len() {
             match self.pieces.recv() {
-                Ok(piece) => (self.open, self.at) = (piece?, 0),
+                Ok(piece) => {
+                    let before = std::mem::replace(&mut self.open, piece?);
+                    self.at = 0;
+                    // Whoever fills it may have come to the end.
+                    let _ = self.used.send(before);
+                }
                 // It has been read to its end.
                 Err(_) => return Ok(0),
             }
