@@ -106,7 +106,10 @@ impl Head {
                 continue;
             }
             if anchor.size > size {
-                let path = Past::new(Arc::new(store.clone())).consistency(size, anchor.size).await.map_err(|why| not_whole(&why))?;
+                let path = Past::new(Arc::new(store.clone()))
+                    .consistency(size, anchor.size)
+                    .await
+                    .map_err(|why| not_whole(&why))?;
                 proof::verify_consistency((size, &checkpoint.root), (larger.size, &larger.root), &path)
                     .map_err(|error| not_whole(&format!("the signed head of {} records: {error}", larger.size)))?;
                 to.push((larger.size, path));
