@@ -22,6 +22,8 @@ const MONTHS_MAX: u32 = 1_200;
 pub(crate) struct Settings {
     /// An ssh_config used instead of the user's.
     pub(crate) ssh_config: Option<PathBuf>,
+    /// Hosts are asked once more what is left of their sessions, after these were closed.
+    pub(crate) check_closed: bool,
     /// Hosts worked on at once, at most, in any run.
     pub(crate) parallel: Option<u32>,
     /// Bytes kept of each output stream, at most.
@@ -38,6 +40,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             ssh_config: None,
+            check_closed: false,
             parallel: None,
             output_bytes_max: None,
             snapshots_keep_ms: KEEP_MS,
@@ -49,7 +52,7 @@ impl Default for Settings {
 
 /// Which keys there are.
 const KNOWN: &[(&str, &[&str])] = &[
-    ("ssh", &["config"]),
+    ("ssh", &["config", "check_closed"]),
     ("store", &["url"]),
     ("limits", &["parallel", "output_bytes_max"]),
     ("snapshots", &["keep"]),
@@ -150,6 +153,7 @@ impl Reader<'_> {
     fn value(&mut self, settings: &mut Settings, section: &str, key: &str, value: &toml::Value) {
         match (section, key, value) {
             ("ssh", "config", toml::Value::String(path)) => settings.ssh_config = Some(self.folder.join(path)),
+            ("ssh", "check_closed", toml::Value::Boolean(wanted)) => settings.check_closed = *wanted,
             ("store", "url", toml::Value::String(url)) => self.store(key, url),
             ("limits", "parallel", toml::Value::Integer(n)) => match u32::try_from(*n) {
                 Ok(n) if n > 0 => settings.parallel = Some(n),
@@ -250,13 +254,14 @@ mod tests {
 
     #[test]
     fn every_documented_key_is_read() {
-        let text = "[ssh]\nconfig = \"lab/ssh_config\"\n[store]\nurl = \"sqlite\"\n[limits]\nparallel = 5\n\
+        let text = "[ssh]\nconfig = \"lab/ssh_config\"\ncheck_closed = true\n[store]\nurl = \"sqlite\"\n[limits]\nparallel = 5\n\
                     output_bytes_max = \"1MiB\"\n[snapshots]\nkeep = \"14d\"\n[retention]\noperational = 13\ndefault = 40\ncui = 84\n[plugins]\n";
         let settings = Settings::parse(text, Path::new("/p")).unwrap();
         assert_eq!(
             settings,
             Settings {
                 ssh_config: Some("/p/lab/ssh_config".into()),
+                check_closed: true,
                 parallel: Some(5),
                 output_bytes_max: Some(1 << 20),
                 snapshots_keep_ms: 14 * 86_400_000,

@@ -34,7 +34,8 @@ pub(crate) struct Parts {
 
 /// The parts for a project.
 pub(crate) fn parts(project: &Project, key: LedgerKey) -> Parts {
-    let limits = Limits { output_bytes_max: project.settings.output_bytes_max, ..Limits::default() };
+    let (output_bytes_max, check_closed) = (project.settings.output_bytes_max, project.settings.check_closed);
+    let limits = Limits { output_bytes_max, check_closed, ..Limits::default() };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     Parts {
         transports: transports(project, &clock),

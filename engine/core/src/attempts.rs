@@ -54,6 +54,20 @@ impl Run {
                     self.emit(Event::SessionFailed { host, obstacle });
                 }
             }
+            Input::SessionClosed { host, closed } => {
+                if self.layout.host_no(&host).is_some_and(|no| self.hosts[no].session) {
+                    self.emit(Event::SessionClosed { host, closed });
+                }
+            }
+            Input::ElsewhereClosed { closed } => {
+                if self.closes_elsewhere() {
+                    for (host, closed) in closed {
+                        self.emit(Event::SessionClosed { host, closed: Box::new(closed) });
+                    }
+                    // In the same append: no state in between is ever on record.
+                    self.close();
+                }
+            }
             Input::Prepared { cell, result } => {
                 if let Some((host, step)) = self.layout.locate(&cell)
                     && self.wants_preparing(host, step)

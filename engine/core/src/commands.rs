@@ -32,6 +32,9 @@ impl Run {
         {
             now.insert(Command::SetTimer { timer: Timer::Soak { batch }, at_ms });
         }
+        if self.closes_elsewhere() {
+            now.insert(Command::CloseElsewhere);
+        }
         if now != self.run_commands {
             for gone in self.run_commands.difference(&now) {
                 self.outstanding.remove(gone);
@@ -99,6 +102,9 @@ impl Run {
                         self.cell_commands(host, step, &mut commands);
                     }
                 }
+            }
+            Stage::Ended(_) if self.hosts[host].session => {
+                commands.insert(Command::CloseSession { host: name() });
             }
             Stage::Releasing => {
                 for step in cells.filter(|step| self.layout.releases.contains(step)) {

@@ -41,6 +41,7 @@ impl Run {
                 run.set_stage(no, Stage::Connecting);
             }),
             Event::SessionOpened { host, facts, .. } => self.on_host(host, |run, no| {
+                run.set_session(no, true);
                 run.hosts[no].facts = Some(facts.clone());
                 if run.hosts[no].stage == Stage::Connecting {
                     run.set_stage(no, Stage::Between(None));
@@ -53,6 +54,10 @@ impl Run {
                     run.set_stage(no, Stage::Between(Some(Phase::Prechecks)));
                 }
             }),
+            Event::SessionClosed { host, closed } => {
+                self.left_open |= closed.left().is_some();
+                self.on_host(host, |run, no| run.set_session(no, false));
+            }
             Event::PhaseStarted { host, phase, reason, deadline_ms } => {
                 self.on_host(host, |run, no| run.fold_phase_started(no, *phase, reason.as_deref(), *deadline_ms));
             }
@@ -129,7 +134,10 @@ impl Run {
                 run.hosts[no].verified = true;
                 run.set_stage(no, Stage::Held);
             }),
-            Event::HostReopened { host } => self.on_host(host, |run, no| run.fold_reopened(no)),
+            Event::HostReopened { host } => self.on_host(host, |run, no| {
+                run.set_session(no, true);
+                run.fold_reopened(no);
+            }),
             Event::HostEnded { host, outcome, .. } => self.on_host(host, |run, no| {
                 run.set_stage(no, Stage::Ended(*outcome));
             }),

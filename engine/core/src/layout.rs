@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use runbook_model::plan::{Once, Phase, Plan, Role, Step};
+use runbook_model::plan::{Once, Phase, Place, Plan, Role, Step};
 use runbook_model::{Cell, HostName, StepId};
 
 /// Place of a host: hosts are numbered batch by batch, in the plan's order.
@@ -34,6 +34,8 @@ pub(crate) struct Layout {
     pub(crate) releases: Vec<StepNo>,
     /// A rollback is proved by what was measured before. What is irreversible is never rolled back.
     pub(crate) has_baseline: bool,
+    /// Some step works on a host that it names, for others.
+    pub(crate) works_elsewhere: bool,
 }
 
 impl Layout {
@@ -87,6 +89,7 @@ impl Layout {
                 releases.reverse();
                 releases
             },
+            works_elsewhere: plan.steps.iter().any(|step| matches!(step.on, Place::Named(_))),
             has_baseline: plan.irreversible.is_none()
                 && with_role(|role| matches!(role, Role::Baseline)).next().is_some(),
             hosts,

@@ -16,6 +16,9 @@
 //! | held | `HostHeld`, with rollback scope `batch` or `run` | `PhaseStarted(rollback)` or `PhaseStarted(finally)`, once the peers are through |
 //! | ended | `HostEnded` | `HostReopened` by a resume, if it was halted, stuck or unknown |
 //!
+//! Its session is opened by `SessionOpened` and, once the host has ended, closed by `SessionClosed` (until then
+//! `CloseSession` is outstanding). The run ends when no session is open any more; one that is left open fails it.
+//!
 //! # A cell
 //!
 //! | stage | what is outstanding | next |
@@ -82,6 +85,10 @@ pub struct Run {
     batch_ended: bool,
     cancel: bool,
     budget_spent: bool,
+    /// Hosts with a session whose close is not on record.
+    sessions: usize,
+    /// Something of a session is left open.
+    left_open: bool,
     /// Hosts on which `once` steps are done, by step and first host of those that share it.
     leaders: BTreeMap<(StepNo, HostNo), HostNo>,
     status: Status,
@@ -147,6 +154,8 @@ impl Run {
             batch_ended: false,
             cancel: false,
             budget_spent: false,
+            sessions: 0,
+            left_open: false,
             leaders: BTreeMap::new(),
             status: Status::Running,
             now_ms: 0,
@@ -290,6 +299,17 @@ impl Run {
                 return;
             }
         }
+    }
+
+    fn set_session(&mut self, host: HostNo, open: bool) {
+        let before = std::mem::replace(&mut self.hosts[host].session, open);
+        self.sessions = self.sessions + usize::from(open) - usize::from(before);
+    }
+
+    /// Nothing is left to do but to close sessions at places that are no hosts of the plan.
+    fn closes_elsewhere(&self) -> bool {
+        let through = self.started && self.tally.all_ended() && self.sessions == 0;
+        through && self.layout.works_elsewhere && !self.hosts.is_empty() && self.status == Status::Running
     }
 
     fn set_stage(&mut self, host: HostNo, stage: Stage) {

@@ -23,6 +23,8 @@ pub(crate) struct Tally {
     /// Hosts that take one of the `parallel` places.
     active: usize,
     ended: usize,
+    /// All of them.
+    hosts: usize,
     /// Hosts that ended other than succeeded.
     failed: usize,
 }
@@ -55,8 +57,14 @@ impl Tally {
             bad: false,
             active: 0,
             ended: 0,
+            hosts: layout.hosts.len(),
             failed: 0,
         }
+    }
+
+    /// Whether every host has ended.
+    pub(crate) fn all_ended(&self) -> bool {
+        self.ended == self.hosts
     }
 
     pub(crate) fn moved(&mut self, batch: usize, host: HostNo, before: Stage, after: Stage) {
@@ -112,8 +120,11 @@ impl Run {
             return false;
         }
         let before = self.decided.len();
-        if self.tally.ended == self.hosts.len() {
-            self.close();
+        if self.tally.all_ended() {
+            // What is open is closed first.
+            if self.sessions == 0 && !self.closes_elsewhere() {
+                self.close();
+            }
         } else if self.taking_back {
             self.start_taking_back();
         } else {
@@ -124,7 +135,8 @@ impl Run {
         self.decided.len() > before
     }
 
-    fn close(&mut self) {
+    /// Ends the run, or suspends it.
+    pub(crate) fn close(&mut self) {
         if let (Some(batch), false) = (self.batch, self.batch_ended) {
             self.emit(Event::BatchEnded { batch, soak_until_ms: None });
         }
@@ -136,6 +148,9 @@ impl Run {
                 outcome = outcome.worse(of_host);
                 suspended |= self.awaits_operator(host, of_host);
             }
+        }
+        if self.left_open {
+            outcome = outcome.worse(HostOutcome::Failed);
         }
         self.emit(if suspended { Event::RunSuspended { outcome } } else { Event::RunEnded { outcome } });
     }

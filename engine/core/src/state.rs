@@ -133,6 +133,8 @@ pub(crate) struct HostState {
     /// Every cell that may have something outstanding is among these; what has nothing leaves when that is seen.
     pub(crate) live: BTreeSet<StepNo>,
     pub(crate) facts: Option<Facts>,
+    /// A session to it may be open: its opening is on record, its close is not. Changed by `Run::set_session` alone.
+    pub(crate) session: bool,
     /// References that `take` printed.
     pub(crate) snapshots: BTreeMap<StepNo, String>,
     /// Snapshots that were removed after the run.
@@ -177,6 +179,7 @@ impl HostState {
             counts: [Count::default(); 6],
             live: BTreeSet::new(),
             facts: None,
+            session: false,
             snapshots: BTreeMap::new(),
             released: BTreeSet::new(),
             measured: BTreeMap::new(),

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use runbook_core::{Run, Status};
 use runbook_model::command::{Subject, Timer};
 use runbook_model::event::{AttemptReport, ClockState, Person, RunHeader};
-use runbook_model::host::{Facts, PeerIdentity};
+use runbook_model::host::Facts;
 use runbook_model::input::{Intent, Prepared};
 use runbook_model::outcome::{Ended, Exit, KilledBy, Obstacle, ObstacleKind, OutputRef};
 use runbook_model::permit::{Class, Permit, Stretch};
 use runbook_model::plan::{OnFailure, Phase, Plan, RetryClass};
+use runbook_model::session::{Look, Process, SessionClose, WayIn};
 use runbook_model::{AttemptOutcome, Command, Event, HostOutcome, Input, RunId, Sha256};
 use serde_json::{Value, json};
 
@@ -70,6 +71,8 @@ struct Story {
     now: u64,
     answers: BTreeMap<String, VecDeque<Ended>>,
     unreachable: Vec<String>,
+    /// What is still open when sessions were closed.
+    left: Option<Process>,
 }
 
 fn ok() -> Ended {
@@ -88,7 +91,7 @@ impl Story {
     fn new(plan: Plan) -> Self {
         let header = header_of();
         let run = Run::new(Arc::new(plan), Arc::new(header));
-        Self { run, events: vec![], now: 0, answers: BTreeMap::new(), unreachable: vec![] }
+        Self { run, events: vec![], now: 0, answers: BTreeMap::new(), unreachable: vec![], left: None }
     }
 
     /// `cell` is `host/step`; its attempts end so, in order, and well after that.
@@ -137,9 +140,9 @@ impl Story {
             Command::Connect { host } if self.unreachable.iter().any(|name| name == host.as_str()) => {
                 Input::ConnectFailed { host, obstacle: unreachable() }
             }
-            Command::Connect { host } => {
-                Input::Connected { host, facts: Facts::default(), identity: PeerIdentity::default() }
-            }
+            Command::Connect { host } => Input::Connected { host, facts: Facts::default(), identity: Box::default() },
+            Command::CloseSession { host } => Input::SessionClosed { host, closed: Box::new(self.closed()) },
+            Command::CloseElsewhere => Input::ElsewhereClosed { closed: vec![("proxy".into(), self.closed())] },
             Command::Prepare { cell } => {
                 let intent = Intent {
                     command_sha256: Sha256::of(b""),
@@ -178,6 +181,11 @@ impl Story {
                 Input::TimerFired { timer }
             }
         }
+    }
+
+    fn closed(&self) -> SessionClose {
+        let look = Look { at_ms: Some(1), ways_in: self.left.iter().cloned().collect(), ..Look::default() };
+        SessionClose { look, ..SessionClose::default() }
     }
 
     fn attempts(&self) -> Vec<String> {
@@ -793,4 +801,77 @@ fn header_of() -> RunHeader {
         inventory_sha256: None,
         retention: None,
     }
+}
+
+/// Where an event of this kind stands.
+fn place_of(story: &Story, is: impl Fn(&Event) -> bool) -> Option<usize> {
+    story.events.iter().position(is)
+}
+
+#[test]
+fn a_run_ends_when_every_session_is_closed() {
+    let mut story = Story::new(plan(&[&["a"], &["b"]], json!({}), change()));
+    story.input(Input::Begin);
+    story.go_until(|command| matches!(command, Command::CloseSession { host } if host.as_str() == "b"));
+    assert_eq!(story.outcome("b"), HostOutcome::Succeeded);
+    assert_eq!(story.run.status(), Status::Running, "what is open is closed first");
+    story.go();
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
+    let closed = |host: &str| {
+        place_of(&story, |event| matches!(event, Event::SessionClosed { host: of, .. } if of.as_str() == host))
+    };
+    let ended = |host: &str| {
+        place_of(&story, |event| matches!(event, Event::HostEnded { host: of, .. } if of.as_str() == host))
+    };
+    for host in ["a", "b"] {
+        assert!(ended(host) < closed(host), "{host}");
+    }
+    assert!(matches!(story.events.last(), Some(Event::RunEnded { .. })));
+}
+
+#[test]
+fn a_host_without_a_session_has_none_to_close() {
+    let mut story = Story::new(plan(&[&["a", "b"]], json!({"failure_budget": 1}), change()));
+    story.unreachable.push("b".into());
+    let story = story.begin();
+    let closes = story.events.iter().filter(|event| matches!(event, Event::SessionClosed { .. })).count();
+    assert_eq!((closes, story.outcome("b")), (1, HostOutcome::Blocked));
+}
+
+#[test]
+fn a_session_that_stays_open_fails_the_run_and_no_host() {
+    let mut story = Story::new(plan(&[&["a"]], json!({}), change()));
+    story.left = Some(Process { pid: 7, name: "tmux: server".into(), how: WayIn::Terminal });
+    let story = story.begin();
+    assert_eq!(story.outcome("a"), HostOutcome::Succeeded);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Failed));
+}
+
+#[test]
+fn a_controller_that_died_before_the_close_leaves_it_to_the_next() {
+    let whole = Story::new(plan(&[&["a"]], json!({}), change())).begin();
+    let ended = place_of(&whole, |event| matches!(event, Event::HostEnded { .. })).unwrap();
+    let mut story = Story::new(plan(&[&["a"]], json!({}), change()));
+    for event in &whole.events[..=ended] {
+        story.run.replay(event);
+    }
+    story.run.delta();
+    story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None });
+    assert_eq!(story.run.outstanding().iter().collect::<Vec<_>>(), [&Command::CloseSession { host: "a".into() }]);
+    story.go();
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
+}
+
+#[test]
+fn sessions_to_places_that_are_no_hosts_of_the_run_are_closed_last() {
+    let proxy = json!({"name": "proxy", "transport": "fake", "address": "proxy", "os": "linux"});
+    let mut steps = change();
+    steps[1]["on"] = json!({"named": proxy});
+    let story = Story::new(plan(&[&["a"]], json!({}), steps)).begin();
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
+    let closed = |host: &str| {
+        place_of(&story, |event| matches!(event, Event::SessionClosed { host: of, .. } if of.as_str() == host)).unwrap()
+    };
+    assert!(closed("a") < closed("proxy"));
+    assert!(matches!(story.events.last(), Some(Event::RunEnded { .. })));
 }

@@ -19,6 +19,7 @@ use runbook_ports::{BlobStore, Clock, Confirmer, Observer, SecretSource, Signer,
 use tokio::sync::mpsc;
 
 use crate::clock::SteadyClock;
+use crate::history::Histories;
 use crate::journal::{Group, Journal, Stamped, index};
 use crate::leash::Leash;
 use crate::leftovers::Leftovers;
@@ -47,11 +48,20 @@ pub struct Limits {
     pub open: Duration,
     /// Bytes kept of an output stream, when less than the plan says.
     pub output_bytes_max: Option<u64>,
+    /// After its sessions were closed, every host is asked what is left of them, over one more connection. Otherwise it is
+    /// asked just before, and again only where that leaves a doubt.
+    pub check_closed: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections_max: 512, handshakes_max: 16, open: Duration::from_secs(30), output_bytes_max: None }
+        Self {
+            connections_max: 512,
+            handshakes_max: 16,
+            open: Duration::from_secs(30),
+            output_bytes_max: None,
+            check_closed: false,
+        }
     }
 }
 
@@ -196,7 +206,7 @@ impl Engine {
         let header = Arc::new(self.header(&plan, plan_sha256, permit, &request, None));
         let run = Run::new(Arc::clone(&plan), Arc::clone(&header)).permitted(request.granted.permit());
         let memory = Memory::new(&plan);
-        let leftovers = Leftovers::default();
+        let leftovers = Leftovers::of(&plan);
         let told =
             Told { plan, header: Arc::clone(&header), run, memory, leftovers, run_seq: 0, begun: false, decided_ms: 0 };
         let mut work = self.work(told, fence, control).await?;
@@ -421,11 +431,11 @@ impl Engine {
             Some(finished) => {
                 let opened = self.load(finished).await?.header;
                 let mut earlier = Run::new(Arc::clone(&loaded.plan), opened);
-                self.replay(finished, &mut earlier, &mut memory, &mut Leftovers::default()).await?;
+                self.replay(finished, &mut earlier, &mut memory, &mut Leftovers::of(&loaded.plan)).await?;
                 Run::taking_back(Arc::clone(header), earlier)
             }
         };
-        let mut leftovers = Leftovers::default();
+        let mut leftovers = Leftovers::of(&loaded.plan);
         let (run_seq, begun, decided_ms) = self.replay(&header.run, &mut run, &mut memory, &mut leftovers).await?;
         let (plan, header) = (Arc::clone(&loaded.plan), Arc::clone(header));
         Ok(Told { plan, header, run, memory, leftovers, run_seq, begun, decided_ms })
@@ -500,6 +510,7 @@ impl Engine {
         let (answers, messages) = mpsc::unbounded_channel();
         let limits = self.limits;
         let world = World {
+            run: header.run.clone(),
             plan,
             blobs: Arc::clone(&self.blobs),
             vault: Vault::new(Arc::clone(&self.secrets)),
@@ -513,6 +524,7 @@ impl Engine {
                 limits.connections_max,
                 limits.handshakes_max,
                 limits.open,
+                Histories::new(Arc::clone(&self.clock)),
             ),
             limits,
             seed: header.seed,

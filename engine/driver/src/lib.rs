@@ -10,9 +10,11 @@
 
 mod attempt;
 mod clock;
+mod closing;
 mod control;
 mod engine;
 mod error;
+mod history;
 pub mod installation;
 mod journal;
 mod leash;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runbook_model::evaluate::Rendered;
-use runbook_model::host::{Facts, Host, PeerIdentity};
+use runbook_model::host::{Facts, Host, PeerIdentity, Secured};
 use runbook_model::manifest::{Change, Manifest};
 use runbook_model::outcome::{Exit, Obstacle, ObstacleKind};
 use runbook_model::plan::Step;
@@ -16,36 +16,61 @@ use crate::prepare::{clipped, clipped_to};
 use crate::world::{Message, Stop, World};
 
 /// What a host says of itself is kept so far.
-const FACT_BYTES_MAX: usize = 500;
+const FACT_BYTES_MAX: usize = 300;
+
+/// Methods of a login, and hosts on the way, that are kept.
+const PARTS_MAX: usize = 5;
 
 /// An `unless` takes at most so long when its step would take longer.
 const UNLESS_LIMIT_MS: u64 = 600_000;
 
 pub(crate) async fn connect(world: &Arc<World>, host: &Host) -> Result<(Facts, PeerIdentity), Obstacle> {
     let clip = |obstacle: Obstacle| Obstacle { message: clipped(obstacle.message), ..obstacle };
-    let lease = world.sessions.get(host).await.map_err(clip)?;
-    match lease.facts().await {
+    let mut lease = world.sessions.get(host).await.map_err(clip)?;
+    let facts = match lease.facts.take() {
+        Some(facts) => Ok(facts),
+        None => lease.facts().await,
+    };
+    match facts {
         Ok(mut facts) => {
             let mut identity = lease.identity();
-            let texts = [
-                &mut facts.os,
-                &mut facts.os_version,
-                &mut facts.kernel,
-                &mut facts.arch,
-                &mut facts.boot_id,
-                &mut identity.peer_key,
-                &mut identity.account,
-                &mut identity.authenticated_by,
-            ];
-            for text in texts {
-                *text = clipped_to(std::mem::take(text), FACT_BYTES_MAX);
-            }
+            clip_identity(&mut identity);
+            let texts = [&mut facts.os, &mut facts.os_version, &mut facts.kernel, &mut facts.arch, &mut facts.boot_id];
+            texts.into_iter().for_each(clip_text);
+            world.sessions.on_record(&lease);
             Ok((facts, identity))
         }
         Err(obstacle) => {
             world.sessions.lost(lease).await;
             Err(clip(obstacle))
         }
+    }
+}
+
+fn clip_text(text: &mut String) {
+    *text = clipped_to(std::mem::take(text), FACT_BYTES_MAX);
+}
+
+/// Keeps what a host and a client say of a login short enough for a record.
+pub(crate) fn clip_identity(identity: &mut PeerIdentity) {
+    let PeerIdentity { transport: _, peer_key, account, authenticated_by, software, secured, .. } = identity;
+    [peer_key, account, authenticated_by].into_iter().chain(software).for_each(clip_text);
+    let clip_secured = |secured: &mut Secured| {
+        let Secured { key_exchange, host_key_algorithm, cipher, mac } = secured;
+        [key_exchange, host_key_algorithm, cipher, mac].into_iter().for_each(clip_text);
+    };
+    secured.iter_mut().for_each(clip_secured);
+    identity.methods.truncate(PARTS_MAX);
+    for method in &mut identity.methods {
+        clip_text(&mut method.method);
+        clip_text(&mut method.shown);
+    }
+    identity.hops.truncate(PARTS_MAX);
+    for hop in &mut identity.hops {
+        [&mut hop.address, &mut hop.account, &mut hop.peer_key, &mut hop.authenticated_by]
+            .into_iter()
+            .for_each(clip_text);
+        hop.secured.iter_mut().for_each(clip_secured);
     }
 }
 

@@ -83,6 +83,12 @@ async fn release_all(
             }
         }
     }
+    let closed = crate::closing::close_all(&world).await;
+    let closed: Vec<Event> =
+        closed.into_iter().map(|(host, closed)| Event::SessionClosed { host, closed: Box::new(closed) }).collect();
+    if !closed.is_empty() {
+        append(engine, &mut journal, closed, Vec::new()).await?;
+    }
     world.sessions.close_all().await;
     if failed.is_empty() { Ok(released) } else { Err(DriverError::NotReleased { failed }) }
 }
@@ -138,7 +144,7 @@ impl One<'_> {
         };
         let text = rendered.command_text().into_bytes();
         let started = Event::AttemptStarted { attempt: self.attempt.clone(), phase: Phase::Snapshot, intent };
-        self.append(journal, vec![started], vec![(Sha256::of(&text), text)]).await?;
+        append(self.engine, journal, vec![started], vec![(Sha256::of(&text), text)]).await?;
         let job = Job {
             attempt: self.attempt.clone(),
             step: Arc::new(self.step.clone()),
@@ -173,7 +179,7 @@ impl One<'_> {
             events.push(Event::SnapshotReleased { cell, reference, by });
         }
         let blobs = [captured.stdout.small, captured.stderr.small].into_iter().flatten().collect();
-        self.append(journal, events, blobs).await?;
+        append(self.engine, journal, events, blobs).await?;
         if outcome != AttemptOutcome::Unknown
             && !self.step.read_only
             && let Ok(lease) = self.world.sessions.get(&job.host).await
@@ -182,21 +188,21 @@ impl One<'_> {
         }
         Ok(why.map_or(Ok(()), Err))
     }
+}
 
-    async fn append(
-        &self,
-        journal: &mut Journal,
-        events: Vec<Event>,
-        blobs: Vec<(Sha256, Vec<u8>)>,
-    ) -> Result<(), DriverError> {
-        let (now_ms, mono_ms) = (self.engine.clock.now_ms(), self.engine.clock.mono_ms());
-        let events = events.into_iter().map(|event| Stamped { now_ms, mono_ms, event }).collect();
-        let group = Group { events, blobs, index: None, sign: true };
-        for record in journal.append(group).await? {
-            self.engine.observer.committed(&record);
-        }
-        Ok(())
+async fn append(
+    engine: &Engine,
+    journal: &mut Journal,
+    events: Vec<Event>,
+    blobs: Vec<(Sha256, Vec<u8>)>,
+) -> Result<(), DriverError> {
+    let (now_ms, mono_ms) = (engine.clock.now_ms(), engine.clock.mono_ms());
+    let events = events.into_iter().map(|event| Stamped { now_ms, mono_ms, event }).collect();
+    let group = Group { events, blobs, index: None, sign: true };
+    for record in journal.append(group).await? {
+        engine.observer.committed(&record);
     }
+    Ok(())
 }
 
 fn judged(raw: Raw) -> (Ended, AttemptOutcome, Option<String>) {

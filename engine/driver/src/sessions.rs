@@ -11,14 +11,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use runbook_model::HostName;
-use runbook_model::host::Host;
+use runbook_model::host::{Facts, Host};
 use runbook_model::outcome::{Obstacle, ObstacleKind};
+use runbook_model::session::Closing;
 use runbook_ports::{Session, Transport};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use crate::history::Histories;
+use crate::look::clip_identity;
+
 /// At the end, so long is waited for sessions that are being closed: a dead link answers nobody.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// A host that has let us in says within this who it is.
+const FACTS_LIMIT: Duration = Duration::from_secs(90);
+
+/// A session that is in use is looked at again after this.
+const IN_USE: Duration = Duration::from_millis(20);
 
 /// The sessions of one run.
 pub(crate) struct Sessions {
@@ -32,6 +42,8 @@ pub(crate) struct Sessions {
     freed: Notify,
     ticks: AtomicU64,
     closing: TaskTracker,
+    /// When each was opened and how it ended.
+    pub(crate) histories: Arc<Histories>,
 }
 
 #[derive(Default)]
@@ -52,6 +64,8 @@ struct Slot {
 struct Open {
     session: Arc<dyn Session>,
     number: u64,
+    host: HostName,
+    histories: Arc<Histories>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -62,11 +76,20 @@ pub(crate) struct Lease {
     number: u64,
     /// It was open already: what it says of the link may be old.
     pub(crate) reused: bool,
+    /// What the host said of itself when it was opened just now.
+    pub(crate) facts: Option<Facts>,
 }
 
 struct User {
     sessions: Arc<Sessions>,
     slot: Arc<Slot>,
+}
+
+impl Lease {
+    /// Which of all sessions it is.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 impl std::ops::Deref for Lease {
@@ -83,6 +106,7 @@ impl Sessions {
         connections_max: usize,
         handshakes_max: usize,
         open_limit: Duration,
+        histories: Arc<Histories>,
     ) -> Arc<Self> {
         Arc::new(Self {
             transports,
@@ -94,6 +118,7 @@ impl Sessions {
             freed: Notify::new(),
             ticks: AtomicU64::new(0),
             closing: TaskTracker::new(),
+            histories,
         })
     }
 
@@ -124,15 +149,93 @@ impl Sessions {
         let slot = Arc::clone(&user.slot);
         let mut open = slot.open.lock().await;
         if let Some(open) = &*open {
-            return Ok(Lease { user, session: Arc::clone(&open.session), number: open.number, reused: true });
+            let (session, number) = (Arc::clone(&open.session), open.number);
+            return Ok(Lease { user, session, number, reused: true, facts: None });
         }
         let permit = self.room().await;
         let handshake = handshakes.acquire().await.expect("never closed");
         let session: Arc<dyn Session> = transport.open(host, limit).await?.into();
         drop(handshake);
         let number = self.tick();
-        *open = Some(Open { session: Arc::clone(&session), number, _permit: permit });
-        Ok(Lease { user, session, number, reused: false })
+        let remote = transport.capabilities().remote;
+        self.histories.opened(&Arc::new(host.clone()), number, remote);
+        let (name, histories) = (host.name.clone(), Arc::clone(&self.histories));
+        let opened = Open { session: Arc::clone(&session), number, host: name, histories, _permit: permit };
+        let facts = match remote {
+            true => match self.identify(&opened).await {
+                Ok(facts) => Some(facts),
+                Err(obstacle) => {
+                    self.closing.spawn(opened.close(Closing::Lost));
+                    return Err(obstacle);
+                }
+            },
+            false => None,
+        };
+        *open = Some(opened);
+        Ok(Lease { user, session, number, reused: false, facts })
+    }
+
+    /// Asks the host who it is, which also tells how it let us in and which of its processes serves us.
+    async fn identify(&self, open: &Open) -> Result<Facts, Obstacle> {
+        let silent = |_| Obstacle {
+            kind: ObstacleKind::Session,
+            message: format!("{}: the host let us in and did not answer", open.host),
+        };
+        let facts = tokio::time::timeout(FACTS_LIMIT, open.session.facts()).await.map_err(silent)??;
+        let mut identity = open.session.identity();
+        clip_identity(&mut identity);
+        self.histories.identified(&open.host, open.number, identity);
+        Ok(facts)
+    }
+
+    /// Whether a session to the host crosses a network.
+    pub(crate) fn is_remote(&self, host: &Host) -> bool {
+        self.transports.get(&host.transport).is_some_and(|transport| transport.capabilities().remote)
+    }
+
+    /// Whether a session to the host is open.
+    pub(crate) async fn is_open(&self, host: &HostName) -> bool {
+        let slot = self.slots().by_host.get(host).cloned();
+        match slot {
+            Some(slot) => slot.open.lock().await.is_some(),
+            None => false,
+        }
+    }
+
+    /// Closes the session to a host, as soon as nobody uses it, and waits until all that were opened to it have ended here;
+    /// for at most the limit. The next use opens a new one.
+    pub(crate) async fn finish(&self, host: &HostName) {
+        let ended = async {
+            loop {
+                let idle = {
+                    let mut slots = self.slots();
+                    let slot = slots.by_host.get(host).cloned();
+                    let idle = slot.filter(|slot| slot.users.load(Ordering::SeqCst) == 0);
+                    if let Some(slot) = &idle {
+                        slots.idle.remove(&(slot.idle_since.load(Ordering::SeqCst), host.clone()));
+                        slots.by_host.remove(host);
+                    }
+                    idle
+                };
+                if let Some(slot) = idle {
+                    let open = slot.open.lock().await.take();
+                    if let Some(open) = open {
+                        open.close(Closing::Done).await;
+                        self.freed.notify_one();
+                    }
+                }
+                if self.histories.is_over(host) {
+                    return;
+                }
+                tokio::time::sleep(IN_USE).await;
+            }
+        };
+        let _ = tokio::time::timeout(CLOSE_LIMIT, ended).await;
+    }
+
+    /// A record tells who answered on this session.
+    pub(crate) fn on_record(&self, lease: &Lease) {
+        self.histories.on_record(&lease.user.slot.name, lease.number);
     }
 
     /// The session no longer answers: the next use opens a new one.
@@ -143,7 +246,7 @@ impl Sessions {
             drop(open);
             // Closing a dead link may wait for it; nobody waits for that.
             if let Some(gone) = gone {
-                self.closing.spawn(gone.close());
+                self.closing.spawn(gone.close(Closing::Lost));
             }
         }
     }
@@ -167,7 +270,7 @@ impl Sessions {
             self.closing.spawn(async move {
                 let open = slot.open.lock().await.take();
                 if let Some(open) = open {
-                    open.close().await;
+                    open.close(Closing::Done).await;
                 }
             });
         }
@@ -216,7 +319,7 @@ impl Sessions {
                     && let Ok(mut open) = slot.open.try_lock()
                     && let Some(open) = open.take()
                 {
-                    open.close().await;
+                    open.close(Closing::Idle).await;
                 }
                 continue;
             }
@@ -230,8 +333,10 @@ impl Sessions {
 
 impl Open {
     /// Closes it, and only then makes room for another.
-    async fn close(self) {
-        self.session.close().await;
+    async fn close(self, why: Closing) {
+        self.histories.closing(&self.host, self.number, why);
+        let here = self.session.close().await;
+        self.histories.closed(&self.host, self.number, here);
         drop(self);
     }
 }
@@ -257,7 +362,7 @@ impl Drop for User {
                 && let Some(open) = open.take()
                 && let Ok(runtime) = tokio::runtime::Handle::try_current()
             {
-                self.sessions.closing.spawn_on(open.close(), &runtime);
+                self.sessions.closing.spawn_on(open.close(Closing::Done), &runtime);
             }
         } else {
             let tick = self.sessions.tick();

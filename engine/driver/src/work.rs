@@ -30,6 +30,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::DriverError;
 use crate::attempt::{self, Job, patiently};
+use crate::closing;
 use crate::journal::{Group, Journal, Stamped, index};
 use crate::leftovers::Leftovers;
 use crate::look::{check_unless, connect};
@@ -42,9 +43,6 @@ const GATHER_MAX: usize = 4_096;
 
 /// At the end of a run, so long is waited for what attempts left on hosts to be removed.
 const CLEAR_LIMIT: Duration = Duration::from_secs(10);
-
-/// When the link broke while something was being removed, it is tried again after these.
-const CLEAR_AGAIN: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(2), Duration::from_secs(5)];
 
 /// How the loop ended.
 pub(crate) enum End {
@@ -104,16 +102,6 @@ struct After {
     hosts_ended: Vec<(HostName, HostOutcome)>,
 }
 
-/// Removes what the attempts left on the host; a session that does not answer any more is given up.
-async fn clear_on(world: &World, place: &Host, attempts: &[AttemptId]) -> Result<(), Obstacle> {
-    let lease = world.sessions.get(place).await?;
-    let cleared = lease.clear_all(attempts).await;
-    if cleared.as_ref().is_err_and(|o| matches!(o.kind, ObstacleKind::Unreachable | ObstacleKind::Session)) {
-        world.sessions.lost(lease).await;
-    }
-    cleared
-}
-
 /// A host that ended so is not tried again, and nothing more is asked of it.
 fn is_closed(outcome: HostOutcome) -> bool {
     use HostOutcome::{Blocked, Cancelled, Failed, RolledBack, Stuck, Succeeded, Unknown};
@@ -171,6 +159,9 @@ impl Work {
     /// What an earlier controller may not have removed is removed as if the attempts had ended now.
     pub(crate) fn left_before(&mut self, leftovers: Leftovers) {
         for left in leftovers.all() {
+            if let Some(sessions) = left.sessions {
+                self.world.sessions.histories.before(&left.host, sessions);
+            }
             for (attempt, report) in left.attempts {
                 if self.steps.get(&attempt.step).is_some_and(|step| !step.read_only) {
                     self.leave_claim(&attempt, &report);
@@ -300,11 +291,6 @@ impl Work {
         for record in &records {
             self.world.observer.committed(record);
         }
-        for command in start {
-            if self.run.outstanding().contains(&command) {
-                self.launch(command);
-            }
-        }
         for (host, left) in after.clear {
             // On this machine it costs no command, and files that lie there cost time.
             let now = left.bytes > LEFT_BYTES_MAX || left.place.transport == "local";
@@ -318,8 +304,16 @@ impl Work {
             let mut last = self.clear_last.remove(&host).unwrap_or_default();
             last.retain(|left| !left.unknown || is_closed(outcome));
             self.clear_late.entry(host.clone()).or_default().extend(last);
-            self.clear(&host, true);
+            // What is there is removed when the session is closed.
+            if !self.run.outstanding().contains(&Command::CloseSession { host: host.clone() }) {
+                self.clear(&host, true);
+            }
             self.world.known.lock().expect("no panic while held").remove(&host);
+        }
+        for command in start {
+            if self.run.outstanding().contains(&command) {
+                self.launch(command);
+            }
         }
         Ok(())
     }
@@ -463,12 +457,8 @@ impl Work {
     /// its session is not needed any more.
     fn clear(&mut self, host: &HostName, ended: bool) {
         while self.clears.try_join_next().is_some() {}
-        let mut by_place: BTreeMap<HostName, (Arc<Host>, Vec<AttemptId>)> = BTreeMap::new();
-        for left in self.clear_late.remove(host).unwrap_or_default() {
-            let name = left.place.name.clone();
-            by_place.entry(name).or_insert_with(|| (left.place, Vec::new())).1.push(left.attempt);
-        }
-        if by_place.is_empty() {
+        let left = self.take_left(host);
+        if left.is_empty() {
             if ended {
                 self.world.sessions.done_with(host);
             }
@@ -476,24 +466,24 @@ impl Work {
         }
         let (world, host) = (Arc::clone(&self.world), host.clone());
         self.clears.spawn(async move {
-            for (place, attempts) in by_place.into_values() {
-                let mut cleared = clear_on(&world, &place, &attempts).await;
-                for delay in CLEAR_AGAIN {
-                    if cleared.is_ok() {
-                        break;
-                    }
-                    tokio::time::sleep(delay).await;
-                    cleared = clear_on(&world, &place, &attempts).await;
-                }
-                if let Err(obstacle) = cleared {
-                    let reason = obstacle.message;
-                    tracing::warn!(host = %place.name, reason, "what attempts left on the host is still there");
-                }
+            for left in left {
+                closing::clear(&world, &left).await;
             }
             if ended {
                 world.sessions.done_with(&host);
             }
         });
+    }
+
+    /// What this host's attempts left and is to be removed by now, by the place where they ran.
+    fn take_left(&mut self, host: &HostName) -> Vec<closing::Left> {
+        let mut by_place: BTreeMap<HostName, closing::Left> = BTreeMap::new();
+        for Left { attempt, place, .. } in self.clear_late.remove(host).unwrap_or_default() {
+            let name = place.name.clone();
+            let left = by_place.entry(name).or_insert_with(|| closing::Left { place, attempts: Vec::new() });
+            left.attempts.push(attempt);
+        }
+        by_place.into_values().collect()
     }
 
     /// The report of an attempt, judged by its step's rules.
@@ -586,10 +576,26 @@ impl Work {
                 let host = Arc::new(self.world.plan.hosts[host].clone());
                 self.spawn(command, async move {
                     let input = match connect(&world, &host).await {
-                        Ok((facts, identity)) => Input::Connected { host: name, facts, identity },
+                        Ok((facts, identity)) => Input::Connected { host: name, facts, identity: Box::new(identity) },
                         Err(obstacle) => Input::ConnectFailed { host: name, obstacle },
                     };
                     (Answer::plain(input), Vec::new())
+                });
+            }
+            Command::CloseSession { host } => {
+                let left = self.take_left(host);
+                let (world, name) = (Arc::clone(&self.world), host.clone());
+                let host = Arc::new(self.world.plan.hosts[host].clone());
+                self.spawn(command, async move {
+                    let closed = Box::new(closing::close(&world, &host, left).await);
+                    (Answer::plain(Input::SessionClosed { host: name, closed }), Vec::new())
+                });
+            }
+            Command::CloseElsewhere => {
+                let world = Arc::clone(&self.world);
+                self.spawn(command, async move {
+                    let closed = closing::close_all(&world).await;
+                    (Answer::plain(Input::ElsewhereClosed { closed }), Vec::new())
                 });
             }
             Command::CheckUnless { cell } => {
@@ -733,6 +739,10 @@ impl Work {
             .then(|| self.desk.comparison(&self.run, &self.memory, &cell));
         let stop = self.stops.entry(attempt.clone()).or_default().clone();
         let host = world.place(&step, &attempt.host);
+        let works_there = !matches!(rendered.action, RenderedAction::Wait { .. } | RenderedAction::Confirm { .. });
+        if works_there && probe_until_ms.is_none() {
+            world.sessions.histories.carried(&host.name);
+        }
         let boot_id = known.boot_id.filter(|_| step.on == Place::Host);
         let mut job = Job { attempt, step, host, rendered, stop, started_ms, compare: None, boot_id };
         self.spawn(command, async move {

@@ -12,7 +12,7 @@ use runbook_model::host::Host;
 use runbook_model::manifest::Change;
 use runbook_model::outcome::{Exit, KilledBy, Obstacle};
 use runbook_model::plan::{Place, Step};
-use runbook_model::{AttemptId, Cell, Command, HostName, Input, Plan, Sha256};
+use runbook_model::{AttemptId, Cell, Command, HostName, Input, Plan, RunId, Sha256};
 use runbook_ports::store::StoreError;
 use runbook_ports::transport::Offsets;
 use runbook_ports::{BlobStore, Clock, Confirmer, Observer, Signer};
@@ -32,6 +32,7 @@ const CONTROLLER: &str = "(controller)";
 
 /// Shared by all tasks of a run.
 pub(crate) struct World {
+    pub(crate) run: RunId,
     pub(crate) plan: Arc<Plan>,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) vault: Vault,

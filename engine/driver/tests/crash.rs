@@ -144,6 +144,12 @@ async fn laws(told: &Told, n: u64) {
     }
     let events = told.bench.events(RUN).await;
     assert_eq!(header(&events).run.as_str(), RUN);
+    for host in ["a", "b"] {
+        let place = |is: fn(&Event, &str) -> bool| events.iter().rposition(|event| is(event, host));
+        let opened = place(|event, name| matches!(event, Event::SessionOpened { host, .. } if host.as_str() == name));
+        let closed = place(|event, name| matches!(event, Event::SessionClosed { host, .. } if host.as_str() == name));
+        assert!(opened.is_none() || closed > opened, "append {n}: the session to {host} has no end on record");
+    }
     let sealed = told.bench.store.ledger(0, usize::MAX).await.unwrap();
     for (seq, sealed) in (0..).zip(&sealed) {
         assert_eq!(sealed.seq, seq);

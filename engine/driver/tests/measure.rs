@@ -15,6 +15,7 @@ use runbook_model::Sha256;
 use runbook_model::host::{Facts, Host, PeerIdentity};
 use runbook_model::id::AttemptId;
 use runbook_model::outcome::{Exit, Obstacle};
+use runbook_model::session;
 use runbook_ports::Session;
 use runbook_ports::transport::{
     Completion, Invocation, Offsets, OutputSink, Probe, Program, Stream, Transferred, UploadTarget,
@@ -119,7 +120,9 @@ impl Session for Here {
         Ok(())
     }
 
-    async fn close(&self) {}
+    async fn close(&self) -> session::Here {
+        session::Here::Ended
+    }
 }
 
 fn here() -> Host {

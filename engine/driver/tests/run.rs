@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use runbook_driver::{Control, DriverError, RunState};
+use runbook_driver::{Control, DriverError, Limits, RunState};
 use runbook_model::outcome::{Ended, KilledBy, ObstacleKind, RunOutcome};
-use runbook_model::plan::{Action, ExpectText, FileRef, Phase, Retry, RetryClass, Role, Template, UploadFile};
+use runbook_model::plan::{Action, ExpectText, FileRef, Phase, Place, Retry, RetryClass, Role, Template, UploadFile};
+use runbook_model::session::{Closing, Here, Process, SessionClose, There, WayIn};
 use runbook_model::{AttemptOutcome, Event, Sha256};
 use runbook_ports::person::Answer;
 use runbook_ports::{BlobStore as _, Store as _};
@@ -681,4 +682,125 @@ async fn what_was_unknown_is_asked_after_by_a_resume_with_the_texts_with_which_i
         bench.engine().resume(&RUN.into(), ada(), &runbook_testkit::unrestricted(), &Control::new()).await.unwrap();
     assert_eq!(result.state, RunState::Ended(RunOutcome::Succeeded));
     assert_eq!(bench.transport.count("change-it a b"), 1, "it ran once");
+}
+
+/// The ends of sessions on record, by host.
+fn closes(events: &[Event]) -> Vec<(String, SessionClose)> {
+    let closed = events.iter().filter_map(|event| match event {
+        Event::SessionClosed { host, closed } => Some((host.to_string(), (**closed).clone())),
+        _ => None,
+    });
+    closed.collect()
+}
+
+fn there(close: &SessionClose) -> Vec<There> {
+    close.connections.iter().map(|connection| connection.there.clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_session_has_an_end_on_record_before_the_runs() {
+    let bench = Bench::new();
+    bench.apply(plan(&["a", "b"], simple())).await.unwrap();
+    let events = bench.events(RUN).await;
+    assert!(matches!(events.last(), Some(Event::RunEnded { .. })));
+    let closes = closes(&events);
+    let hosts: Vec<&str> = closes.iter().map(|(host, _)| host.as_str()).collect();
+    assert_eq!(hosts, ["a", "b"]);
+    for (host, close) in &closes {
+        // The precheck, the change, the restart, the verification.
+        assert_eq!((close.attempts, there(close)), (4, vec![There::LastWord]), "{host}");
+        let [connection] = close.connections.as_slice() else { panic!("{close:?}") };
+        assert_eq!((&connection.why, &connection.here), (&Closing::Done, &Here::Ended));
+        assert!(connection.identity.is_none(), "the record of its opening says who answered");
+        assert!(close.is_proved());
+    }
+    assert_eq!(bench.transport.looks().len(), 2, "one question for each host");
+    assert!(bench.transport.left_over("a").is_empty(), "which removes what attempts left as well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_broke_is_a_connection_of_its_own_and_is_looked_for() {
+    let bench = Bench::new();
+    let lost = Behaviour { link: Link::LostAfter(2), ..Behaviour::prints("whole") };
+    bench.transport.on(None, "change-it", [lost.taking(Duration::from_secs(5))]);
+    bench.apply(plan(&["a"], simple())).await.unwrap();
+    let closes = closes(&bench.events(RUN).await);
+    let close = &closes[0].1;
+    let why: Vec<&Closing> = close.connections.iter().map(|connection| &connection.why).collect();
+    assert_eq!(why, [&Closing::Lost, &Closing::Done]);
+    assert_eq!(there(close), [There::Gone, There::LastWord]);
+    assert!(close.connections[1].identity.is_some(), "who answered the second time is nowhere else");
+    assert_eq!(bench.transport.looks(), [("a".into(), vec!["1:0".to_owned()])], "the first is asked after by name");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_the_host_keeps_open_fails_the_run() {
+    let bench = Bench::new();
+    let lost = Behaviour { link: Link::LostAfter(2), ..Behaviour::prints("whole") };
+    bench.transport.on(None, "change-it", [lost]);
+    bench.transport.stay_open("a");
+    let result = bench.apply(plan(&["a", "b"], simple())).await.unwrap();
+    assert_eq!(result.state, RunState::Ended(RunOutcome::Failed));
+    let events = bench.events(RUN).await;
+    let outcome = |host: &str| {
+        events.iter().find_map(|event| match event {
+            Event::HostEnded { host: of, outcome, .. } if of.as_str() == host => Some(*outcome),
+            _ => None,
+        })
+    };
+    assert_eq!(outcome("a"), Some(RunOutcome::Succeeded), "the change is as good as it was");
+    let left = closes(&events)[0].1.left().unwrap_or_default();
+    assert!(left.contains("the host still has a process of a connection"), "{left}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_way_back_in_that_a_step_left_fails_the_run() {
+    let bench = Bench::new();
+    bench.transport.leave_behind("a", Process { pid: 7, name: "tmux: server".into(), how: WayIn::Terminal });
+    let result = bench.apply(plan(&["a"], simple())).await.unwrap();
+    assert_eq!((result.state, result.exit_code()), (RunState::Ended(RunOutcome::Failed), 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_does_not_answer_at_the_end_is_unknown_and_fails_nothing() {
+    let bench = Bench::new();
+    let transport = bench.transport.clone();
+    // It goes away with the last step.
+    bench.transport.before_effects(move |effect| {
+        if effect.text.contains("prove-it") {
+            transport.go_away_soon("a", Duration::from_secs(1));
+        }
+    });
+    bench.transport.on(None, "prove-it", [Behaviour::exit(0).taking(Duration::from_millis(900))]);
+    let mut steps = simple();
+    steps.push(acting(Phase::Finally, "pause", Action::Wait { ms: 5_000 }));
+    let result = bench.apply(plan(&["a"], steps)).await.unwrap();
+    assert_eq!(result.state, RunState::Ended(RunOutcome::Succeeded));
+    let close = &closes(&bench.events(RUN).await)[0].1;
+    assert!(close.left().is_none() && close.look.at_ms.is_none(), "{close:?}");
+    assert!(close.unknown().is_some_and(|why| why.contains("a")), "{close:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn asked_afterwards_the_host_tells_of_the_last_connection_too() {
+    let bench = Bench { limits: Limits { check_closed: true, ..Limits::default() }, ..Bench::new() };
+    bench.apply(plan(&["a"], simple())).await.unwrap();
+    let close = &closes(&bench.events(RUN).await)[0].1;
+    assert_eq!(there(close), [There::Gone, There::LastWord]);
+    assert!(close.look.afterwards);
+    assert_eq!((bench.transport.opened().len(), bench.transport.closed().len()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_to_places_that_are_no_hosts_of_the_run_are_closed_on_record_too() {
+    let bench = Bench::new();
+    let mut steps = simple();
+    steps[1].on = Place::Named(Box::new(host("proxy")));
+    bench.apply(plan(&["a"], steps)).await.unwrap();
+    let closes = closes(&bench.events(RUN).await);
+    let hosts: Vec<&str> = closes.iter().map(|(host, _)| host.as_str()).collect();
+    assert_eq!(hosts, ["a", "proxy"]);
+    assert_eq!(closes[1].1.attempts, 1);
+    assert!(closes[1].1.connections[0].identity.is_some(), "no other record says who answered there");
+    assert!(bench.transport.left_over("proxy").is_empty());
 }

@@ -14,6 +14,14 @@ pub enum Command {
         /// The host.
         host: HostName,
     },
+    /// The host has ended: remove what its attempts left there, close every session to it, and look whether anything of
+    /// them is left. Answer: `SessionClosed`.
+    CloseSession {
+        /// The host.
+        host: HostName,
+    },
+    /// All hosts have ended: close the sessions to other places where steps worked. Answer: `ElsewhereClosed`.
+    CloseElsewhere,
     /// Evaluate `when`, render the step's texts. Pure and quick: the driver answers it before it commits.
     /// Answer: `Prepared`.
     Prepare {

@@ -15,6 +15,7 @@ use crate::notice::Notice;
 use crate::outcome::{AttemptOutcome, Ended, HostOutcome, Obstacle, OutputRef, RunOutcome};
 use crate::plan::Phase;
 use crate::retention::Retention;
+use crate::session::SessionClose;
 
 /// An event of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +83,7 @@ pub enum Event {
         /// What it says of itself.
         facts: Facts,
         /// Who answered, and how we got in.
-        identity: PeerIdentity,
+        identity: Box<PeerIdentity>,
     },
     /// No session could be opened.
     SessionFailed {
@@ -90,6 +91,14 @@ pub enum Event {
         host: HostName,
         /// Why.
         obstacle: Obstacle,
+    },
+    /// The sessions to a host have been closed: once for a host and a run, and again when it is tried again. Also for other
+    /// places where steps of the run worked.
+    SessionClosed {
+        /// The host.
+        host: HostName,
+        /// How.
+        closed: Box<SessionClose>,
     },
     /// A phase has begun on a host.
     PhaseStarted {

@@ -180,6 +180,96 @@ pub struct PeerIdentity {
     pub peer_key: String,
     /// The account that logged in.
     pub account: String,
-    /// How it authenticated (`publickey SHA256:…`, `certificate …`), as far as the host tells.
+    /// How it authenticated (`publickey SHA256:…`, `certificate …`), as our side of the connection says; empty when it does
+    /// not.
     pub authenticated_by: String,
+    /// What the host's side is called by itself (`SSH-2.0-OpenSSH_9.2p1`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software: Option<String>,
+    /// How the connection is protected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secured: Option<Secured>,
+    /// Every method that took part in the login, in order; told by `methods_told_by`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<AuthMethod>,
+    /// Who says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub methods_told_by: Option<ToldBy>,
+    /// Hosts on the way, nearest to us first, as far as our side of the connection tells of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hops: Vec<Hop>,
+    /// The process that serves the connection on the host, `NUMBER:START` as its `/proc` has them: by it the host can be
+    /// asked later whether the connection is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+}
+
+/// How a connection is protected: names as the protocol has them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secured {
+    /// Key exchange (`curve25519-sha256`).
+    pub key_exchange: String,
+    /// The kind of host key that signed it (`ssh-ed25519`).
+    pub host_key_algorithm: String,
+    /// Cipher towards the host; with the one from the host after a slash, when they differ.
+    pub cipher: String,
+    /// Message authentication, likewise; `<implicit>` where the cipher has its own.
+    pub mac: String,
+}
+
+impl Secured {
+    /// In a line, for people.
+    pub fn text(&self) -> String {
+        let mac = match self.mac.as_str() {
+            "" | "<implicit>" => String::new(),
+            mac => format!(" with {mac}"),
+        };
+        format!("{}, {}{mac}, host key {}", self.key_exchange, self.cipher, self.host_key_algorithm)
+    }
+}
+
+/// A method that took part in a login.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthMethod {
+    /// `publickey`, `keyboard-interactive`, `gssapi-with-mic`, …
+    pub method: String,
+    /// What was shown: the kind and fingerprint of a key or certificate, or a principal.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub shown: String,
+}
+
+impl AuthMethod {
+    /// In a line, for people.
+    pub fn text(&self) -> String {
+        if self.shown.is_empty() { self.method.clone() } else { format!("{} {}", self.method, self.shown) }
+    }
+}
+
+/// Who says how an account authenticated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToldBy {
+    /// The host: what its server accepted (sshd with `ExposeAuthInfo yes`).
+    Host,
+    /// Our own client's log.
+    Client,
+}
+
+/// A host on the way to another, as our side of the connection tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hop {
+    /// Address and port.
+    pub address: String,
+    /// The account that logged in there.
+    pub account: String,
+    /// The fingerprint of its host key.
+    pub peer_key: String,
+    /// How the account authenticated there.
+    pub authenticated_by: String,
+    /// How that part of the way is protected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secured: Option<Secured>,
 }

@@ -8,6 +8,7 @@ use crate::event::{AttemptReport, Person};
 use crate::host::{Facts, PeerIdentity};
 use crate::id::{AttemptId, Cell, HostName, StepId};
 use crate::outcome::Obstacle;
+use crate::session::SessionClose;
 
 /// An input and when it was learned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +66,7 @@ pub enum Input {
         /// What it says of itself.
         facts: Facts,
         /// Who answered.
-        identity: PeerIdentity,
+        identity: Box<PeerIdentity>,
     },
     /// No session could be opened.
     ConnectFailed {
@@ -73,6 +74,18 @@ pub enum Input {
         host: HostName,
         /// Why.
         obstacle: Obstacle,
+    },
+    /// Answer to `CloseSession`.
+    SessionClosed {
+        /// The host.
+        host: HostName,
+        /// How.
+        closed: Box<SessionClose>,
+    },
+    /// Answer to `CloseElsewhere`.
+    ElsewhereClosed {
+        /// The places to which there were sessions, and how these ended.
+        closed: Vec<(HostName, SessionClose)>,
     },
     /// Answer to `Prepare`.
     Prepared {

@@ -20,6 +20,7 @@ pub mod permit;
 pub mod plan;
 pub mod record;
 pub mod retention;
+pub mod session;
 pub mod shell;
 pub mod timing;
 pub mod units;

@@ -13,6 +13,7 @@
 
 pub mod ending;
 pub mod frame;
+mod leave;
 mod leftovers;
 pub mod program;
 mod pump;

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use runbook_model::Sha256;
 use runbook_model::host::{Facts, Host, PeerIdentity};
-use runbook_model::id::AttemptId;
+use runbook_model::id::{AttemptId, RunId};
 use runbook_model::outcome::{Exit, Obstacle};
+use runbook_model::session::{Here, Process, There};
 use runbook_model::shell::ShellKind;
 use tokio_util::sync::CancellationToken;
 
@@ -40,12 +41,14 @@ pub struct Capabilities {
     pub reattach: bool,
     /// Invocations at once on one session before further ones wait inside the session.
     pub concurrency: usize,
+    /// A session crosses a network, and its host may have something of it left when it is closed here.
+    pub remote: bool,
 }
 
 /// An open way to one host. All methods may be called at the same time; a session bounds its channels by itself.
 #[async_trait]
 pub trait Session: Send + Sync {
-    /// Who answered, and how we got in.
+    /// Who answered, and how we got in. All that is known of it once [`facts`](Self::facts) was answered.
     fn identity(&self) -> PeerIdentity;
 
     /// What the host says of itself.
@@ -92,6 +95,17 @@ pub trait Session: Send + Sync {
         Ok(())
     }
 
+    /// The last thing that is asked over a session, in one go: removes what `attempts` left, as `clear_all` does, then looks
+    /// what else is there. Connections of before that are still there are ended; nothing else is touched. A transport that
+    /// is not [`remote`](Capabilities::remote) has nothing to look for.
+    ///
+    /// # Errors
+    /// The host did not answer, or the attempts could not be cleared.
+    async fn leave(&self, attempts: &[AttemptId], _look: &LookFor) -> Result<Seen, Obstacle> {
+        self.clear_all(attempts).await?;
+        Ok(Seen::default())
+    }
+
     /// What claimed attempts have left on the host, of whatever run and controller, by the name of what it is called there.
     /// Only what the login account left. A transport that claims nothing has none.
     ///
@@ -130,8 +144,32 @@ pub trait Session: Send + Sync {
     /// Whether the session still answers. Cheap; used to tell a killed command from a lost link.
     async fn check(&self) -> Result<(), Obstacle>;
 
-    /// Closes it. What runs attached ends; what is claimed goes on.
-    async fn close(&self);
+    /// Closes it, and says what is known of its end on this side. What runs attached ends; what is claimed goes on.
+    async fn close(&self) -> Here;
+}
+
+/// What is looked for on a host when the work on it is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookFor {
+    /// Whose processes.
+    pub run: RunId,
+    /// Processes that served connections which are closed by now (`PeerIdentity::process`).
+    pub processes: Vec<String>,
+    /// How long all of them together are given to end by themselves.
+    pub patience: Duration,
+}
+
+/// What a host says is there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// What became of the processes that were asked for, by what they are called; one that is not here was not looked at.
+    pub processes: Vec<(String, There)>,
+    /// Processes that the run's steps left and through which somebody gets back in.
+    pub ways_in: Vec<Process>,
+    /// Others that they left.
+    pub others: u64,
+    /// Why it could not look at all of it.
+    pub unknown: Option<String>,
 }
 
 /// What is run.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use runbook_model::event::Person;
+use runbook_model::host::{AuthMethod, PeerIdentity, Secured, ToldBy};
 use runbook_model::manifest::Change;
 use runbook_model::outcome::{AttemptOutcome, Ended, Exit, HostOutcome, OutputRef};
 use runbook_model::plan::{Role, Step};
@@ -14,7 +15,8 @@ use serde::Serialize;
 use crate::list::{LineState, RunLine};
 use crate::matrix::{Row, rows};
 pub use crate::outside::{AnchorLine, RedactionLine};
-use crate::view::{AttemptView, HostView, RunState, RunView};
+use crate::session;
+use crate::view::{AttemptView, Closed, HostView, RunState, RunView};
 
 /// What a view needs beside the records: contents that the records only name.
 #[derive(Debug, Clone, Default)]
@@ -120,8 +122,56 @@ pub struct HostDocument {
     pub account: Option<String>,
     /// The host key's fingerprint.
     pub peer_key: Option<String>,
+    /// How the session to it was opened; null when none was, or the record does not say.
+    pub session: Option<SessionDocument>,
+    /// How the sessions to it ended, oldest first.
+    pub closed: Vec<ClosedDocument>,
     /// One entry per attempt; a cell without an attempt has one entry with attempt 0.
     pub steps: Vec<StepDocument>,
+}
+
+/// In `run/v1`: how a session was opened.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct SessionDocument {
+    /// `ssh`, `local`.
+    pub transport: String,
+    /// Every method of the login, with what was shown, in order.
+    pub methods: Vec<String>,
+    /// Who says so: `host` (its server accepted them), `client` (ours says that they were accepted); null: nobody.
+    pub methods_told_by: Option<&'static str>,
+    /// Key exchange; null when it is not known, as the three below.
+    pub key_exchange: Option<String>,
+    /// Cipher, towards the host and from it when they differ.
+    pub cipher: Option<String>,
+    /// Message authentication.
+    pub mac: Option<String>,
+    /// The kind of host key.
+    pub host_key_algorithm: Option<String>,
+    /// What the host's server calls itself.
+    pub software: Option<String>,
+    /// Hosts on the way, nearest first.
+    pub hops: Vec<String>,
+}
+
+/// In `run/v1`: how the sessions to a host ended.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ClosedDocument {
+    /// `closed`, `open` (something of it is left: see `what`) or `unknown` (not all of its end is known).
+    pub state: &'static str,
+    /// What is known of it, in a sentence.
+    pub what: String,
+    /// Attempts carried out over it.
+    pub attempts: u64,
+    /// When the first connection was opened.
+    pub opened_at: Option<String>,
+    /// When the last was closed.
+    pub closed_at: Option<String>,
+    /// Connections that were opened.
+    pub connections: u64,
+    /// When the host was asked what is left; null when it could not be.
+    pub asked_at: Option<String>,
+    /// It was asked over a connection of its own, after the others had been closed.
+    pub asked_afterwards: bool,
 }
 
 /// An attempt, or a cell without one, in `run/v1`.
@@ -153,6 +203,8 @@ pub struct StepDocument {
     pub command_sha256: Option<String>,
     /// Of the template's text.
     pub template_sha256: Option<String>,
+    /// Names that the template used; never what they stood for.
+    pub variables: Vec<String>,
     /// The account that the step became.
     pub account: Option<String>,
     /// Standard output.
@@ -300,7 +352,49 @@ fn host_document(view: &RunView, attachments: &Attachments, name: &HostName, hos
         ended_at: host.ended_ms.map(rfc3339_ms),
         account: host.identity.as_ref().and_then(|identity| text(&identity.account)),
         peer_key: host.identity.as_ref().and_then(|identity| text(&identity.peer_key)),
+        session: host.identity.as_ref().map(session_document),
+        closed: host.closed.iter().map(closed_document).collect(),
         steps,
+    }
+}
+
+fn session_document(identity: &PeerIdentity) -> SessionDocument {
+    let secured = |of: fn(&Secured) -> &String| identity.secured.as_ref().and_then(|secured| text(of(secured)));
+    SessionDocument {
+        transport: identity.transport.clone(),
+        methods: match identity.methods.as_slice() {
+            [] => text(&identity.authenticated_by).into_iter().collect(),
+            methods => methods.iter().map(AuthMethod::text).collect(),
+        },
+        methods_told_by: identity.methods_told_by.map(|by| match by {
+            ToldBy::Host => "host",
+            ToldBy::Client => "client",
+        }),
+        key_exchange: secured(|secured| &secured.key_exchange),
+        cipher: secured(|secured| &secured.cipher),
+        mac: secured(|secured| &secured.mac),
+        host_key_algorithm: secured(|secured| &secured.host_key_algorithm),
+        software: identity.software.clone(),
+        hops: session::hops(identity),
+    }
+}
+
+fn closed_document(closed: &Closed) -> ClosedDocument {
+    let close = &closed.close;
+    let (what, good) = session::end(close);
+    ClosedDocument {
+        state: match (close.left().is_some(), good) {
+            (true, _) => "open",
+            (false, true) => "closed",
+            (false, false) => "unknown",
+        },
+        what,
+        attempts: close.attempts,
+        opened_at: close.connections.first().map(|connection| rfc3339_ms(connection.opened_ms)),
+        closed_at: close.connections.last().and_then(|connection| connection.closed_ms).map(rfc3339_ms),
+        connections: close.connections.len() as u64 + close.unnamed,
+        asked_at: close.look.at_ms.map(rfc3339_ms),
+        asked_afterwards: close.look.afterwards,
     }
 }
 
@@ -342,6 +436,7 @@ fn step_document(
         duration_ms: report.map(|report| report.duration_ms),
         command_sha256: attempt.map(|attempt| attempt.intent.command_sha256.to_string()),
         template_sha256: attempt.map(|attempt| attempt.intent.template_sha256.to_string()),
+        variables: attempt.map(|attempt| attempt.intent.variables.clone()).unwrap_or_default(),
         account: attempt.and_then(|attempt| attempt.intent.account.clone()),
         stdout: report.map(|report| stream(&report.stdout)),
         stderr: report.map(|report| stream(&report.stderr)),

@@ -22,6 +22,7 @@ pub mod matrix;
 pub mod objectives;
 pub mod outside;
 pub mod recording;
+mod session;
 pub mod show;
 pub mod style;
 pub mod summary;

@@ -8,16 +8,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
+use runbook_model::host::ToldBy;
 use runbook_model::outcome::AttemptOutcome;
 use runbook_model::plan::{Phase, Role};
+use runbook_model::session::There;
 use runbook_model::{HostName, StepId};
 use serde::{Deserialize, Serialize};
 
 use crate::json::person;
 use crate::matrix::{Row, rows};
+use crate::session;
 use crate::style::words;
 use crate::text::{count, list};
-use crate::view::{HostView, RunView};
+use crate::view::{Closed, HostView, RunView};
 
 /// A clock that differs by more is told of (the same limit as in what needs attention).
 pub const CLOCK_OFFSET_MS_MAX: i64 = 2_000;
@@ -317,9 +320,7 @@ pub fn find(view: &RunView, evidence: Evidence) -> Finding {
         Evidence::PlanVsExecution => search.plan_vs_execution(),
         Evidence::Approval => search.gap("Nobody's approval of this plan is on record."),
         Evidence::SessionOpen => search.session_open(),
-        Evidence::SessionClose => search.gap(
-            "The record has no end of the sessions: neither when each was closed nor a check that nothing of it was left.",
-        ),
+        Evidence::SessionClose => search.session_close(),
         Evidence::Operator => search.operator(),
         Evidence::Privilege => search.privilege(),
         Evidence::Verification => search.verification(),
@@ -448,7 +449,7 @@ impl<'a> Search<'a> {
 
     fn session_open(&mut self) {
         let mut none = Vec::new();
-        let mut untold = Vec::new();
+        let (mut untold, mut unproved) = (Vec::new(), Vec::new());
         for (name, host) in self.hosts() {
             let Some(seq) = host.session_seq else {
                 none.push(name.to_string());
@@ -464,15 +465,61 @@ impl<'a> Search<'a> {
                 what.push_str(&format!(", host key {}", identity.peer_key));
             }
             what.push_str(&format!(", account {}", identity.account));
-            if identity.authenticated_by.is_empty() {
-                untold.push(name.to_string());
-            } else {
-                what.push_str(&format!(", by {}", identity.authenticated_by));
+            match session::login(identity) {
+                login if login.is_empty() => untold.push(name.to_string()),
+                login => what.push_str(&format!(", by {login}")),
+            }
+            if identity.transport != "local" && identity.methods_told_by != Some(ToldBy::Host) {
+                unproved.push(name.to_string());
+            }
+            for hop in session::hops(identity) {
+                what.push_str(&format!(", over {hop}"));
+            }
+            if let Some(secured) = &identity.secured {
+                what.push_str(&format!(" ({})", secured.text()));
             }
             self.cite(Some(name), None, vec![seq], what, false);
         }
         self.gap_of(&none, "no session is on record");
         self.gap_of(&untold, "how the account authenticated is not on record");
+        self.gap_of(
+            &unproved,
+            "how the account authenticated is told by our own client alone; the host tells it where its sshd has \
+             `ExposeAuthInfo yes`",
+        );
+    }
+
+    fn session_close(&mut self) {
+        let view = self.view;
+        let (mut open, mut unasked, mut any) = (Vec::new(), Vec::new(), false);
+        let all = view.hosts.iter().map(|(name, host)| (name, &host.closed)).chain(&view.elsewhere);
+        for (name, closed) in all {
+            for Closed { seq, close, .. } in closed {
+                any = true;
+                let (what, good) = session::end(close);
+                let n = count(close.attempts as usize, "attempt");
+                self.cite(Some(name), None, vec![*seq], format!("{what} ({n} over it)"), !good);
+                let remote = close.connections.iter().any(|connection| connection.there != There::Local);
+                if remote && close.look.at_ms.is_some() && !close.look.afterwards {
+                    unasked.push(name.to_string());
+                }
+            }
+        }
+        for (name, host) in self.hosts() {
+            any |= host.identity.is_some();
+            if host.has_open_session() {
+                open.push(name.to_string());
+            }
+        }
+        self.gap_of(&open, "a session was opened, and its end is not on record");
+        self.gap_of(
+            &unasked,
+            "the host was asked just before its last connection was closed, and not once more afterwards (`[ssh] \
+             check_closed` does that); that this connection has ended is known from this side",
+        );
+        if !any {
+            self.gap("No session was opened, so there is none to end.");
+        }
     }
 
     fn operator(&mut self) {

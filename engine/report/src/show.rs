@@ -8,6 +8,7 @@ use runbook_model::units::format_size;
 use crate::json::{Attachments, attempt_reason, cell_reason, person};
 use crate::list::short;
 use crate::matrix::{Row, rows};
+use crate::session;
 use crate::style::{Palette, Tone, attempt_tone, host_tone, words};
 use crate::text::{count, cut, elapsed, escape_line, fit, part, when, width, wrap};
 use crate::unknown;
@@ -183,6 +184,7 @@ fn host_text(page: &mut Page, view: &RunView, attachments: &Attachments, name: &
         }
         return;
     }
+    sessions(page, host);
     let mut phase = None;
     for row in rows {
         if phase != Some(row.step.phase) {
@@ -196,6 +198,41 @@ fn host_text(page: &mut Page, view: &RunView, attachments: &Attachments, name: &
         }
         row_text(page, attachments, &row);
         question(page, view, name, host, &row);
+    }
+}
+
+/// Who answered, how the account got in, and how that ended.
+fn sessions(page: &mut Page, host: &HostView) {
+    let remote = host.identity.as_ref().filter(|identity| identity.transport != "local");
+    if let Some(identity) = remote {
+        let mut text = format!("{} as {}", identity.transport, identity.account);
+        match session::login(identity) {
+            login if login.is_empty() => {}
+            login => text.push_str(&format!(", by {login}")),
+        }
+        if !identity.peer_key.is_empty() {
+            text.push_str(&format!("; host key {}", identity.peer_key));
+        }
+        if let Some(secured) = &identity.secured {
+            text.push_str(&format!("; {}", secured.text()));
+        }
+        page.note(2, Some(Tone::Dim), &escape_line(text.as_bytes()));
+        for hop in session::hops(identity) {
+            page.note(2, Some(Tone::Dim), &escape_line(format!("over {hop}").as_bytes()));
+        }
+    }
+    for closed in &host.closed {
+        let (what, good) = session::end(&closed.close);
+        if !good || remote.is_some() {
+            let tone = if closed.close.left().is_some() {
+                Tone::Bad
+            } else if good {
+                Tone::Dim
+            } else {
+                Tone::Warn
+            };
+            page.note(2, Some(tone), &escape_line(format!("session {what}").as_bytes()));
+        }
     }
 }
 

@@ -127,6 +127,10 @@ pub(crate) fn verdict_sentence(view: &RunView, outcome: HostOutcome, check_only:
     {
         return format!("run {run} was taken back, and that was verified");
     }
+    let good = view.hosts.values().all(|host| host.outcome == Some(HostOutcome::Succeeded));
+    if outcome == HostOutcome::Failed && good && !crate::session::left_open(view).is_empty() {
+        return "done and verified on every host; but a session stays open, and that fails the run".to_owned();
+    }
     let kept = kept(view).len();
     let also = match kept {
         0 => return meaning(outcome, check_only).to_owned(),
@@ -325,6 +329,9 @@ fn what_was_done(page: &mut Page, view: &RunView, attachments: &Attachments) {
         left.push("no change of this run".to_owned());
     }
     page.section("Remains", &left);
+    let open = crate::session::left_open(view);
+    let told: Vec<String> = open.iter().take(HOSTS_TOLD).map(|(name, what)| format!("{name}: {what}")).collect();
+    page.section("Open session", &told);
     match crate::json::snapshots(view).len() {
         0 => {}
         1 => page.section("Snapshots", &["1 snapshot of this run still exists".to_owned()]),
@@ -422,6 +429,9 @@ fn next_steps(view: &RunView, circumstances: Circumstances<'_>) -> Vec<String> {
         } else {
             format!("mend what blocked the hosts (`runbook explain {run}`), then apply again")
         });
+    }
+    if let Some((name, _)) = crate::session::left_open(view).first() {
+        out.push(format!("end what is left open on {name} by hand: it is a way back in"));
     }
     if view.outcome == Some(HostOutcome::Cancelled) {
         out.push("apply again when it suits".into());

@@ -14,6 +14,7 @@ use runbook_model::input::Intent;
 use runbook_model::outcome::{AttemptOutcome, HostOutcome, Obstacle, RunOutcome};
 use runbook_model::plan::{Phase, Plan};
 use runbook_model::record::Record;
+use runbook_model::session::SessionClose;
 use runbook_model::{RunId, Sha256};
 
 use crate::text::parse_time;
@@ -57,6 +58,19 @@ pub struct RunView {
     pub acts: Vec<Act>,
     /// The hosts.
     pub hosts: BTreeMap<HostName, HostView>,
+    /// How the sessions to places that are no hosts of the run ended.
+    pub elsewhere: BTreeMap<HostName, Vec<Closed>>,
+}
+
+/// How the sessions to a host ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// When that was recorded (Unix ms).
+    pub at_ms: u64,
+    /// Place in the ledger.
+    pub seq: u64,
+    /// How.
+    pub close: SessionClose,
 }
 
 /// That a person did something to a run.
@@ -103,6 +117,10 @@ pub struct HostView {
     pub started_ms: Option<u64>,
     /// Place in the ledger of what the last session told, or of why there was none.
     pub session_seq: Option<u64>,
+    /// Place in the ledger of the last session's opening.
+    pub opened_seq: Option<u64>,
+    /// How sessions ended: once, and once more each time that the host was tried again.
+    pub closed: Vec<Closed>,
     /// The phase that it is in; `None` before the first and after the last.
     pub phase: Option<Phase>,
     /// When that phase began (Unix ms).
@@ -254,6 +272,7 @@ impl RunView {
             break_glass: Vec::new(),
             acts: Vec::new(),
             hosts,
+            elsewhere: BTreeMap::new(),
         }
     }
 
@@ -330,14 +349,22 @@ impl RunView {
             Event::SessionOpened { host, facts, identity } => {
                 let host = self.host(host);
                 host.session_seq = Some(seq);
+                host.opened_seq = Some(seq);
                 host.facts = Some(facts.clone());
-                host.identity = Some(identity.clone());
+                host.identity = Some((**identity).clone());
                 host.obstacle = None;
             }
             Event::SessionFailed { host, obstacle } => {
                 let host = self.host(host);
                 host.session_seq = Some(seq);
                 host.obstacle = Some(obstacle.clone());
+            }
+            Event::SessionClosed { host, closed } => {
+                let closed = Closed { at_ms: now, seq, close: closed.as_ref().clone() };
+                match self.hosts.get_mut(host) {
+                    Some(host) => host.closed.push(closed),
+                    None => self.elsewhere.entry(host.clone()).or_default().push(closed),
+                }
             }
             Event::PhaseStarted { host, phase, reason, deadline_ms } => {
                 let host = self.host(host);

@@ -23,6 +23,7 @@ use async_trait::async_trait;
 use runbook_model::host::{Facts, Host, PeerIdentity};
 use runbook_model::id::AttemptId;
 use runbook_model::outcome::{Obstacle, ObstacleKind};
+use runbook_model::session::Here;
 use runbook_ports::clock::Clock;
 use runbook_ports::leftover::Leftover;
 use runbook_ports::posix::BOOT;
@@ -84,7 +85,7 @@ impl Transport for Local {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { reattach: true, concurrency: CONCURRENCY }
+        Capabilities { reattach: true, concurrency: CONCURRENCY, remote: false }
     }
 
     async fn open(&self, host: &Host, _limit: Duration) -> Result<Box<dyn Session>, Obstacle> {
@@ -267,6 +268,7 @@ impl Wire for LocalWire {
             peer_key: String::new(),
             account: account(),
             authenticated_by: "this machine".into(),
+            ..PeerIdentity::default()
         }
     }
 
@@ -274,10 +276,11 @@ impl Wire for LocalWire {
         self.shell.place.to_string()
     }
 
-    async fn close(&self) {
+    async fn close(&self) -> Here {
         if let Ok(mut keeper) = self.keeper.lock() {
             *keeper = None;
         }
+        Here::Ended
     }
 }
 
@@ -402,13 +405,13 @@ impl Session for LocalSession {
         self.posix.check().await
     }
 
-    async fn close(&self) {
+    async fn close(&self) -> Here {
         let emptied = self.emptied.lock().map(|mut emptied| std::mem::take(&mut *emptied)).unwrap_or_default();
         for folder in emptied {
             // One that is not empty stays, and an empty one harms nobody.
             drop(std::fs::remove_dir(folder));
         }
         self.keeping.close().await;
-        self.posix.close().await;
+        self.posix.close().await
     }
 }

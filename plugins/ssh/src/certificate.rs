@@ -67,14 +67,7 @@ fn read(text: &str) -> Option<Certificate> {
     let mut words = text.split_whitespace();
     let kind = words.next()?;
     let blob = STANDARD.decode(words.next()?).ok()?;
-    // How many fields the public key has.
-    let key_fields = match kind.strip_suffix("-cert-v01@openssh.com")? {
-        "ssh-ed25519" => 1,
-        "ssh-rsa" | "sk-ssh-ed25519" => 2,
-        kind if kind.starts_with("ecdsa-sha2-") => 2,
-        kind if kind.starts_with("sk-ecdsa-sha2-") => 3,
-        _ => return None,
-    };
+    let (_, key_fields) = key_in(kind)?;
     let mut rest = Fields(&blob);
     if rest.text()? != kind.as_bytes() {
         return None;
@@ -92,6 +85,41 @@ fn read(text: &str) -> Option<Certificate> {
         principals.push(String::from_utf8_lossy(names.text()?).into_owned());
     }
     Some(Certificate { is_for_users, principals, valid_after: rest.number(8)?, valid_before: rest.number(8)? })
+}
+
+/// The kind of the key in a certificate of this kind, and how many fields that key has.
+fn key_in(kind: &str) -> Option<(String, usize)> {
+    let key = kind.strip_suffix("-cert-v01@openssh.com")?;
+    let (suffix, fields) = match key {
+        "ssh-ed25519" => ("", 1),
+        "ssh-rsa" => ("", 2),
+        "sk-ssh-ed25519" => ("@openssh.com", 2),
+        key if key.starts_with("ecdsa-sha2-") => ("", 2),
+        key if key.starts_with("sk-ecdsa-sha2-") => ("@openssh.com", 3),
+        _ => return None,
+    };
+    Some((format!("{key}{suffix}"), fields))
+}
+
+/// The key's own blob: the one that is there, or the one in the certificate that is there.
+pub(crate) fn plain_key(kind: &str, blob: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = Fields(blob);
+    if rest.text()? != kind.as_bytes() {
+        return None;
+    }
+    let Some((key, fields)) = key_in(kind) else { return Some(blob.to_vec()) };
+    let mut plain = Vec::new();
+    let mut push = |field: &[u8]| {
+        plain.extend_from_slice(&u32::try_from(field.len()).ok()?.to_be_bytes());
+        plain.extend_from_slice(field);
+        Some(())
+    };
+    push(key.as_bytes())?;
+    let _nonce = rest.text()?;
+    for _ in 0..fields {
+        push(rest.text()?)?;
+    }
+    Some(plain)
 }
 
 /// What is left of a blob.
@@ -145,6 +173,16 @@ mod tests {
         let forever = read(RSA_FOREVER).unwrap();
         assert_eq!((forever.valid_after, forever.valid_before), (0, u64::MAX));
         assert!(!read(HOST).unwrap().is_for_users);
+    }
+
+    #[test]
+    fn the_key_in_a_certificate_is_that_of_its_fingerprint() {
+        let blob = |text: &str| STANDARD.decode(text.split(' ').nth(1).unwrap()).unwrap();
+        // `ssh-keygen -lf` of the certificate says so.
+        let plain = plain_key("ssh-ed25519-cert-v01@openssh.com", &blob(ED25519)).unwrap();
+        assert_eq!(plain, blob(KEY));
+        assert_eq!(plain_key("ssh-ed25519", &blob(KEY)), Some(blob(KEY)));
+        assert_eq!(plain_key("ssh-rsa", &blob(KEY)), None, "it says itself what it is");
     }
 
     #[test]

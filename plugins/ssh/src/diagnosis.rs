@@ -1,4 +1,4 @@
-//! What `ssh` said when it did not connect, as an obstacle; and, when it did, who answered. Pure text.
+//! What `ssh` said when it did not connect, as an obstacle. Pure text.
 //!
 //! OpenSSH has one exit status (255) for every failure; only its words tell them apart. They are stable (in the C locale
 //! they are not translated), and what is not recognised is shown as it is, as unreachable: nothing began in any case.
@@ -89,47 +89,7 @@ pub fn obstacle(place: &str, said: &str) -> Obstacle {
     say(ObstacleKind::Unreachable, if all.is_empty() { "ssh gave no reason".into() } else { all })
 }
 
-/// What the master said of the connection that it made.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Peer {
-    /// The fingerprint of the key that the host proved to have.
-    pub host_key: String,
-    /// The account that logged in.
-    pub account: String,
-    /// The method, and the fingerprint of the key or certificate that was accepted.
-    pub authenticated_by: String,
-}
-
-/// Reads the debug lines of the master. They come from the `ssh` process that checked the key, so this is the key that
-/// was really used, not one that a file says should have been.
-pub fn peer(said: &str) -> Peer {
-    let mut peer = Peer::default();
-    let mut accepted = None;
-    for line in said.lines().map(|line| line.trim_end().trim_start_matches("debug1: ")) {
-        if let Some(key) = line.strip_prefix("Server host key: ") {
-            peer.host_key = sha256_in(key).unwrap_or_default();
-        } else if let Some(certificate) = line.strip_prefix("Server host certificate: ") {
-            peer.host_key = sha256_in(certificate).unwrap_or_default();
-        } else if let Some(to) = line.strip_prefix("Authenticating to ") {
-            let account = to.rsplit_once(" as ").map_or("", |(_, account)| account);
-            peer.account = account.trim_matches('\'').to_owned();
-        } else if let Some(key) = line.strip_prefix("Server accepts key: ") {
-            let kind = if key.contains("-CERT ") { "certificate" } else { "publickey" };
-            accepted = sha256_in(key).map(|fingerprint| format!("{kind} {fingerprint}"));
-        } else if line.starts_with("Authenticated to ")
-            && let Some((_, method)) = line.rsplit_once(" using \"")
-        {
-            let method = method.trim_end_matches(['.', '"']);
-            peer.authenticated_by = match (method, accepted.take()) {
-                ("publickey", Some(key)) => key,
-                _ => method.to_owned(),
-            };
-        }
-    }
-    peer
-}
-
-fn sha256_in(text: &str) -> Option<String> {
+pub(crate) fn sha256_in(text: &str) -> Option<String> {
     text.split_whitespace().find(|word| word.starts_with("SHA256:")).map(|word| word.trim_end_matches(',').to_owned())
 }
 
@@ -192,20 +152,5 @@ mod tests {
         let obstacle = obstacle("h", said);
         assert_eq!(obstacle.kind, ObstacleKind::Unreachable);
         assert!(!obstacle.message.contains("debug1"));
-    }
-
-    #[test]
-    fn the_peer_is_read_from_the_handshake() {
-        let said = "debug1: Authenticating to 127.0.0.1:2222 as 'maint'\r\n\
-                    debug1: Server host key: ssh-ed25519 SHA256:abc\r\n\
-                    debug1: Server accepts key: /k/id ED25519 SHA256:first explicit\r\n\
-                    debug1: Server accepts key: /k/id-cert.pub ED25519-CERT SHA256:def explicit\r\n\
-                    Authenticated to 127.0.0.1 ([127.0.0.1]:2222) using \"publickey\".\r\n";
-        let expected = Peer {
-            host_key: "SHA256:abc".into(),
-            account: "maint".into(),
-            authenticated_by: "certificate SHA256:def".into(),
-        };
-        assert_eq!(peer(said), expected);
     }
 }

@@ -8,6 +8,7 @@
 pub mod certificate;
 pub mod config;
 pub mod diagnosis;
+mod login;
 mod master;
 mod wire;
 
@@ -70,7 +71,7 @@ impl Transport for Ssh {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { reattach: true, concurrency: self.settings.sessions_max }
+        Capabilities { reattach: true, concurrency: self.settings.sessions_max, remote: true }
     }
 
     async fn open(&self, host: &Host, limit: Duration) -> Result<Box<dyn Session>, Obstacle> {

@@ -13,12 +13,14 @@ use std::time::Duration;
 use openssh::Session;
 use runbook_model::host::{Host, PeerIdentity};
 use runbook_model::outcome::{Obstacle, ObstacleKind};
-use rustix::process::{Pid, Signal, kill_process_group};
+use runbook_model::session::Here;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use crate::{Settings, config, diagnosis};
+use crate::login::Login;
+use crate::{Settings, config, diagnosis, login};
 
 /// Seconds after which the master ends once nobody uses it.
 const IDLE_S: u32 = 10;
@@ -30,7 +32,9 @@ pub(crate) struct Master {
     pub(crate) session: std::sync::Arc<Session>,
     /// Our own place at its socket.
     held: UnixStream,
-    peer: diagnosis::Peer,
+    /// Its number, and when it began; `None` when it did not say.
+    process: Option<(Pid, String)>,
+    login: Login,
     place: String,
     /// The private folder with the socket; removed at the end.
     _folder: TempDir,
@@ -109,18 +113,14 @@ impl Master {
             kind: ObstacleKind::Session,
             message: format!("{place}: the connection ended as soon as it was made: {error}"),
         })?;
+        let process = number(&held).and_then(|pid| Some((pid, started(pid)?)));
         guard.group = None;
         let session = Session::resume_mux(socket.into_boxed_path(), None);
-        Ok(Self { session: session.into(), held, peer: diagnosis::peer(&said), place, _folder: folder })
+        Ok(Self { session: session.into(), held, process, login: login::login(&said), place, _folder: folder })
     }
 
     pub(crate) fn identity(&self) -> PeerIdentity {
-        PeerIdentity {
-            transport: "ssh".into(),
-            peer_key: self.peer.host_key.clone(),
-            account: self.peer.account.clone(),
-            authenticated_by: self.peer.authenticated_by.clone(),
-        }
+        self.login.identity()
     }
 
     pub(crate) fn place(&self) -> &str {
@@ -132,29 +132,95 @@ impl Master {
         self.session.check().await.is_ok()
     }
 
-    /// Asks the master to end, and with it every channel, and waits a little for that. Twice is harmless.
-    pub(crate) async fn end_in_background(&self) {
+    /// Asks the master to end, and with it every channel, waits a little for that, and kills one that does not. Twice is
+    /// harmless.
+    pub(crate) async fn end_in_background(&self) -> Here {
         // Reading from it blocks: many hosts that end together must not hold each other up.
-        if let Ok(held) = self.held.try_clone() {
-            let _gone_already = tokio::task::spawn_blocking(move || end(&held)).await;
+        let closed = match self.held.try_clone() {
+            Ok(held) => tokio::task::spawn_blocking(move || end(&held)).await.unwrap_or(false),
+            Err(_) => false,
+        };
+        let Some((pid, start)) = &self.process else {
+            return if closed { Here::Ended } else { Here::Unknown("its ssh process did not say that it ends".into()) };
+        };
+        let there = || started(*pid).is_some_and(|now| now == *start);
+        // It says that it ends a moment before it has.
+        if gone_within(Duration::from_millis(500), there).await {
+            return Here::Ended;
+        }
+        let _gone_already = kill_process(*pid, Signal::KILL);
+        let gone = gone_within(Duration::from_secs(2), there).await;
+        if gone { Here::Killed } else { Here::Left(format!("ssh, process {pid}")) }
+    }
+}
+
+/// Asks the master behind `held` to end; true when it closed the line. Blocks for up to half a second.
+fn end(mut held: &UnixStream) -> bool {
+    // The multiplexing protocol, version 4: terminate (PROTOCOL.mux). Lengths and numbers are big-endian.
+    // When it cannot be asked, it is gone, or goes by itself after a few seconds without us.
+    if !send(held, &[[8, 0x1000_0005, 2]]) {
+        return true;
+    }
+    let mut answer = [0; 256];
+    loop {
+        match held.read(&mut answer) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            // It resets the line when it ends before it has read all that we said.
+            Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
         }
     }
 }
 
-/// Asks the master behind `held` to end. Blocks for up to half a second.
-fn end(mut held: &UnixStream) {
-    // The multiplexing protocol, version 4: hello, then terminate (PROTOCOL.mux). Lengths and numbers are big-endian.
-    let mut message = Vec::new();
-    for words in [[8, 1, 4], [8, 0x1000_0005, 1]] {
+/// Sends messages of the multiplexing protocol. False when nobody is there.
+fn send(mut held: &UnixStream, messages: &[[u32; 3]]) -> bool {
+    let mut bytes = Vec::new();
+    for words in messages {
         for word in words {
-            message.extend_from_slice(&u32::to_be_bytes(word));
+            bytes.extend_from_slice(&word.to_be_bytes());
         }
     }
-    // When it cannot be asked, it is gone, or goes by itself after a few seconds without us.
-    if held.write_all(&message).is_ok() && held.set_read_timeout(Some(Duration::from_millis(500))).is_ok() {
-        let mut answer = [0; 256];
-        while matches!(held.read(&mut answer), Ok(n) if n > 0) {}
+    held.write_all(&bytes).is_ok() && held.set_read_timeout(Some(Duration::from_millis(500))).is_ok()
+}
+
+/// Says hello to the master, and asks for its number. It has just said that it is there, so it answers at once.
+fn number(held: &UnixStream) -> Option<Pid> {
+    if !send(held, &[[8, 1, 4], [8, 0x1000_0004, 1]]) {
+        return None;
     }
+    let mut held = held;
+    let mut word = |bytes: &mut [u8]| held.read_exact(bytes).ok();
+    // Its hello comes first, with words that we do not need.
+    for _ in 0..4 {
+        let mut length = [0; 4];
+        word(&mut length)?;
+        let length = usize::try_from(u32::from_be_bytes(length)).ok().filter(|length| *length <= 1024)?;
+        let mut message = vec![0; length];
+        word(&mut message)?;
+        let number = |at: usize| Some(u32::from_be_bytes(message.get(at..at + 4)?.try_into().ok()?));
+        if number(0)? == 0x8000_0005 {
+            return Pid::from_raw(i32::try_from(number(8)?).ok()?);
+        }
+    }
+    None
+}
+
+/// When a process began, as the kernel counts it; `None` when it is gone.
+fn started(pid: Pid) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?;
+    (!matches!(state, "Z" | "X" | "x")).then(|| fields.nth(18).map(str::to_owned))?
+}
+
+async fn gone_within(limit: Duration, there: impl Fn() -> bool) -> bool {
+    let gone = async {
+        while there() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(limit, gone).await.is_ok()
 }
 
 impl Drop for Master {

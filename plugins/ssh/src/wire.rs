@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use openssh::{Child, ChildStderr, ChildStdin, ChildStdout, Session, Stdio};
-use runbook_model::host::PeerIdentity;
+use runbook_model::host::{AuthMethod, PeerIdentity};
 use runbook_model::outcome::{Obstacle, ObstacleKind};
+use runbook_model::session::Here;
 use runbook_ports::posix::COMMAND;
 use runbook_ports::posix::runner::RUNNER_COMMAND;
 use runbook_ports::posix::wire::{Channel, Opening, Wire};
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::login;
 use crate::master::Master;
 
 /// A channel that sshd refused is asked for again after these waits: the one before it may be closing at that moment.
@@ -127,13 +129,17 @@ impl Wire for SshWire {
         self.master.identity()
     }
 
+    fn proved(&self, line: &str) -> Option<AuthMethod> {
+        login::proved(line)
+    }
+
     fn place(&self) -> String {
         self.master.place().to_owned()
     }
 
-    async fn close(&self) {
+    async fn close(&self) -> Here {
         self.slots.close();
-        self.master.end_in_background().await;
+        self.master.end_in_background().await
     }
 }
 

@@ -83,6 +83,7 @@ fn events() -> Vec<Event> {
     let obstacle = Obstacle { kind: ObstacleKind::Unreachable, message: "web2 (192.0.2.2) does not answer".to_owned() };
     let facts = Facts { os: "debian".to_owned(), clock_offset_ms: Some(-7), ..Facts::default() };
     let identity = PeerIdentity { transport: "ssh".to_owned(), account: "ops".to_owned(), ..PeerIdentity::default() };
+    let identity = Box::new(identity);
     vec![
         Event::RunOpened(Box::new(header())),
         Event::RunStarted,

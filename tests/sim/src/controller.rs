@@ -6,7 +6,7 @@ use std::sync::Arc;
 use runbook_core::{Run, Status};
 use runbook_model::command::Subject;
 use runbook_model::event::{AttemptReport, ClockState, Person, RunHeader};
-use runbook_model::host::{Facts, PeerIdentity};
+use runbook_model::host::Facts;
 use runbook_model::input::{Intent, Prepared};
 use runbook_model::outcome::{Ended, KilledBy, OutputRef};
 use runbook_model::plan::{Phase, Plan, Role};
@@ -255,9 +255,11 @@ impl Controller {
         let answer = match &command {
             Command::Prepare { cell } => return self.prepare_late(cell.clone()),
             Command::Connect { host } if self.world.reachable(&mut self.seed) => {
-                Input::Connected { host: host.clone(), facts: Facts::default(), identity: PeerIdentity::default() }
+                Input::Connected { host: host.clone(), facts: Facts::default(), identity: Box::default() }
             }
             Command::Connect { host } => Input::ConnectFailed { host: host.clone(), obstacle: World::obstacle() },
+            Command::CloseSession { host } => Input::SessionClosed { host: host.clone(), closed: Box::default() },
+            Command::CloseElsewhere => Input::ElsewhereClosed { closed: Vec::new() },
             Command::CheckUnless { cell } => {
                 let done = match self.world.reachable(&mut self.seed) {
                     true => Ok(self.seed.percent(20)),

@@ -13,10 +13,11 @@ use runbook_model::Sha256;
 use runbook_model::host::{Facts, Host, PeerIdentity};
 use runbook_model::id::{AttemptId, HostName};
 use runbook_model::outcome::{Exit, Obstacle, ObstacleKind};
+use runbook_model::session::{Here, Process, There};
 use runbook_ports::leftover::{Leftover, LeftoverState};
 use runbook_ports::transport::{
-    Capabilities, Completion, Invocation, Offsets, OutputSink, Probe, Program, Session, Stream, Transferred, Transport,
-    UploadTarget,
+    Capabilities, Completion, Invocation, LookFor, Offsets, OutputSink, Probe, Program, Seen, Session, Stream,
+    Transferred, Transport, UploadTarget,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -152,6 +153,7 @@ struct World {
     opening_most: usize,
     opened: Vec<HostName>,
     closed: Vec<HostName>,
+    looks: Vec<(HostName, Vec<String>)>,
 }
 
 struct Rule {
@@ -164,12 +166,21 @@ struct Rule {
 struct FakeHost {
     boots: u32,
     away_until: Option<Instant>,
+    away_from: Option<Instant>,
     refuses: Option<ObstacleKind>,
     opening_takes: Duration,
     claims: BTreeMap<AttemptId, Claim>,
     cleared: BTreeSet<AttemptId>,
     files: BTreeMap<String, Vec<u8>>,
     cut_transfers: u32,
+    ways_in: Vec<Process>,
+    stays_open: bool,
+}
+
+impl FakeHost {
+    fn is_gone(&self) -> bool {
+        self.away_from.is_some_and(|from| from <= Instant::now())
+    }
 }
 
 #[derive(Clone)]
@@ -256,6 +267,26 @@ impl FakeTransport {
         self.world().closed.clone()
     }
 
+    /// What was looked for at the end of the work on hosts: the host, and the processes of connections of before.
+    pub fn looks(&self) -> Vec<(HostName, Vec<String>)> {
+        self.world().looks.clone()
+    }
+
+    /// After this while the host answers nobody any more.
+    pub fn go_away_soon(&self, host: &str, after: Duration) {
+        self.world().host(&host.into()).away_from = Some(Instant::now() + after);
+    }
+
+    /// From now on a look finds this process on the host.
+    pub fn leave_behind(&self, host: &str, process: Process) {
+        self.world().host(&host.into()).ways_in.push(process);
+    }
+
+    /// From now on connections that were closed stay open on the host.
+    pub fn stay_open(&self, host: &str) {
+        self.world().host(&host.into()).stays_open = true;
+    }
+
     /// The most sessions that were open at once, and the most that were being opened at once.
     pub fn most_at_once(&self) -> (usize, usize) {
         let world = self.world();
@@ -301,7 +332,7 @@ impl Transport for FakeTransport {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { reattach: true, concurrency: 10 }
+        Capabilities { reattach: true, concurrency: 10, remote: true }
     }
 
     async fn open(&self, host: &Host, limit: Duration) -> Result<Box<dyn Session>, Obstacle> {
@@ -321,19 +352,28 @@ impl Transport for FakeTransport {
         if let Some(kind) = fake.refuses {
             return Err(obstacle(kind, &host.name));
         }
-        if fake.away_until.is_some_and(|until| until > Instant::now()) {
+        if fake.away_until.is_some_and(|until| until > Instant::now()) || fake.is_gone() {
             return Err(obstacle(ObstacleKind::Unreachable, &host.name));
         }
         world.open_now += 1;
         world.open_most = world.open_most.max(world.open_now);
         world.opened.push(host.name.clone());
         let boots = world.host(&host.name).boots;
-        Ok(Box::new(FakeSession { host: host.name.clone(), boots, transport: self.clone(), open: Mutex::new(true) }))
+        let number = world.opened.len();
+        Ok(Box::new(FakeSession {
+            host: host.name.clone(),
+            number,
+            boots,
+            transport: self.clone(),
+            open: Mutex::new(true),
+        }))
     }
 }
 
 struct FakeSession {
     host: HostName,
+    /// The how manieth connection of all it is.
+    number: usize,
     boots: u32,
     transport: FakeTransport,
     open: Mutex<bool>,
@@ -356,6 +396,7 @@ impl FakeSession {
         host.boots == self.boots
             && host.refuses.is_none()
             && host.away_until.is_none_or(|until| until <= Instant::now())
+            && !host.is_gone()
     }
 
     /// Sees a claimed attempt through that has begun.
@@ -486,6 +527,8 @@ impl Session for FakeSession {
             peer_key: format!("SHA256:{}", self.host),
             account: "maint".into(),
             authenticated_by: "publickey".into(),
+            process: Some(format!("{}:{}", self.number, self.boots)),
+            ..PeerIdentity::default()
         }
     }
 
@@ -602,6 +645,23 @@ impl Session for FakeSession {
         Ok(())
     }
 
+    async fn leave(&self, attempts: &[AttemptId], look: &LookFor) -> Result<Seen, Obstacle> {
+        self.clear_all(attempts).await?;
+        let mut world = self.transport.world();
+        world.looks.push((self.host.clone(), look.processes.clone()));
+        let host = world.host(&self.host);
+        let became = |process: &String| match host.stays_open {
+            true => There::Left(process.clone()),
+            false => There::Gone,
+        };
+        Ok(Seen {
+            processes: look.processes.iter().map(|process| (process.clone(), became(process))).collect(),
+            ways_in: host.ways_in.clone(),
+            others: 0,
+            unknown: None,
+        })
+    }
+
     async fn leftovers(&self) -> Result<Vec<Leftover>, Obstacle> {
         if !self.alive() {
             return Err(obstacle(ObstacleKind::Session, &self.host));
@@ -681,8 +741,9 @@ impl Session for FakeSession {
         if self.alive() { Ok(()) } else { Err(obstacle(ObstacleKind::Session, &self.host)) }
     }
 
-    async fn close(&self) {
+    async fn close(&self) -> Here {
         self.shut();
+        Here::Ended
     }
 }
 

@@ -214,8 +214,8 @@ fe "x $c"
 "#;
 
 /// `clear`: removes the claims `K` of run `r` and what is beside them, and the run's folder with the last of them: with
-/// one process where `rm` takes empty folders too, and nothing else is left in it.
-const CLEAR: &str = r#"
+/// one process where `rm` takes empty folders too, and nothing else is left in it. `z` is what is to be said of it.
+pub(super) const CLEAR: &str = r#"
 clear() {
   set --
   for q in $K; do
@@ -224,8 +224,8 @@ clear() {
   done
   if rm -f -d -- "$@" "$b/$r" || e=$(rm -f -- "$@" 2>&1); then
     [ ! -d "$b/$r" ] || rmdir -- "$b/$r"
-    fr x
-  else fr "f $e"; fi
+    z=x
+  else z="f $e"; fi
 }
 "#;
 
@@ -264,6 +264,7 @@ D() {
   a=0 w= s=
   fr s
   clear </dev/null 2>/dev/null
+  fr "$z"
 }
 while IFS= read -r s; do eval "$s"; done
 [ "$a" = 1 ] && kill -s TERM "$w" 2>/dev/null

@@ -182,7 +182,7 @@ esac
 exit 0
 "#;
 
-/// What the host says of itself, one thing a line.
+/// What the host says of itself, and how it let us in, one thing a line.
 const FACTS: &str = r#"
 uname -srm
 printf 'boot %s\n' "$nb"
@@ -192,6 +192,13 @@ if [ -r /etc/os-release ]; then
   done </etc/os-release
 fi
 date '+now %s %N'
+if [ -n "${SSH_USER_AUTH:-}" ] && [ -r "$SSH_USER_AUTH" ]; then
+  while IFS= read -r q || [ -n "$q" ]; do printf 'auth %s\n' "$q"; done <"$SSH_USER_AUTH"
+fi
+if [ -r "/proc/$PPID/stat" ] && read -r c <"/proc/$PPID/comm" && read -r q <"/proc/$PPID/stat"; then
+  set -- ${q##*) }
+  case $c in sshd | sshd-session | dropbear) printf 'from %s:%s\n' "$PPID" "${20}" ;; esac
+fi
 fr x
 exit 0
 "#;

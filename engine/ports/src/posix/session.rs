@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runbook_model::host::{Facts, PeerIdentity};
+use runbook_model::host::{AuthMethod, Facts, PeerIdentity, ToldBy};
 use runbook_model::id::AttemptId;
 use runbook_model::outcome::{Exit, Obstacle, ObstacleKind};
+use runbook_model::session::Here;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -17,10 +18,12 @@ use super::program::step_lines;
 use super::pump::{End, Gather, Pump, Report};
 use super::script::{self, AtTheEnd, Attached, ClaimKey, Start, question};
 use super::wire::{Channel, Opening, Wire};
-use super::{escape_for_printf, leftovers, transfer};
+use super::{escape_for_printf, leave, leftovers, transfer};
 use crate::clock::Clock;
 use crate::leftover::Leftover;
-use crate::transport::{Completion, Invocation, Offsets, OutputSink, Probe, Session, Transferred, UploadTarget};
+use crate::transport::{
+    Completion, Invocation, LookFor, Offsets, OutputSink, Probe, Seen, Session, Transferred, UploadTarget,
+};
 
 /// How long a claimed attempt is given to end before its outputs are followed over a channel of their own. Short steps
 /// then cost one channel, also on a busy host, where a shell takes its time to start; long ones are seen live.
@@ -38,6 +41,15 @@ pub struct PosixSession<W> {
     clock: Arc<dyn Clock>,
     /// Runners that have nothing to do.
     idle: Mutex<Vec<Channel>>,
+    /// What the host said of the connection when it was asked for its facts.
+    told: Mutex<Told>,
+}
+
+/// What a host says of the connection.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Told {
+    process: Option<String>,
+    methods: Vec<AuthMethod>,
 }
 
 /// What a script answered.
@@ -68,7 +80,7 @@ impl Silence {
 impl<W: Wire> PosixSession<W> {
     /// Takes the wire over.
     pub fn new(wire: W, clock: Arc<dyn Clock>) -> Self {
-        Self { wire, clock, idle: Mutex::default() }
+        Self { wire, clock, idle: Mutex::default(), told: Mutex::default() }
     }
 
     /// What reaches the host.
@@ -626,7 +638,15 @@ fn sizes(frame: &str) -> Option<(u64, u64)> {
 #[async_trait]
 impl<W: Wire> Session for PosixSession<W> {
     fn identity(&self) -> PeerIdentity {
-        self.wire.identity()
+        let mut identity = self.wire.identity();
+        if let Ok(told) = self.told.lock() {
+            identity.process.clone_from(&told.process);
+            if !told.methods.is_empty() {
+                identity.methods.clone_from(&told.methods);
+                identity.methods_told_by = Some(ToldBy::Host);
+            }
+        }
+        identity
     }
 
     async fn facts(&self) -> Result<Facts, Obstacle> {
@@ -634,7 +654,11 @@ impl<W: Wire> Session for PosixSession<W> {
         let before = self.clock.now_ms();
         let answer = self.ask(&script::facts(&marker), &marker, AtTheEnd::GiveUp).await.map_err(Silence::obstacle)?;
         let after = self.clock.now_ms();
-        Ok(read_facts(&String::from_utf8_lossy(&answer.stdout), before, after))
+        let text = String::from_utf8_lossy(&answer.stdout);
+        if let Ok(mut told) = self.told.lock() {
+            *told = read_told(&text, &self.wire);
+        }
+        Ok(read_facts(&text, before, after))
     }
 
     async fn run(
@@ -695,6 +719,10 @@ impl<W: Wire> Session for PosixSession<W> {
         Ok(())
     }
 
+    async fn leave(&self, attempts: &[AttemptId], look: &LookFor) -> Result<Seen, Obstacle> {
+        leave::leave(self, attempts, look).await
+    }
+
     async fn leftovers(&self) -> Result<Vec<Leftover>, Obstacle> {
         leftovers::list(self).await
     }
@@ -728,11 +756,11 @@ impl<W: Wire> Session for PosixSession<W> {
         self.ask(&script::check(&marker), &marker, AtTheEnd::GiveUp).await.map(|_| ()).map_err(Silence::obstacle)
     }
 
-    async fn close(&self) {
+    async fn close(&self) -> Here {
         while let Some(runner) = self.idle() {
             drop(runner);
         }
-        self.wire.close().await;
+        self.wire.close().await
     }
 }
 
@@ -757,6 +785,19 @@ fn read_facts(text: &str, before_ms: u64, after_ms: u64) -> Facts {
         }
     }
     facts
+}
+
+/// What a host says of the connection: the process that serves it, and how it let us in.
+fn read_told<W: Wire>(text: &str, wire: &W) -> Told {
+    let mut told = Told::default();
+    for line in text.lines() {
+        match line.split_once(' ') {
+            Some(("auth", line)) => told.methods.extend(wire.proved(line)),
+            Some(("from", process)) if leave::is_process(process) => told.process = Some(process.to_owned()),
+            _ => {}
+        }
+    }
+    told
 }
 
 /// The host's clock minus ours, taken at the middle of the question and its answer.
@@ -812,7 +853,9 @@ mod tests {
             "fs01".into()
         }
 
-        async fn close(&self) {}
+        async fn close(&self) -> Here {
+            Here::Ended
+        }
     }
 
     impl Clock for Mute {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use runbook_model::host::PeerIdentity;
+use runbook_model::host::{AuthMethod, PeerIdentity};
 use runbook_model::outcome::Obstacle;
+use runbook_model::session::Here;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What a shell is started with.
@@ -39,11 +40,16 @@ pub trait Wire: Send + Sync {
     /// Who answered, and how we got in.
     fn identity(&self) -> PeerIdentity;
 
+    /// Reads a line of what the host's server says of the login (`SSH_USER_AUTH`); `None` when it makes no sense.
+    fn proved(&self, _line: &str) -> Option<AuthMethod> {
+        None
+    }
+
     /// For messages: the host and where it was reached.
     fn place(&self) -> String;
 
-    /// Ends the connection.
-    async fn close(&self);
+    /// Ends the connection, and says what is known of its end here.
+    async fn close(&self) -> Here;
 }
 
 /// A shell on the host. Dropping it closes its three streams.

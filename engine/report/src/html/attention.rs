@@ -12,6 +12,7 @@ use crate::check::gaps;
 use crate::json::{Attachments, person};
 use crate::matrix::rows;
 use crate::objectives::CLOCK_OFFSET_MS_MAX;
+use crate::session::left_open;
 use crate::style::Tone;
 use crate::text::count;
 use crate::view::RunView;
@@ -42,10 +43,12 @@ pub(super) fn section(view: &RunView, attachments: &Attachments, verification: &
         verification.problems.iter().map(|line| format!("{} {}", badge(Tone::Bad, "wrong"), text(line))).collect(),
     );
     list("Hosts that did not succeed", hosts(view));
+    list("Sessions that stay open", open_sessions(view));
     list("Missing from the record", missing(view));
     list("Changed without being declared", undeclared(view));
     list("Otherwise than planned", deviations(view));
     list("Skipped", skipped(view));
+    list("Sessions whose end on the host is not known", unproved(view));
     list("Times that are in doubt", clocks(view));
     list("Not held outside yet", outside::waiting(attachments));
     if !said {
@@ -83,6 +86,30 @@ fn hosts(view: &RunView) -> Vec<String> {
     let rank = |code: u8| [9, 7, 6, 4, 5, 8, 3, 0].iter().position(|known| *known == code).unwrap_or(0);
     out.sort_by_key(|(code, _)| rank(*code));
     out.into_iter().map(|(_, line)| line).collect()
+}
+
+fn open_sessions(view: &RunView) -> Vec<String> {
+    let line = |(name, what): (HostName, String)| {
+        let place = match view.hosts.contains_key(&name) {
+            true => format!("<a href=\"#{}\">{}</a>", host_anchor(&name), text(name.as_str())),
+            false => text(name.as_str()),
+        };
+        format!("{place} {} {}", badge(Tone::Bad, "open"), text(&what))
+    };
+    left_open(view).into_iter().map(line).collect()
+}
+
+/// Sessions of whose end not all is known.
+fn unproved(view: &RunView) -> Vec<String> {
+    let mut out = Vec::new();
+    for (name, host) in &view.hosts {
+        let why =
+            host.closed.last().filter(|closed| closed.close.left().is_none()).map(|closed| closed.close.unknown());
+        if let Some(Some(why)) = why {
+            out.push(format!("<a href=\"#{}\">{}</a>: {}", host_anchor(name), text(name.as_str()), text(&why)));
+        }
+    }
+    out
 }
 
 fn missing(view: &RunView) -> Vec<String> {

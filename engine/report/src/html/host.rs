@@ -12,6 +12,7 @@ use super::markup::{badge, facts, lines, record, text, when, wide};
 use super::{PHASES, cell_anchor, host_anchor, host_badge};
 use crate::json::{Attachments, RedactionLine, attempt_reason, cell_reason, person};
 use crate::matrix::{Row, label, rows};
+use crate::session;
 use crate::style::{Tone, attempt_tone, words};
 use crate::text::{elapsed, part};
 use crate::view::{AttemptView, HostView, RunView};
@@ -80,7 +81,16 @@ fn about(host: &HostView) -> String {
             format!(" <code>{}</code>", text(&identity.peer_key))
         };
         rows.push(("Answered", format!("{}{key}", text(&identity.transport))));
-        rows.push(("Account", format!("{}, {}", text(&identity.account), text(&identity.authenticated_by))));
+        rows.push(("Account", format!("{}, {}", text(&identity.account), text(&session::login(identity)))));
+        if let Some(secured) = &identity.secured {
+            rows.push(("Protected by", text(&secured.text())));
+        }
+        for hop in session::hops(identity) {
+            rows.push(("On the way", text(&hop)));
+        }
+        if let Some(software) = &identity.software {
+            rows.push(("Its server", text(software)));
+        }
     }
     if let Some(facts) = &host.facts {
         let system = [&facts.os, &facts.os_version, &facts.kernel, &facts.arch];
@@ -98,6 +108,19 @@ fn about(host: &HostView) -> String {
     }
     if let Some(seq) = host.ended_seq {
         rows.push(("Outcome", record(seq)));
+    }
+    for closed in &host.closed {
+        rows.push(("Session's end", format!("{}, {}", text(&session::end(&closed.close).0), record(closed.seq))));
+        if closed.close.connections.len() > 1 {
+            for connection in &closed.close.connections {
+                let until = connection.closed_ms.map_or_else(|| "not seen".to_owned(), when);
+                let from = when(connection.opened_ms);
+                rows.push(("Connection", format!("{from} to {until}: {}", text(&session::connection(connection)))));
+            }
+        }
+    }
+    if host.has_open_session() && host.outcome.is_some() {
+        rows.push(("Session's end", "not on record".into()));
     }
     if rows.is_empty() { String::new() } else { facts(&rows) }
 }
@@ -191,6 +214,11 @@ fn attempt(
         rows.push(("Why", text(&reason)));
     }
     rows.push(("Command", format!("<code>{}</code>", attempt.intent.command_sha256)));
+    if !attempt.intent.variables.is_empty() {
+        let template = attempt.intent.template_sha256;
+        let names = text(&attempt.intent.variables.join(", "));
+        rows.push(("Made from", format!("template <code>{template}</code> with {names}")));
+    }
     out.push_str(&facts(&rows));
     out.push_str(&excerpt(contents.get(&attempt.intent.command_sha256).map(Vec::as_slice)));
     if let Some(report) = &attempt.report {

@@ -165,6 +165,7 @@ fn told(view: &RunView) -> BTreeSet<u64> {
     let mut out: BTreeSet<u64> = view.acts.iter().map(|act| act.seq).chain(view.ended_seq).collect();
     for host in view.hosts.values() {
         out.extend(host.session_seq.into_iter().chain(host.ended_seq));
+        out.extend(host.closed.iter().map(|closed| closed.seq));
         for cell in host.steps.values() {
             out.extend(cell.ended_seq.into_iter().chain(cell.measured_seq));
             out.extend(

@@ -4,9 +4,11 @@ use runbook_model::outcome::AttemptOutcome;
 use runbook_model::plan::{Action, Work};
 use runbook_model::units::rfc3339_ms;
 
-use super::markup::{record, text, to_record, wide};
+use super::markup::{badge, record, text, to_record, wide};
 use super::{cell_anchor, host_anchor};
 use crate::json::person;
+use crate::session;
+use crate::style::Tone;
 use crate::view::RunView;
 
 /// Hosts whose session is told in the table; each host's own section tells it too.
@@ -76,6 +78,48 @@ fn confirmed(view: &RunView) -> String {
     format!("<h3>Questions to a person</h3>\n<ul>\n{}{rest}</ul>\n", lines.concat())
 }
 
+/// When each session began and ended, how, and what was carried out over it.
+fn ends(view: &RunView) -> String {
+    let all = view.hosts.iter().map(|(name, host)| (name, &host.closed)).chain(&view.elsewhere);
+    let ends: Vec<_> = all.flat_map(|(name, closed)| closed.iter().map(move |closed| (name, closed))).collect();
+    let mut out = String::from("<h3>How each session ended</h3>\n");
+    if ends.is_empty() {
+        out.push_str("<p>The end of no session is on record.</p>\n");
+        return out;
+    }
+    let mut table = String::from(
+        "<table><thead><tr><th scope=\"col\">Host</th><th scope=\"col\">Opened (UTC)</th><th scope=\"col\">Closed \
+         (UTC)</th><th scope=\"col\">Attempts</th><th scope=\"col\">What is known of its end</th><th \
+         scope=\"col\">Record</th></tr></thead><tbody>\n",
+    );
+    for (name, closed) in ends.iter().take(HOSTS_MAX) {
+        let close = &closed.close;
+        let first = close.connections.first().map(|connection| rfc3339_ms(connection.opened_ms)).unwrap_or_default();
+        let last = close.connections.last().and_then(|connection| connection.closed_ms).map(rfc3339_ms);
+        let (what, good) = session::end(close);
+        let tone = match (close.left().is_some(), good) {
+            (true, _) => badge(Tone::Bad, "open"),
+            (false, true) => badge(Tone::Good, "closed"),
+            (false, false) => badge(Tone::Warn, "in doubt"),
+        };
+        let host = match view.hosts.contains_key(*name) {
+            true => format!("<a href=\"#{}\">{}</a>", host_anchor(name), text(name.as_str())),
+            false => text(name.as_str()),
+        };
+        table.push_str(&format!(
+            "<tr><th scope=\"row\">{host}</th><td class=\"time\">{first}</td><td class=\"time\">{}</td><td>{}</td><td>{tone} \
+             {}</td><td>{}</td></tr>\n",
+            last.unwrap_or_else(|| "not seen".into()),
+            close.attempts,
+            text(&what),
+            if view.hosts.contains_key(*name) { to_record(closed.seq) } else { record(closed.seq) }
+        ));
+    }
+    table.push_str("</tbody></table>");
+    out.push_str(&wide("Ends of sessions", &table));
+    out
+}
+
 fn sessions(view: &RunView) -> String {
     let mut out = String::from("<h3>Who answered, and how the account got in</h3>\n");
     let hosts: Vec<_> = view.hosts.iter().filter(|(_, host)| host.session_seq.is_some()).collect();
@@ -96,7 +140,7 @@ fn sessions(view: &RunView) -> String {
                 "<td>{}</td><td>{}</td><td class=\"mono\">{}</td><td class=\"mono\">{}</td>",
                 text(&identity.transport),
                 told(&identity.account),
-                told(&identity.authenticated_by),
+                told(&session::login(identity)),
                 if identity.transport == "local" { "none: this machine".into() } else { told(&identity.peer_key) }
             ),
             (Some(obstacle), _) => format!("<td colspan=\"4\">no session: {}</td>", text(&obstacle.message)),
@@ -111,6 +155,7 @@ fn sessions(view: &RunView) -> String {
     }
     table.push_str("</tbody></table>");
     out.push_str(&wide("Sessions", &table));
+    out.push_str(&ends(view));
     if hosts.len() > HOSTS_MAX {
         out.push_str(&format!("<p>and {} more hosts, in their own sections.</p>\n", hosts.len() - HOSTS_MAX));
     }

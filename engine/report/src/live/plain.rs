@@ -40,6 +40,9 @@ fn sentence(view: &RunView, event: &Event, now: u64) -> Option<String> {
         Event::BudgetSpent { spent, budget } => {
             format!("failure budget spent ({spent} failed, {budget} allowed): no further host is started")
         }
+        Event::SessionClosed { host, closed } => {
+            format!("{host}: a session stays OPEN: {}", closed.left()?)
+        }
         Event::SessionFailed { host, obstacle } => format!("{host}: {}", obstacle.message),
         Event::PhaseStarted { host, phase, reason: Some(reason), .. } => format!("{host}: {phase} begins: {reason}"),
         Event::PhaseStarted { host, phase, .. } if step_by_step => format!("{host}: {phase}"),

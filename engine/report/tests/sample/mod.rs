@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use runbook_model::event::{AttemptReport, ClockState, Event, Person, RunHeader};
-use runbook_model::host::{Facts, Host, PeerIdentity};
+use runbook_model::host::{AuthMethod, Facts, Host, PeerIdentity, Secured, ToldBy};
 use runbook_model::input::Intent;
 use runbook_model::outcome::{Ended, Exit, OutputRef};
 use runbook_model::plan::*;
 use runbook_model::record::Record;
+use runbook_model::session::{Closing, Connection, Here, Look, SessionClose, There};
 use runbook_model::units::rfc3339_ms;
 use runbook_model::{AttemptId, AttemptOutcome, Cell, HostName, HostOutcome, RunId, Sha256, StepId};
 use runbook_report::RunView;
@@ -173,12 +174,21 @@ impl Writer {
         self.wait(100).put(Event::SessionOpened {
             host: name,
             facts: Facts { os: "debian".into(), boot_id: "b".into(), ..Facts::default() },
-            identity: PeerIdentity {
+            identity: Box::new(PeerIdentity {
                 transport: "ssh".into(),
                 peer_key: "SHA256:abc".into(),
                 account: "maint".into(),
-                authenticated_by: "publickey".into(),
-            },
+                authenticated_by: "publickey SHA256:def".into(),
+                secured: Some(Secured {
+                    key_exchange: "curve25519-sha256".into(),
+                    host_key_algorithm: "ssh-ed25519".into(),
+                    cipher: "aes256-ctr".into(),
+                    mac: "hmac-sha2-256-etm@openssh.com".into(),
+                }),
+                methods: vec![AuthMethod { method: "publickey".into(), shown: "ED25519 SHA256:def".into() }],
+                methods_told_by: Some(ToldBy::Client),
+                ..PeerIdentity::default()
+            }),
         })
     }
 
@@ -250,6 +260,27 @@ impl Writer {
         self.put(Event::HostEnded { host: host.into(), outcome, reason: reason.into() })
     }
 
+    /// Its session ended as it should, after this many attempts.
+    pub(crate) fn closed(&mut self, host: &str, attempts: u64) -> &mut Self {
+        self.closed_with(host, |close| close.attempts = attempts)
+    }
+
+    pub(crate) fn closed_with(&mut self, host: &str, change: impl FnOnce(&mut SessionClose)) -> &mut Self {
+        self.wait(40);
+        let connection = Connection {
+            opened_ms: START + 100,
+            closed_ms: Some(self.now),
+            why: Closing::Done,
+            here: Here::Ended,
+            there: There::LastWord,
+            identity: None,
+        };
+        let look = Look { at_ms: Some(self.now - 10), ..Look::default() };
+        let mut close = SessionClose { attempts: 1, connections: vec![connection], unnamed: 0, look };
+        change(&mut close);
+        self.put(Event::SessionClosed { host: host.into(), closed: Box::new(close) })
+    }
+
     pub(crate) fn run_ended(&mut self, outcome: HostOutcome) -> &mut Self {
         self.put(Event::RunEnded { outcome })
     }
@@ -299,6 +330,7 @@ pub(crate) fn taken_back() -> Writer {
     run.put(Event::BatchEnded { batch: 0, soak_until_ms: None });
     run.put(Event::BudgetSpent { spent: 1, budget: 0 });
     run.host_ended("fs02", HostOutcome::Blocked, "not started: the failure budget is spent");
+    run.closed("fs01", 12);
     run.run_ended(HostOutcome::RolledBack);
     run
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runbook_model::host::{Facts, Host, PeerIdentity};
 use runbook_model::outcome::{Exit, Obstacle, ObstacleKind};
+use runbook_model::session::Here;
 use runbook_model::{AttemptId, HostName, StepId};
 use runbook_ports::transport::{
     Capabilities, Completion, Invocation, Offsets, OutputSink, Probe, Program, Session, Stream, Transferred, Transport,
@@ -58,7 +59,7 @@ impl Transport for SimTransport {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { reattach: true, concurrency: 10 }
+        Capabilities { reattach: true, concurrency: 10, remote: true }
     }
 
     async fn open(&self, host: &Host, limit: Duration) -> Result<Box<dyn Session>, Obstacle> {
@@ -284,5 +285,7 @@ impl Session for SimSession {
         if self.alive().await { Ok(()) } else { Err(obstacle(ObstacleKind::Session, &self.host)) }
     }
 
-    async fn close(&self) {}
+    async fn close(&self) -> Here {
+        Here::Ended
+    }
 }
