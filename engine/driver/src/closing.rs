@@ -84,6 +84,7 @@ pub(crate) async fn close(world: &Arc<World>, host: &Arc<Host>, left: Vec<Left>)
             let _ = tokio::time::timeout(LIMIT, clear(world, &left)).await;
         }
         world.sessions.finish(&host.name).await;
+        world.sessions.histories.local(&host.name);
         Look::default()
     };
     world.sessions.histories.take(&host.name, look)

@@ -151,6 +151,13 @@ impl Histories {
         }
     }
 
+    /// There is no network to the host, whoever opened something.
+    pub(crate) fn local(&self, host: &HostName) {
+        if let Some(history) = self.by_host().get_mut(host) {
+            history.entries.iter_mut().for_each(|entry| entry.connection.there = There::Local);
+        }
+    }
+
     /// The host was asked over this connection, and over none after it.
     pub(crate) fn last_word(&self, host: &HostName, number: u64) {
         self.change(host, number, |entry| entry.connection.there = There::LastWord);

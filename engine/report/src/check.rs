@@ -38,6 +38,9 @@ pub fn gaps(view: &RunView) -> Vec<Gap> {
         if host.started_ms.is_some() && host.outcome.is_none() {
             gap(Some(name), None, "the host was started and has no outcome on record".into());
         }
+        if view.state == RunState::Ended && host.has_open_session() {
+            gap(Some(name), None, "a session was opened, and its end is not on record".into());
+        }
         for row in rows(view, host) {
             let id = &row.step.id;
             match row.outcome {

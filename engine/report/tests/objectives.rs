@@ -7,8 +7,11 @@ use std::collections::BTreeSet;
 
 use runbook_model::HostOutcome;
 use runbook_model::event::Event;
-use runbook_report::RunView;
+use runbook_model::session::{Process, WayIn};
+use runbook_report::json::Attachments;
 use runbook_report::objectives::{Answer, Evidence, Revision, answers, find};
+use runbook_report::summary::{self, Circumstances};
+use runbook_report::{Palette, RunView};
 use sample::{Writer, taken_back};
 
 fn answer(view: &RunView, id: &str) -> Answer {
@@ -109,4 +112,39 @@ fn a_run_without_a_record_answers_nothing() {
         assert!(answer.is_silent(), "{}: {:?}", answer.objective.id, answer.records().collect::<Vec<_>>());
         assert!(!answer.gaps().is_empty(), "{}", answer.objective.id);
     }
+}
+
+#[test]
+fn the_end_of_a_session_answers_its_objectives_and_what_stays_open_deviates() {
+    let mut run = Writer::new(&[&["fs01", "fs02", "fs03"]]);
+    for host in ["fs01", "fs02", "fs03"] {
+        run.connect(host).host_ended(host, HostOutcome::Succeeded, "");
+    }
+    run.closed("fs01", 3);
+    let tmux = Process { pid: 70, name: "tmux: server".into(), how: WayIn::Terminal };
+    run.closed_with("fs02", |close| close.look.ways_in.push(tmux));
+    run.put(Event::RunEnded { outcome: HostOutcome::Failed });
+    let view = run.view();
+    for id in ["3.7.5[b]", "3.1.11[b]", "A.03.07.05.c[01]", "A.03.07.05.c[02]"] {
+        let answer = answer(&view, id);
+        let said: Vec<(&str, &str, bool)> = answer
+            .records()
+            .map(|one| (one.host.as_ref().unwrap().as_str(), one.what.as_str(), one.deviates))
+            .collect();
+        let left =
+            "NOT closed: steps left a way back in: process 70 (tmux: server, with a terminal) (1 attempt over it)";
+        let closed = "closed here; asked just before, the host had nothing left but that question (3 attempts over it)";
+        assert_eq!(said, [("fs02", left, true), ("fs01", closed, false)], "{id}");
+        let gaps = answer.gaps();
+        assert!(gaps.iter().any(|gap| gap.starts_with("fs03: a session was opened")), "{id}: {gaps:?}");
+        assert!(gaps.iter().any(|gap| gap.contains("not once more afterwards")), "{id}: {gaps:?}");
+    }
+    let login = answer(&view, "3.7.5[a]");
+    assert!(login.records().next().unwrap().what.contains("curve25519-sha256"), "{login:?}");
+    assert!(login.gaps().iter().any(|gap| gap.contains("ExposeAuthInfo")), "{:?}", login.gaps());
+    let summary =
+        summary::lines(&view, &Attachments::default(), Circumstances::default(), 100, Palette::Plain).join(" ");
+    assert!(summary.contains("a session stays open, and that fails the run"), "{summary}");
+    let page = runbook_report::show::text(&view, &Attachments::default(), None, 200, Palette::Plain);
+    assert!(page.contains("session NOT closed: steps left a way back in"), "{page}");
 }

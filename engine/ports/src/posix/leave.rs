@@ -82,16 +82,11 @@ else
   done
   V=' ' o=0
   if printf 'a\0b\0' | grep -q -z -e '^b'; then
-    for q in $(LC_ALL=C grep -l -s -z -e "$E" /proc/[0-9]*/environ); do
+    # All of them are read once. Of what came over this connection, what bears the mark as well is the step's.
+    for q in $(LC_ALL=C grep -l -s -z -e "$E" -e "^SSH_CONNECTION=${SSH_CONNECTION:-.^}\$" /proc/[0-9]*/environ); do
       q=${q%/environ}
-      way "${q##*/}" || { [ -e "$q" ] && o=$((o + 1)); }
+      way "${q##*/}" || { LC_ALL=C grep -q -s -z -e "$E" "$q/environ" && o=$((o + 1)); }
     done
-    if [ -n "${SSH_CONNECTION:-}" ]; then
-      for q in $(LC_ALL=C grep -l -s -z -x -F -e "SSH_CONNECTION=$SSH_CONNECTION" /proc/[0-9]*/environ); do
-        q=${q%/environ}
-        way "${q##*/}"
-      done
-    fi
     say "o $o"
   else say 'b its grep knows no -z, so what steps left could not be looked for'; fi
 fi

@@ -587,7 +587,7 @@ class Bundle:
 
     def matrix(self, records):
         """Every cell that began has an end, and the run has one."""
-        gaps, hosts, open_cells, attempts, ended = [], {}, {}, {}, None
+        gaps, hosts, open_cells, attempts, sessions, ended = [], {}, {}, {}, set(), None
         for record in records:
             event = record["event"]
             kind, cell = event["type"], event.get("cell") or event.get("attempt") or {}
@@ -598,6 +598,10 @@ class Bundle:
                 hosts[event["host"]] = event["outcome"]
             elif kind == "host_reopened":
                 hosts[event["host"]] = None
+            elif kind == "session_opened":
+                sessions.add(event["host"])
+            elif kind == "session_closed":
+                sessions.discard(event["host"])
             elif kind in ("attempt_started", "attempt_lost"):
                 attempts[place, cell["attempt"]] = open_cells[place] = None
             elif kind == "attempt_ended":
@@ -610,6 +614,7 @@ class Bundle:
                 ended = event["outcome"] if kind == "run_ended" else None
         gaps += ["the run has no end on record"] if ended is None else []
         gaps += ["%s: no outcome on record" % host for host, outcome in hosts.items() if outcome is None]
+        gaps += ["%s: a session was opened, and its end is not on record" % host for host in sorted(sessions) if ended]
         gaps += ["%s: attempt %d has no end on record" % at for at, outcome in attempts.items() if outcome is None]
         gaps += ["%s: nobody knows what became of it" % at for at, out in open_cells.items() if out in (None, "unknown")]
         self.gaps += gaps

@@ -260,6 +260,18 @@ impl Writer {
         self.put(Event::HostEnded { host: host.into(), outcome, reason: reason.into() })
     }
 
+    fn open_sessions(&self) -> std::collections::BTreeSet<String> {
+        let mut open = std::collections::BTreeSet::new();
+        for record in &self.records {
+            match &record.event {
+                Event::SessionOpened { host, .. } => drop(open.insert(host.to_string())),
+                Event::SessionClosed { host, .. } => drop(open.remove(host.as_str())),
+                _ => {}
+            }
+        }
+        open
+    }
+
     /// Its session ended as it should, after this many attempts.
     pub(crate) fn closed(&mut self, host: &str, attempts: u64) -> &mut Self {
         self.closed_with(host, |close| close.attempts = attempts)
@@ -281,7 +293,11 @@ impl Writer {
         self.put(Event::SessionClosed { host: host.into(), closed: Box::new(close) })
     }
 
+    /// Ends the run; every session that is open ends before it.
     pub(crate) fn run_ended(&mut self, outcome: HostOutcome) -> &mut Self {
+        for host in self.open_sessions() {
+            self.closed(&host, 1);
+        }
         self.put(Event::RunEnded { outcome })
     }
 
