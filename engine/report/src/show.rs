@@ -110,7 +110,10 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments, host: Opt
             page.pair("ticket", &escape_line(ticket.as_bytes()));
         }
         for why in &view.break_glass {
-            page.pair("set aside", &format!("windows, blackouts and freezes (break glass): {}", escape_line(why.as_bytes())));
+            page.pair(
+                "set aside",
+                &format!("windows, blackouts and freezes (break glass): {}", escape_line(why.as_bytes())),
+            );
         }
         page.pair("started", &when(header.started_ms));
         if let Some(ended) = view.ended_ms {

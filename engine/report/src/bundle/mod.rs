@@ -45,6 +45,7 @@ pub struct NotSigned(pub String);
 pub type SignBytes<'a> = &'a dyn Fn(&[u8]) -> Result<[u8; 64], String>;
 
 /// The ledger's key: its name and public half, and what signs with its private half.
+#[derive(Clone, Copy)]
 pub struct Signing<'a> {
     /// The public half.
     pub key: &'a VerifierKey,

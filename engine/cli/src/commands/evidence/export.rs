@@ -50,17 +50,27 @@ pub(super) async fn run(project: &Project, arguments: &EvidenceExport) -> Result
         }
     };
     must_not_run(&store, &index).await?;
-    let source = Source::read(project, &store, &index, &chain, arguments.redacted).await?;
+    let mut source = Source::read(project, &store, &index, &chain, arguments.redacted).await?;
     if arguments.redacted && source.edition.is_full() {
         return Err(Failure::usage("RB0670", format!("nothing is withheld of run {}", index.header.run))
             .next("`runbook evidence redact` says what is to be withheld; without --redacted all of it is exported"));
     }
     let end = source.view.ended_ms.unwrap_or(source.view.last_ms);
-    let target = Target::begin(&arguments.out, end)?;
     let names = Names::of(&source.view);
-    let mut writer = Writer { base: Base::new(store, signing, target), source: Arc::new(source), names };
-    writer.write(project).await?;
-    let Writer { base, source, .. } = writer;
+    let mut said = std::mem::take(&mut source.lengths);
+    let source = Arc::new(source);
+    let base = loop {
+        let target = Target::begin(&arguments.out, end)?;
+        let mut base = Base::new(store.clone(), signing, target);
+        base.said = std::mem::take(&mut said);
+        let mut writer = Writer { base, source: source.clone(), names: names.clone() };
+        match writer.write(project).await {
+            Ok(()) => break writer.base,
+            // What is damaged has another length than its record says. It is left out of an archive that is begun anew.
+            Err(_) if writer.base.deceived => {}
+            Err(failure) => return Err(failure),
+        }
+    };
     let exported = finish(project, base, &index.header.run, arguments.redacted).await?;
     let ended = source.view.state == RunState::Ended;
     let complete = ended && exported.missing.is_empty();

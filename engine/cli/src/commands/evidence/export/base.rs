@@ -32,6 +32,10 @@ pub(super) struct Base<'a> {
     pub(super) missing: Vec<String>,
     /// Digests of outputs' contents, by their blob.
     pub(super) digests: BTreeMap<Sha256, Sha256>,
+    /// How long contents are said to be: in an archive they are then read once only.
+    pub(super) said: BTreeMap<Sha256, u64>,
+    /// One of them was not: the archive is spoilt.
+    pub(super) deceived: bool,
     /// Lengths of large contents that were written.
     pub(super) lengths: BTreeMap<Sha256, u64>,
     /// Time stamps among the receipts.
@@ -56,6 +60,8 @@ impl<'a> Base<'a> {
             target,
             missing: Vec::new(),
             digests: BTreeMap::new(),
+            said: BTreeMap::new(),
+            deceived: false,
             lengths: BTreeMap::new(),
             stamps: Vec::new(),
             now: None,
@@ -184,8 +190,8 @@ impl Base<'_> {
         Ok(())
     }
 
-    /// A content that is kept as a file: read on a thread of its own. For an archive it is read once before, to know its
-    /// length; [`Self::look_ahead`] has begun with that.
+    /// A content that is kept as a file: read on a thread of its own. For an archive its length must be known: when nothing
+    /// says it, it is read once before; [`Self::look_ahead`] has begun with that.
     async fn large(&mut self, digest: &Sha256, file: &str) -> Result<Result<Measured, StoreError>, Failure> {
         let ahead = self.now.take().filter(|(of, _)| of == digest).map(|(_, task)| task);
         let reading = match self.store.reading(digest) {
@@ -193,11 +199,16 @@ impl Base<'_> {
             Err(error) => return Ok(Err(error)),
         };
         let damaged = || Ok(Err(StoreError::Corrupt(format!("blob {digest}"))));
-        if !self.target.is_archive() {
+        let said = self.said.get(digest).copied();
+        if !self.target.is_archive() || said.is_some() {
             let mut inner = Inner::default();
             let whole =
-                self.target.checked(file, digest, None, Piped::begin(reading), &mut |piece| inner.push(piece))?;
-            return if whole { Ok(Ok(inner.finish())) } else { damaged() };
+                self.target.checked(file, digest, said, Piped::begin(reading), &mut |piece| inner.push(piece))?;
+            if whole {
+                return Ok(Ok(inner.finish()));
+            }
+            self.deceived = self.target.is_archive();
+            return if self.deceived { Err(not_whole("a content is not as its record says")) } else { damaged() };
         }
         let measured = match ahead {
             Some(task) => task.await,
@@ -208,14 +219,17 @@ impl Base<'_> {
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => return damaged(),
             Err(error) => return Err(record::failed(&StoreError::Failed(error.to_string()))),
         };
-        self.target.checked(file, digest, Some(measured.bytes), Piped::begin(reading), &mut |_| ())?;
-        Ok(Ok(measured))
+        match self.target.checked(file, digest, Some(measured.bytes), Piped::begin(reading), &mut |_| ())? {
+            true => Ok(Ok(measured)),
+            false => Err(self.target.failed(&std::io::Error::other(format!("{file} changed while it was read")))),
+        }
     }
 
     /// Of two large contents that follow each other: the second is measured while the first is written.
     pub(super) fn look_ahead(&mut self, now: &Sha256, next: Option<&Sha256>) {
         if self.target.is_archive() {
             self.now = self.next.take().filter(|(of, _)| of == now);
+            let next = next.filter(|next| !self.said.contains_key(*next));
             self.next = next.map(|next| (*next, measure(self.store.reading(next))));
         }
     }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use runbook_ledger::KeyChain;
+use runbook_ledger::segments::LINE_BYTES;
+use runbook_model::outcome::OutputRef;
 use runbook_model::{Event, Notice, RunId, Sha256};
 use runbook_ports::Store as _;
 use runbook_ports::store::RunIndex;
@@ -33,6 +35,8 @@ pub(super) struct Source {
     pub(super) lists: BTreeSet<Sha256>,
     /// Those that are outputs with a line for the seed in front.
     pub(super) salted: BTreeSet<Sha256>,
+    /// How long outputs are as they are stored, by what their records say.
+    pub(super) lengths: BTreeMap<Sha256, u64>,
     pub(super) head: Head,
 }
 
@@ -51,7 +55,7 @@ impl Source {
         let mut named: BTreeSet<Sha256> = plan.files.keys().copied().collect();
         let mut view = RunView::new(plan);
         let (mut seqs, mut ends) = (Vec::new(), BTreeMap::new());
-        let (mut lists, mut salted) = (BTreeSet::new(), BTreeSet::new());
+        let (mut lists, mut salted, mut lengths) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         let mut next = 0;
         loop {
             let page = store.records(&run, next, PAGE).await.map_err(|error| record::failed(&error))?;
@@ -69,6 +73,7 @@ impl Source {
                         lists.extend(report.transfers);
                         for output in [&report.stdout, &report.stderr] {
                             salted.extend(output.blob.filter(|_| output.root.is_some()));
+                            lengths.extend(stored_length(output));
                         }
                     }
                     _ => {}
@@ -94,6 +99,12 @@ impl Source {
                 Head::read(store, keys, need, told).await?.ok_or_else(none)?
             }
         };
-        Ok(Self { run, view: Arc::new(view), edition, seqs, ends, named, lists, salted, head })
+        Ok(Self { run, view: Arc::new(view), edition, seqs, ends, named, lists, salted, lengths, head })
     }
+}
+
+/// The length of an output that is kept whole and as it came.
+fn stored_length(output: &OutputRef) -> Option<(Sha256, u64)> {
+    let as_it_came = output.root.is_some() && !output.truncated && output.masked == 0;
+    as_it_came.then_some((output.blob?, output.bytes + LINE_BYTES as u64))
 }

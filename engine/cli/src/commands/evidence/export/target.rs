@@ -207,7 +207,8 @@ impl Target {
     }
 
     /// Writes a file whose digest is known, from a content that fails at its end when it does not have it. In an archive its
-    /// length must be known too. Returns whether it is whole; one that is not is none of the bundle's files.
+    /// length must be known too. Returns whether it is whole and has that length; one that has not is none of the bundle's
+    /// files, and spoils an archive.
     pub(super) fn checked(
         &mut self,
         name: &str,
@@ -222,14 +223,15 @@ impl Target {
         let found = hashing.sought.as_ref().is_some_and(|search| search.found);
         let written = match written {
             Ok(written) => written,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData && !self.is_archive() => {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 self.kind.forget(name).map_err(|error| self.failed(&error))?;
                 return Ok(false);
             }
             Err(error) => return Err(self.failed(&error)),
         };
         if bytes.is_some_and(|bytes| bytes != written) {
-            return Err(self.failed(&io::Error::other(format!("{name} changed while it was read"))));
+            self.kind.forget(name).map_err(|error| self.failed(&error))?;
+            return Ok(false);
         }
         self.wrote(name, written, found);
         self.list(name, digest)?;
