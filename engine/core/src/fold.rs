@@ -79,6 +79,7 @@ impl Run {
                 run.change_cell(host, step, |cell| {
                     cell.stage = CellStage::Attempting;
                     cell.attempts = attempt.attempt;
+                    cell.left = false;
                 });
             }),
             Event::AttemptLost { attempt, deadline_ms, not_begun, .. } => {
@@ -92,7 +93,8 @@ impl Run {
             Event::AttemptEnded { attempt, outcome, report } => self.on_cell(&attempt.cell(), |run, host, step| {
                 run.change_cell(host, step, |cell| {
                     let lost = matches!(cell.stage, CellStage::Lost { .. });
-                    cell.void += u32::from(lost && *outcome == AttemptOutcome::NotStarted);
+                    let left = cell.left && *outcome == AttemptOutcome::Unknown;
+                    cell.void += u32::from(left || lost && *outcome == AttemptOutcome::NotStarted);
                     cell.stage = CellStage::Attempted(*outcome);
                     let in_doubt = cell.last == Some(AttemptOutcome::Unknown) && *outcome == AttemptOutcome::NotStarted;
                     if !in_doubt {
@@ -161,6 +163,10 @@ impl Run {
         for host in &mut self.hosts {
             // The time without a controller was not theirs.
             host.lost_until_ms = None;
+            for (step, cell) in host.cells.iter_mut().enumerate() {
+                let under_way = matches!(cell.stage, CellStage::Attempting | CellStage::Lost { .. });
+                cell.left |= under_way && self.layout.step(step).read_only;
+            }
         }
         self.touch_all();
     }

@@ -69,8 +69,11 @@ pub(crate) struct CellState {
     pub(crate) attempts: u32,
     /// Attempts started before the last reopening: they do not count against `retry`.
     pub(crate) earlier: u32,
-    /// Attempts since then that were lost sight of and proved never to have begun: they do not count either.
+    /// Attempts since then that do not count either: lost sight of and proved never to have begun, or of a read-only step and
+    /// left by a controller that is gone (each needs another controller, so there is no end of them without a person).
     pub(crate) void: u32,
+    /// The controller that began the last attempt is gone, and the step is read-only.
+    pub(crate) left: bool,
     /// Outcome of the last attempt that ended; one that did not begin leaves an unknown one before it as it is.
     pub(crate) last: Option<AttemptOutcome>,
     /// An attempt may have had an effect: any that was started and not proved not to have begun.
@@ -85,6 +88,7 @@ impl CellState {
         attempts: 0,
         earlier: 0,
         void: 0,
+        left: false,
         last: None,
         effect: false,
         resolved: false,

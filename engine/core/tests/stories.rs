@@ -351,6 +351,28 @@ fn attempt_that_was_lost_before_it_began_is_begun_again() {
 }
 
 #[test]
+fn a_step_that_only_looks_is_repeated_however_many_controllers_die_in_it() {
+    let lost = || Ended::Unknown { reason: "it ran attached to a connection that is gone".into() };
+    let mut story = Story::new(plan(&[&["a"]], json!({}), change())).ends("a/space", (0..9).map(|_| lost()));
+    story.input(Input::Begin);
+    for _ in 0..9 {
+        story.go_until(|command| matches!(command, Command::StartAttempt { .. }));
+        story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None });
+    }
+    story.go();
+    assert_eq!(story.attempts()[..10], ["a/space"; 10]);
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
+}
+
+#[test]
+fn a_step_that_only_looks_is_not_repeated_for_ever_when_links_break_in_it() {
+    let lost = || Ended::Unknown { reason: "it ran attached to a connection that is gone".into() };
+    let story = Story::new(plan(&[&["a"]], json!({}), change())).ends("a/space", (0..9).map(|_| lost())).begin();
+    assert_eq!(story.attempts().iter().filter(|cell| *cell == "a/space").count(), 3);
+    assert_eq!(told(&story, "a").0, HostOutcome::Blocked);
+}
+
+#[test]
 fn attempt_that_never_began_is_none_of_those_that_retry_allows() {
     let retry =
         json!({"retry": {"attempts": 2, "delay_ms": 100, "backoff_permille": 1000, "delay_ms_max": 0, "on": ["exit"]}});
