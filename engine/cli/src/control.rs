@@ -249,7 +249,12 @@ mod tests {
     }
 
     fn project(root: &Path) -> Project {
-        Project { root: Some(root.to_owned()), state: root.join(".runbook"), settings: Settings::default() }
+        Project {
+            root: Some(root.to_owned()),
+            state: root.join(".runbook"),
+            settings: Settings::default(),
+            settings_sha256: None,
+        }
     }
 
     #[tokio::test]

@@ -50,7 +50,12 @@ pub(crate) fn run(arguments: &Init, _output: Output) -> Result<u8, Failure> {
         written.push((*name).to_owned());
     }
     let root = root.canonicalize().map_err(|error| Failure::file("RB0605", "read", root, &error))?;
-    let project = Project { state: root.join(STATE), root: Some(root.clone()), settings: Settings::default() };
+    let project = Project {
+        state: root.join(STATE),
+        root: Some(root.clone()),
+        settings: Settings::default(),
+        settings_sha256: None,
+    };
     let key = keys::make(&project)?;
     if arguments.json {
         let document = json!({

@@ -24,6 +24,7 @@ mod person;
 mod problems;
 mod project;
 mod record;
+mod revision;
 mod running;
 mod settings;
 mod shrink;

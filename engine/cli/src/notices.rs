@@ -1,5 +1,7 @@
 //! Writing on the record what happened to the ledger itself, or to evidence after its run.
 
+mod settings;
+
 use std::sync::Arc;
 
 use runbook_driver::SystemClock;
@@ -23,6 +25,13 @@ pub(crate) async fn append(
 ) -> Result<Vec<Record>, Failure> {
     let key = keys::open(project)?;
     head::must_hold(project, store).await?;
+    let changed = settings::changed(project, store).await?;
+    let (notices, blobs) = match changed {
+        None => (notices, blobs),
+        Some((notice, blob)) => {
+            (std::iter::once(notice).chain(notices).collect(), std::iter::once(blob).chain(blobs).collect())
+        }
+    };
     let installation = Installation {
         store: Arc::new(store.clone()),
         origin: key.verifier.name().to_owned(),
@@ -32,7 +41,18 @@ pub(crate) async fn append(
     let records = installation.append(notices, blobs).await.map_err(|error| refused(&error))?;
     let end = store.head().await.map_err(|error| record::failed(&error))?;
     head::keep(project, &end);
+    settings::keep(project);
     Ok(records)
+}
+
+/// Puts on record that the project's settings are other ones than those on record, if they are. To be called before a run
+/// is opened or taken up.
+pub(crate) async fn settings(project: &Project, store: &SqliteStore) -> Result<(), Failure> {
+    if settings::changed(project, store).await?.is_some() {
+        append(project, store, Vec::new(), Vec::new()).await?;
+    }
+    settings::keep(project);
+    Ok(())
 }
 
 /// Puts on record that somebody looked at the evidence of a run. That it cannot be recorded is told and hinders nobody

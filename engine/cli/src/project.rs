@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use runbook_model::Sha256;
+
 use crate::failure::Failure;
 use crate::settings::Settings;
 
@@ -21,6 +23,8 @@ pub(crate) struct Project {
     pub(crate) state: PathBuf,
     /// What holds for it.
     pub(crate) settings: Settings,
+    /// Digest of the file that says so.
+    pub(crate) settings_sha256: Option<Sha256>,
 }
 
 impl Project {
@@ -38,10 +42,10 @@ impl Project {
         };
         match root {
             Some(root) => {
-                let settings = Settings::read(&root.join(SETTINGS))?;
-                Ok(Self { state: root.join(STATE), root: Some(root), settings })
+                let (settings, sha256) = Settings::read(&root.join(SETTINGS))?;
+                Ok(Self { state: root.join(STATE), root: Some(root), settings, settings_sha256: Some(sha256) })
             }
-            None => Ok(Self { root: None, state: user_state()?, settings: Settings::default() }),
+            None => Ok(Self { root: None, state: user_state()?, settings: Settings::default(), settings_sha256: None }),
         }
     }
 

@@ -279,6 +279,14 @@ pub(crate) async fn attachments(
             attachments.changes.insert(digest, list);
         }
     }
+    let attempts = view.hosts.values().flat_map(|host| host.steps.values()).flat_map(|step| &step.attempts);
+    for digest in attempts.filter_map(|attempt| attempt.report.as_ref()?.transfers) {
+        if let Ok(bytes) = store.get(&digest, CHANGES_BYTES_MAX).await
+            && let Ok(list) = serde_json::from_slice(&bytes)
+        {
+            attachments.transfers.insert(digest, list);
+        }
+    }
     for failed in view.hosts.values().filter_map(runbook_report::summary::failed_output).take(FAILURES_READ) {
         if let Some(blob) = failed.blob
             && let Ok(Some(bytes)) = output(store, failed, FAILURE_BYTES_MAX).await

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use runbook_model::Sha256;
 use runbook_model::retention::Periods;
 use runbook_model::units::{parse_duration_ms, parse_size};
 
@@ -62,17 +63,18 @@ const KNOWN: &[(&str, &[&str])] = &[
 ];
 
 impl Settings {
-    /// Reads `runbook.toml`; paths in it are relative to its folder.
-    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+    /// Reads `runbook.toml`, and its digest; paths in it are relative to its folder.
+    pub(crate) fn read(path: &Path) -> Result<(Self, Sha256), Failure> {
         let text = std::fs::read_to_string(path).map_err(|error| Failure::file("RB0603", "read", path, &error))?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        Self::parse(&text, folder).map_err(|problems| {
+        let settings = Self::parse(&text, folder).map_err(|problems| {
             let mut failure = Failure::usage("RB0603", format!("{} is not right", path.display()));
             for problem in problems {
                 failure = failure.detail(problem);
             }
             failure.next("correct the file; `runbook init` in an empty folder shows one with every key explained")
-        })
+        })?;
+        Ok((settings, Sha256::of(text.as_bytes())))
     }
 
     /// All problems at once.

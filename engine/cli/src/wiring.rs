@@ -9,6 +9,7 @@ use runbook_ports::{Clock, Confirmer, Observer, Signer, Store, Transport};
 use runbook_store::SqliteStore;
 
 use crate::keys::LedgerKey;
+use crate::machine;
 use crate::project::Project;
 
 /// What stands between a run and its record: gets the store, gives what the run is to use instead. The product's own
@@ -74,5 +75,7 @@ pub(crate) fn engine(
         clock: Arc::clone(&parts.clock),
         observer,
         limits: parts.limits,
+        controller: None,
+        clock_state: Some(machine::clock_state),
     }
 }

@@ -24,8 +24,8 @@ impl Run {
                     self.emit(Event::RunStarted);
                 }
             }
-            Input::Resume { by, permit, break_glass } => {
-                self.accept_resume(Event::RunResumed { by, permit, break_glass });
+            Input::Resume { by, permit, break_glass, on } => {
+                self.accept_resume(Event::RunResumed { by, permit, break_glass, on });
             }
             Input::CancelAsked { by } => {
                 // A suspended run may be cancelled: the resume that follows takes its halted hosts back.

@@ -144,7 +144,7 @@ impl Run {
                 run.set_stage(no, Stage::Ended(*outcome));
             }),
             Event::RunSuspended { outcome } => self.status = Status::Suspended(*outcome),
-            Event::RunEnded { outcome } => self.status = Status::Ended(*outcome),
+            Event::RunEnded { outcome, .. } => self.status = Status::Ended(*outcome),
         }
     }
 

@@ -152,7 +152,7 @@ impl Run {
         if self.left_open {
             outcome = outcome.worse(HostOutcome::Failed);
         }
-        self.emit(if suspended { Event::RunSuspended { outcome } } else { Event::RunEnded { outcome } });
+        self.emit(if suspended { Event::RunSuspended { outcome } } else { Event::RunEnded { outcome, clock: None } });
     }
 
     /// Why no further host may begin its change in `batch`; `None` while they may.

@@ -253,7 +253,7 @@ fn stuck_host_is_taken_back_by_a_resume_once_the_cause_is_gone() {
         .ends("a/install.undo", [failed()])
         .begin();
     let before = story.attempts().len();
-    story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None });
+    story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None, on: None });
     story.go();
     assert_eq!(story.attempts()[before..], ["a/install.undo", "a/space.again", "a/tidy"]);
     assert_eq!(story.run.status(), Status::Ended(HostOutcome::RolledBack));
@@ -343,7 +343,7 @@ fn attempt_that_was_lost_before_it_began_is_begun_again() {
     story.input(Input::Begin);
     story
         .go_until(|command| matches!(command, Command::StartAttempt { attempt } if attempt.step.as_str() == "install"));
-    story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None });
+    story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None, on: None });
     let mut story = story.ends("a/install", [Ended::NotStarted { obstacle: unreachable() }]);
     story.go();
     assert_eq!(story.attempts()[1..3], ["a/install", "a/install"]);
@@ -357,7 +357,7 @@ fn a_step_that_only_looks_is_repeated_however_many_controllers_die_in_it() {
     story.input(Input::Begin);
     for _ in 0..9 {
         story.go_until(|command| matches!(command, Command::StartAttempt { .. }));
-        story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None });
+        story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None, on: None });
     }
     story.go();
     assert_eq!(story.attempts()[..10], ["a/space"; 10]);
@@ -383,7 +383,7 @@ fn attempt_that_never_began_is_none_of_those_that_retry_allows() {
     story
         .go_until(|command| matches!(command, Command::StartAttempt { attempt } if attempt.step.as_str() == "install"));
     // The controller dies before it has sent anything; then the step fails once, as its author expects.
-    story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None });
+    story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None, on: None });
     let mut story = story.ends("a/install", [Ended::NotStarted { obstacle: unreachable() }, failed()]);
     story.go();
     assert_eq!(story.attempts()[1..4], ["a/install"; 3]);
@@ -397,7 +397,7 @@ fn halted_host_is_left_as_it_is_and_tried_again_by_a_resume() {
     let mut story = Story::new(plan(&[&["a"]], json!({}), steps)).ends("a/restart", [failed()]).begin();
     assert_eq!(story.attempts(), ["a/space", "a/install", "a/restart", "a/tidy"]);
     assert_eq!(story.run.status(), Status::Suspended(HostOutcome::Failed));
-    story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None });
+    story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None, on: None });
     story.go();
     assert_eq!(story.attempts()[4..], ["a/restart", "a/answers", "a/tidy"]);
     assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
@@ -410,7 +410,7 @@ fn halted_host_of_a_suspended_run_is_taken_back_by_a_cancel() {
     let mut story = Story::new(plan(&[&["a"]], json!({}), steps)).ends("a/restart", [failed()]).begin();
     let before = story.attempts().len();
     story.input(Input::CancelAsked { by: Person::default() });
-    story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None });
+    story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None, on: None });
     story.go();
     assert_eq!(story.attempts()[before..], ["a/restart.undo", "a/install.undo", "a/space.again", "a/tidy"]);
     assert_eq!(story.run.status(), Status::Ended(HostOutcome::Cancelled));
@@ -822,6 +822,8 @@ fn header_of() -> RunHeader {
         break_glass: None,
         inventory_sha256: None,
         retention: None,
+        revision: None,
+        settings_sha256: None,
     }
 }
 
@@ -878,7 +880,7 @@ fn a_controller_that_died_before_the_close_leaves_it_to_the_next() {
         story.run.replay(event);
     }
     story.run.delta();
-    story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None });
+    story.input(Input::Resume { by: Person::default(), permit: None, break_glass: None, on: None });
     assert_eq!(story.run.outstanding().iter().collect::<Vec<_>>(), [&Command::CloseSession { host: "a".into() }]);
     story.go();
     assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use runbook_core::{Run, Status};
 use runbook_model::evaluate::Evaluate;
-use runbook_model::event::{ClockState, Person, RunHeader};
+use runbook_model::event::{ClockState, Controller, Person, Revision, RunHeader};
 use runbook_model::permit::Permit;
 use runbook_model::plan::Place;
 use runbook_model::record::Record;
@@ -90,6 +90,10 @@ pub struct Engine {
     pub observer: Arc<dyn Observer>,
     /// Bounds.
     pub limits: Limits,
+    /// What goes on record when this program takes a run up; `None`: it does not say.
+    pub controller: Option<Controller>,
+    /// Tells the state of this machine's clock, for the end of a run; it may block for a moment.
+    pub clock_state: Option<fn() -> ClockState>,
 }
 
 /// Who, when, why: what the caller knows of a run that is to be opened.
@@ -121,6 +125,10 @@ pub struct RunRequest {
     pub inventory_sha256: Option<Sha256>,
     /// How long evidence is kept.
     pub retention: Option<Periods>,
+    /// Where the runbook's file stands under version control.
+    pub revision: Option<Revision>,
+    /// Digest of the project's settings.
+    pub settings_sha256: Option<Sha256>,
     /// The folder that the paths in `Plan::files` are relative to.
     pub files: PathBuf,
     /// Wait while another run holds a host, instead of refusing.
@@ -276,7 +284,8 @@ impl Engine {
         match (begun, asked) {
             (true, _) => {
                 let break_glass = granted.break_glass().map(str::to_owned);
-                work.tell(Input::Resume { by, permit, break_glass });
+                let on = self.controller.clone().map(Box::new);
+                work.tell(Input::Resume { by, permit, break_glass, on });
             }
             (false, None) => work.tell(Input::Begin),
             (false, Some(by)) => {
@@ -517,6 +526,7 @@ impl Engine {
             confirmer: Arc::clone(&self.confirmer),
             clock: Arc::new(SteadyClock::new(Arc::clone(&self.clock), decided_ms)),
             wall: Arc::clone(&self.clock),
+            clock_state: self.clock_state,
             observer: Arc::clone(&self.observer),
             signer: Arc::clone(&self.signer),
             sessions: Sessions::new(
@@ -620,6 +630,8 @@ impl Engine {
             break_glass: request.granted.break_glass().map(str::to_owned),
             inventory_sha256: request.inventory_sha256,
             retention: request.retention.map(|periods| periods.promise(plan)),
+            revision: request.revision.clone(),
+            settings_sha256: request.settings_sha256,
         }
     }
 

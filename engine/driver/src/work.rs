@@ -15,7 +15,7 @@ use std::time::Duration;
 use runbook_core::{Run, Status};
 use runbook_model::command::Subject;
 use runbook_model::evaluate::{Kept, Rendered, RenderedAction};
-use runbook_model::event::{AttemptReport, RunHeader};
+use runbook_model::event::{AttemptReport, ClockState, RunHeader};
 use runbook_model::host::Host;
 use runbook_model::input::Prepared;
 use runbook_model::outcome::{Ended, Exit, KilledBy, Obstacle, ObstacleKind};
@@ -43,6 +43,9 @@ const GATHER_MAX: usize = 4_096;
 
 /// At the end of a run, so long is waited for what attempts left on hosts to be removed.
 const CLEAR_LIMIT: Duration = Duration::from_secs(10);
+
+/// So long is waited for what the machine's clock says of itself.
+const CLOCK_LIMIT: Duration = Duration::from_secs(2);
 
 /// How the loop ended.
 pub(crate) enum End {
@@ -103,6 +106,19 @@ struct After {
 }
 
 /// A host that ended so is not tried again, and nothing more is asked of it.
+/// Puts the state of the machine's clock into the record of the run's end. Who tells it may be a service that does not
+/// answer; the end is not held up for that.
+async fn told_by_the_clock(group: &mut Group, clock_state: Option<fn() -> ClockState>) {
+    let ends = group.events.iter_mut().find_map(|stamped| match &mut stamped.event {
+        Event::RunEnded { clock, .. } => Some(clock),
+        _ => None,
+    });
+    if let (Some(clock), Some(clock_state)) = (ends, clock_state) {
+        let asked = tokio::task::spawn_blocking(clock_state);
+        *clock = tokio::time::timeout(CLOCK_LIMIT, asked).await.ok().and_then(Result::ok);
+    }
+}
+
 fn is_closed(outcome: HostOutcome) -> bool {
     use HostOutcome::{Blocked, Cancelled, Failed, RolledBack, Stuck, Succeeded, Unknown};
     match outcome {
@@ -277,7 +293,9 @@ impl Work {
         let start = std::mem::take(&mut self.start);
         let after = std::mem::take(&mut self.after);
         let mut journal = self.journal.take().expect("it is here while nothing is in flight");
+        let clock_state = self.world.clock_state;
         self.in_flight = Some(Box::pin(async move {
+            told_by_the_clock(&mut group, clock_state).await;
             let result = journal.append(group).await;
             (journal, result, start, after)
         }));

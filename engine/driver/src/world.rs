@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use runbook_ledger::segments::Seed;
 use runbook_model::digest::Hasher;
-use runbook_model::event::{Person, Transfer};
+use runbook_model::event::{ClockState, Person, Transfer};
 use runbook_model::host::Host;
 use runbook_model::manifest::Change;
 use runbook_model::outcome::{Exit, KilledBy, Obstacle};
@@ -41,6 +41,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<dyn Clock>,
     /// The machine's clock, for records.
     pub(crate) wall: Arc<dyn Clock>,
+    /// Tells the state of the machine's clock.
+    pub(crate) clock_state: Option<fn() -> ClockState>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) sessions: Arc<Sessions>,

@@ -109,7 +109,7 @@ async fn killed_at(n: u64, written: bool, plan: Plan, script: impl Fn(&Bench)) -
             Err(runbook_driver::DriverError::Ended { .. }) => {
                 ended_before = true;
                 match bench.events(RUN).await.last() {
-                    Some(Event::RunEnded { outcome }) => RunState::Ended(*outcome),
+                    Some(Event::RunEnded { outcome, .. }) => RunState::Ended(*outcome),
                     other => panic!("append {n}: it is said to have ended, and its last event is {other:?}"),
                 }
             }

@@ -35,7 +35,7 @@ async fn a_run_ends_well_and_its_ledger_verifies() {
     assert_eq!(result.exit_code(), 0);
     let events = bench.events(RUN).await;
     assert!(matches!(&events[0], Event::RunOpened(header) if header.cells == 10));
-    assert!(matches!(events.last(), Some(Event::RunEnded { outcome: RunOutcome::Succeeded })));
+    assert!(matches!(events.last(), Some(Event::RunEnded { outcome: RunOutcome::Succeeded, .. })));
     assert_eq!(bench.seen.records.lock().unwrap().len(), events.len(), "the observer saw every record once");
     let head = bench.store.head().await.unwrap();
     let checkpoints = bench.store.checkpoints().await.unwrap();
@@ -275,6 +275,17 @@ async fn a_run_that_is_left_goes_on_after_a_resume() {
     assert_eq!(result.state, RunState::Ended(RunOutcome::Succeeded));
     assert_eq!(bench.transport.count("change-it"), 1);
     assert_eq!(bench.output(&bench.report("change", "a").await.stdout).await, b"done");
+    // Another program may have taken it up than the one that opened it.
+    let events = bench.events(RUN).await;
+    let Some(Event::RunOpened(header)) = events.first() else { panic!("{events:?}") };
+    let resumed = events.iter().find_map(|event| match event {
+        Event::RunResumed { on, .. } => on.as_deref(),
+        _ => None,
+    });
+    assert_eq!(resumed.unwrap().engine_sha256, Sha256::of(b"another engine"));
+    assert_ne!(resumed.unwrap().engine_sha256, header.engine_sha256);
+    let Some(Event::RunEnded { clock: Some(clock), .. }) = events.last() else { panic!("{events:?}") };
+    assert_eq!(clock.source, "tests", "the clock is asked at the end too");
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,6 +35,9 @@ pub enum Event {
         /// Windows, blackouts and freezes were set aside, and why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         break_glass: Option<String>,
+        /// The program that works on the run from here on; `None` in records of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on: Option<Box<Controller>>,
     },
     /// Somebody asked to cancel.
     CancelAsked {
@@ -247,6 +250,9 @@ pub enum Event {
     RunEnded {
         /// How.
         outcome: RunOutcome,
+        /// State of the controller's clock then, filled in by the driver: the core has no clock.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        clock: Option<ClockState>,
     },
     /// A snapshot was removed after its run.
     SnapshotReleased {
@@ -327,6 +333,42 @@ pub struct RunHeader {
     /// How long its evidence is kept at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// Where the runbook's file stands under version control; `None`: nowhere, or the plan was saved earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
+    /// Digest of the project's settings as they were when the run was opened; `None`: there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings_sha256: Option<Sha256>,
+}
+
+/// A file's place under version control: what `git show COMMIT:PATH` prints can be held against what was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revision {
+    /// The commit that was checked out, in hexadecimal digits.
+    pub commit: String,
+    /// The file's path in it, from the repository's root.
+    pub path: String,
+    /// Digest of the file's bytes, as they were read.
+    pub sha256: Sha256,
+    /// No file of the project differed from that commit, and none was beside it.
+    pub clean: bool,
+}
+
+/// The program that works on a run, and the machine on which it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Controller {
+    /// Version of the engine.
+    pub engine_version: String,
+    /// Digest of its own executable.
+    pub engine_sha256: Sha256,
+    /// The machine's name.
+    pub name: String,
+    /// Changes with every boot of it.
+    pub boot_id: String,
+    /// State of its clock.
+    pub clock: ClockState,
 }
 
 /// State of a clock.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Subject, Timer};
 use crate::digest::Sha256;
-use crate::event::{AttemptReport, Person};
+use crate::event::{AttemptReport, Controller, Person};
 use crate::host::{Facts, PeerIdentity};
 use crate::id::{AttemptId, Cell, HostName, StepId};
 use crate::outcome::Obstacle;
@@ -35,6 +35,9 @@ pub enum Input {
         /// Why windows, blackouts and freezes are set aside.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         break_glass: Option<String>,
+        /// The program that goes on with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on: Option<Box<Controller>>,
     },
     /// Somebody asked to cancel the run.
     CancelAsked {

@@ -170,9 +170,12 @@ pub enum Notice {
     SettingsChanged {
         /// Digest of the file.
         sha256: Sha256,
-        /// What the effective retention classes are from now on, and other facts that verification needs: blob.
+        /// What the effective retention classes are from now on, and who is given the ledger's heads: blob.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         settings: Option<Sha256>,
+        /// Whose command was the first to work with them. Who wrote them, the program cannot know.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen_by: Option<Person>,
     },
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use runbook_model::event::Person;
+use runbook_model::event::{ClockState, Person, Revision, Transfer};
 use runbook_model::host::{AuthMethod, PeerIdentity, Secured, ToldBy};
 use runbook_model::manifest::Change;
 use runbook_model::outcome::{AttemptOutcome, Ended, Exit, HostOutcome, OutputRef};
@@ -23,6 +23,8 @@ use crate::view::{AttemptView, Closed, HostView, RunState, RunView};
 pub struct Attachments {
     /// What the changes blobs hold, by their digest. One that is not here is shown as not readable.
     pub changes: BTreeMap<Sha256, Vec<Change>>,
+    /// What the lists of moved files hold, by their blob's digest. One that is not here is shown as not readable.
+    pub transfers: BTreeMap<Sha256, Vec<Transfer>>,
     /// Digests of what is kept of outputs, by their blob's digest. The record does not have them: see
     /// [`OutputRef`].
     pub digests: BTreeMap<Sha256, Sha256>,
@@ -91,6 +93,17 @@ pub struct RunDocument {
     pub resumed: usize,
     /// The version of the engine.
     pub engine_version: String,
+    /// SHA-256 of the engine's own executable, when the run was opened.
+    pub engine_sha256: Option<String>,
+    /// The machine that it ran on.
+    pub controller: Option<String>,
+    /// The state of that machine's clock when the run was opened, and when it ended.
+    pub clock: ClockDocument,
+    /// Where the runbook's file stood under version control; null: nowhere that is known.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub revision: Option<Revision>,
+    /// SHA-256 of the project's settings when the run was opened.
+    pub settings_sha256: Option<String>,
     /// The hosts, by name.
     pub hosts: Vec<HostDocument>,
     /// The ledger that covers it.
@@ -99,6 +112,17 @@ pub struct RunDocument {
     pub anchors: Vec<AnchorLine>,
     /// What is withheld of outputs in redacted editions, oldest first.
     pub redactions: Vec<RedactionLine>,
+}
+
+/// In `run/v1`: the state of the controller's clock. Null where it is not on record.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ClockDocument {
+    /// When the run was opened.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub at_start: Option<ClockState>,
+    /// When it ended.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub at_end: Option<ClockState>,
 }
 
 /// A host in `run/v1`.
@@ -216,6 +240,12 @@ pub struct StepDocument {
     pub changes: Vec<Change>,
     /// False when changes were made and their list cannot be read from this store.
     pub changes_known: bool,
+    /// Files that this attempt sent to the host or fetched from it: `direction`, `path`, `sha256`, `bytes`, and of a file
+    /// that was fetched the `blob` with its content.
+    #[schemars(with = "Vec<serde_json::Value>")]
+    pub transfers: Vec<Transfer>,
+    /// False when files were moved and their list cannot be read from this store.
+    pub transfers_known: bool,
     /// Why: the rule that decided it, the cause of a skip, what was not reached and why; null for a plain success.
     pub reason: Option<String>,
     /// That it was lost; null when it never was.
@@ -311,6 +341,11 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
         cancelled_by: view.cancel.as_ref().map(|(by, _)| by.name.clone()),
         resumed: view.resumed.len(),
         engine_version: header.map(|header| header.engine_version.clone()).unwrap_or_default(),
+        engine_sha256: header.map(|header| header.engine_sha256.to_string()),
+        controller: header.map(|header| header.controller.clone()),
+        clock: ClockDocument { at_start: header.map(|header| header.clock.clone()), at_end: view.clock_at_end.clone() },
+        revision: header.and_then(|header| header.revision.clone()),
+        settings_sha256: header.and_then(|header| header.settings_sha256.map(|sha256| sha256.to_string())),
         hosts: view
             .hosts
             .iter()
@@ -418,6 +453,7 @@ fn step_document(
     let cell = row.view.filter(|_| last);
     let changes = cell.and_then(|cell| cell.changes);
     let known = changes.map(|digest| attachments.changes.get(&digest));
+    let moved = report.and_then(|report| report.transfers).map(|digest| attachments.transfers.get(&digest));
     let stream = |output: &OutputRef| {
         let content = output.blob.and_then(|blob| attachments.digests.get(&blob));
         OutputDocument::of(output, content.copied())
@@ -441,6 +477,8 @@ fn step_document(
         stdout: report.map(|report| stream(&report.stdout)),
         stderr: report.map(|report| stream(&report.stderr)),
         changes: known.flatten().cloned().unwrap_or_default(),
+        transfers: moved.flatten().cloned().unwrap_or_default(),
+        transfers_known: !matches!(moved, Some(None)),
         changes_known: !matches!(known, Some(None)) && cell.is_none_or(|cell| cell.unmeasured.is_none()),
         reason: if last { cell_reason(row) } else { attempt.and_then(attempt_reason) },
         lost: attempt.and_then(|attempt| attempt.lost.as_ref()).map(|lost| LostDocument {

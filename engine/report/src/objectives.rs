@@ -649,6 +649,13 @@ impl<'a> Search<'a> {
         if bad {
             self.gap(format!("The controller's clock was {state}: the times in this record are only as good as that."));
         }
+        for step in &self.view.clock_steps {
+            self.cite(None, None, vec![step.seq], format!("the clock jumped by {:+} ms before it", step.by_ms), true);
+            self.gap(format!(
+                "The controller's clock jumped by {:+} ms while the run went on: it was set, or the machine slept.",
+                step.by_ms
+            ));
+        }
         let mut unknown = Vec::new();
         for (name, host) in self.hosts() {
             let offset = host.facts.as_ref().and_then(|facts| facts.clock_offset_ms);

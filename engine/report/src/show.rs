@@ -1,6 +1,7 @@
 //! What happened in a run, as text: the run, then each host with its steps and attempts.
 
 use runbook_model::HostName;
+use runbook_model::event::Transfer;
 use runbook_model::manifest::{Change, Entry};
 use runbook_model::outcome::{AttemptOutcome, Ended, Exit, HostOutcome, OutputRef};
 use runbook_model::units::format_size;
@@ -10,7 +11,7 @@ use crate::list::short;
 use crate::matrix::{Row, rows};
 use crate::session;
 use crate::style::{Palette, Tone, attempt_tone, host_tone, words};
-use crate::text::{count, cut, elapsed, escape_line, fit, part, when, width, wrap};
+use crate::text::{count, cut, elapsed, escape_line, fit, part, revision, when, width, wrap};
 use crate::unknown;
 use crate::view::{AttemptView, HostView, Lost, RunState, RunView};
 
@@ -106,6 +107,9 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments, host: Opt
             page.pair("check", "the prechecks alone were run");
         }
         page.pair("operator", &person(&header.operator));
+        if let Some(at) = &header.revision {
+            page.pair("revision", &escape_line(revision(at).as_bytes()));
+        }
         if let Some(ticket) = &header.ticket {
             page.pair("ticket", &escape_line(ticket.as_bytes()));
         }
@@ -313,6 +317,9 @@ fn row_text(page: &mut Page, attachments: &Attachments, row: &Row<'_>) {
         let text = format!("its changes could not be measured: {}", escape_line(obstacle.message.as_bytes()));
         page.note(25, Some(Tone::Warn), &text);
     }
+    for digest in attempts.iter().filter_map(|attempt| attempt.report.as_ref()?.transfers) {
+        moved(page, attachments.transfers.get(&digest).map(Vec::as_slice));
+    }
     match view.changes.map(|digest| attachments.changes.get(&digest)) {
         Some(Some(changes)) => {
             for change in changes.iter().take(CHANGES_SHOWN) {
@@ -325,6 +332,20 @@ fn row_text(page: &mut Page, attachments: &Attachments, row: &Row<'_>) {
         }
         Some(None) => page.note(25, Some(Tone::Warn), "it changed paths, and their list cannot be read"),
         None => {}
+    }
+}
+
+fn moved(page: &mut Page, transfers: Option<&[Transfer]>) {
+    let Some(transfers) = transfers else {
+        return page.note(25, Some(Tone::Warn), "it moved files, and their list cannot be read");
+    };
+    for Transfer { direction, path, sha256, bytes, .. } in transfers.iter().take(CHANGES_SHOWN) {
+        let did = if direction == "download" { "fetched" } else { "sent" };
+        let (path, bytes, sha256) = (escape_line(path.as_bytes()), format_size(*bytes), sha256.to_string());
+        page.note(25, Some(Tone::Dim), &format!("{did} {path} ({bytes}, sha256 {}…)", &sha256[..12]));
+    }
+    if transfers.len() > CHANGES_SHOWN {
+        page.note(25, Some(Tone::Dim), &format!("and {} more files", transfers.len() - CHANGES_SHOWN));
     }
 }
 

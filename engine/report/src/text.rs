@@ -3,6 +3,7 @@
 //! Whatever a host printed is data: a control character in it must never reach the terminal as one. Stored bytes are not
 //! altered; only views go through here.
 
+use runbook_model::event::Revision;
 use runbook_model::outcome::OutputRef;
 
 /// `bytes` as one line of visible text: invalid UTF-8 becomes U+FFFD, control characters (C0, DEL, C1), line and
@@ -175,6 +176,12 @@ pub fn elapsed(ms: u64) -> String {
         60..=3599 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
     }
+}
+
+/// Where a runbook's file stood under version control.
+pub fn revision(at: &Revision) -> String {
+    let differs = if at.clean { "" } else { ", and files of the project differed from it" };
+    format!("{} at commit {}{differs}", at.path, at.commit)
 }
 
 /// A running clock in whole seconds: `0:07`, `12:30`, `1:02:03`.

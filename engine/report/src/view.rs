@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use runbook_model::command::Subject;
-use runbook_model::event::{AttemptReport, Event, Person, RunHeader};
+use runbook_model::event::{AttemptReport, ClockState, Controller, Event, Person, RunHeader};
 use runbook_model::host::{Facts, PeerIdentity};
 use runbook_model::id::{HostName, StepId};
 use runbook_model::input::Intent;
@@ -18,6 +18,10 @@ use runbook_model::session::SessionClose;
 use runbook_model::{RunId, Sha256};
 
 use crate::text::parse_time;
+
+/// A clock that differs by more from the time that went by between two records was set. Daemons mend less little by little
+/// (at most 0.5 ms a second with `adjtime`), and records of one moment may be stamped some milliseconds apart.
+const CLOCK_STEP_MS: u64 = 1_000;
 
 /// A run.
 #[derive(Debug, Clone)]
@@ -52,14 +56,20 @@ pub struct RunView {
     pub cancel: Option<(Person, u64)>,
     /// Who took the run up again, and when.
     pub resumed: Vec<(Person, u64)>,
+    /// State of the controller's clock when the run ended; of earlier versions it is not on record.
+    pub clock_at_end: Option<ClockState>,
     /// Why windows, blackouts and freezes were set aside, each time that they were.
     pub break_glass: Vec<String>,
     /// Who did something to the run, in order: its operator first.
     pub acts: Vec<Act>,
+    /// Where the controller's clock did not go on as the time that really went by.
+    pub clock_steps: Vec<ClockStep>,
     /// The hosts.
     pub hosts: BTreeMap<HostName, HostView>,
     /// How the sessions to places that are no hosts of the run ended.
     pub elsewhere: BTreeMap<HostName, Vec<Closed>>,
+    /// Both clocks at the record before.
+    clocks: Option<(u64, u64)>,
 }
 
 /// How the sessions to a host ended.
@@ -186,6 +196,16 @@ pub struct StepView {
     pub resolved: Option<Resolved>,
 }
 
+/// The controller's clock was set, forwards or back, while it worked; or the machine slept, which the monotonic clock does
+/// not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockStep {
+    /// By how much, in milliseconds; negative: back.
+    pub by_ms: i64,
+    /// Place in the ledger of the first record after it.
+    pub seq: u64,
+}
+
 /// How an operator settled an unknown outcome.
 #[derive(Debug, Clone)]
 pub struct Resolved {
@@ -269,8 +289,11 @@ impl RunView {
             budget: None,
             cancel: None,
             resumed: Vec::new(),
+            clock_at_end: None,
             break_glass: Vec::new(),
             acts: Vec::new(),
+            clock_steps: Vec::new(),
+            clocks: None,
             hosts,
             elsewhere: BTreeMap::new(),
         }
@@ -298,6 +321,7 @@ impl RunView {
     /// Takes the next record.
     pub fn fold(&mut self, record: &Record) {
         let now = parse_time(&record.time).unwrap_or(self.last_ms);
+        self.compare_clocks(now, record);
         self.last_ms = now;
         self.records += 1;
         self.last_seq = Some(record.seq);
@@ -314,9 +338,17 @@ impl RunView {
             }
             Event::RunStarted | Event::TimerFired { .. } | Event::Installation(_) => {}
             Event::RollbackAsked { by } => self.act("asked to take the named run back", by, now, seq),
-            Event::RunResumed { by, break_glass, .. } => {
+            Event::RunResumed { by, break_glass, on, .. } => {
                 self.break_glass.extend(break_glass.clone());
-                self.act("took the run up again", by, now, seq);
+                let what = "took the run up again";
+                match on.as_deref().filter(|on| self.header.as_ref().is_none_or(|header| is_another(header, on))) {
+                    None => self.act(what, by, now, seq),
+                    Some(on) => {
+                        let Controller { engine_version, engine_sha256, name, .. } = on;
+                        let with = format!("{what} on {name}, with runbook {engine_version}, {engine_sha256}");
+                        self.act(&with, by, now, seq);
+                    }
+                }
                 self.resumed.push((by.clone(), now));
                 self.ended_seq = None;
                 self.state = RunState::Running;
@@ -337,7 +369,8 @@ impl RunView {
                 self.state = RunState::Suspended;
                 self.outcome = Some(*outcome);
             }
-            Event::RunEnded { outcome } => {
+            Event::RunEnded { outcome, clock } => {
+                self.clock_at_end.clone_from(clock);
                 self.state = RunState::Ended;
                 self.outcome = Some(*outcome);
                 self.ended_ms = Some(now);
@@ -493,6 +526,19 @@ impl RunView {
         }
     }
 
+    /// Both clocks of one process go on alike, but for what a daemon mends little by little.
+    fn compare_clocks(&mut self, now: u64, record: &Record) {
+        let before = self.clocks.replace((now, record.mono_ms)).filter(|_| !may_be_first(&record.event));
+        // Less than before: another process wrote it.
+        if let Some((then, mono)) = before.filter(|(_, mono)| *mono <= record.mono_ms) {
+            let by_ms = (i128::from(now) - i128::from(then)) - i128::from(record.mono_ms - mono);
+            let by_ms = i64::try_from(by_ms).unwrap_or(i64::MAX);
+            if by_ms.unsigned_abs() > CLOCK_STEP_MS {
+                self.clock_steps.push(ClockStep { by_ms, seq: record.seq });
+            }
+        }
+    }
+
     fn act(&mut self, what: &str, by: &Person, at_ms: u64, seq: u64) {
         self.acts.push(Act { what: what.to_owned(), by: by.clone(), at_ms, seq });
     }
@@ -529,4 +575,23 @@ impl HostView {
                 && plan.step(id).is_some_and(|step| !step.read_only && step.phase == Phase::Execute)
         })
     }
+}
+
+/// May be the first that a process wrote: its monotonic clock has nothing to do with that of the record before.
+fn may_be_first(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::RunOpened(_)
+            | Event::RunStarted
+            | Event::RunResumed { .. }
+            | Event::CancelAsked { .. }
+            | Event::RollbackAsked { .. }
+            | Event::StepResolved { .. }
+            | Event::SnapshotReleased { .. }
+    )
+}
+
+/// Whether another program than the one that opened the run works on it, or another machine.
+fn is_another(header: &RunHeader, on: &Controller) -> bool {
+    (header.engine_sha256, &header.controller) != (on.engine_sha256, &on.name)
 }

@@ -61,6 +61,7 @@ fn many_states() -> RunView {
         by: by("ben"),
         permit: None,
         break_glass: None,
+        on: None,
     });
     let cell = Cell { host: "fs04".into(), step: "upgrade".into() };
     run.put(Event::StepResolved { cell, succeeded: false, why: "looked at dpkg.log".into(), by: by("ben") });

@@ -76,7 +76,7 @@ fn who_acted_is_cited_with_the_record_of_each_act() {
     let mut run = Writer::new(&[&["fs01"]]);
     let by = |name: &str| runbook_model::event::Person { name: name.into(), uid: 7, from: Some("192.0.2.4".into()) };
     run.until_upgrade("fs01");
-    run.put(Event::RunResumed { by: by("ben"), permit: None, break_glass: None })
+    run.put(Event::RunResumed { by: by("ben"), permit: None, break_glass: None, on: None })
         .put(Event::CancelAsked { by: by("cleo") });
     let cell = runbook_model::Cell { host: "fs01".into(), step: "upgrade".into() };
     run.put(Event::StepResolved { cell, succeeded: false, why: "looked".into(), by: by("dora") });
@@ -123,7 +123,7 @@ fn the_end_of_a_session_answers_its_objectives_and_what_stays_open_deviates() {
     run.closed("fs01", 3);
     let tmux = Process { pid: 70, name: "tmux: server".into(), how: WayIn::Terminal };
     run.closed_with("fs02", |close| close.look.ways_in.push(tmux));
-    run.put(Event::RunEnded { outcome: HostOutcome::Failed });
+    run.put(Event::RunEnded { outcome: HostOutcome::Failed, clock: None });
     let view = run.view();
     for id in ["3.7.5[b]", "3.1.11[b]", "A.03.07.05.c[01]", "A.03.07.05.c[02]"] {
         let answer = answer(&view, id);

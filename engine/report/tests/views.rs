@@ -3,6 +3,7 @@
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod sample;
 
+use runbook_model::event::{ClockState, Controller};
 use runbook_model::outcome::Obstacle;
 use runbook_model::outcome::ObstacleKind;
 use runbook_model::{AttemptOutcome, Event, HostName, HostOutcome, Phase, Sha256};
@@ -213,6 +214,58 @@ fn changes_are_shown_with_what_differs() {
     let text = show::text(&run.view(), &attachments, None, 100, Palette::Plain);
     assert!(text.contains("changed /etc/a (content, mode 0644 to 0600)"), "{text}");
     assert!(text.contains("made /etc/new (file, 0644 root:root)"), "{text}");
+}
+
+#[test]
+fn a_clock_that_is_set_while_the_run_works_is_told_and_another_process_or_a_slow_one_is_not() {
+    let steps = |by: &dyn Fn(usize) -> i64, mono: &dyn Fn(usize) -> u64| {
+        let mut run = Writer::new(&[&["fs01"]]);
+        run.good_host("fs01");
+        for (i, record) in run.records.iter_mut().enumerate() {
+            let at = 1_780_000_000_000_i64 + 5_000 * i as i64 + by(i);
+            record.time = runbook_model::units::rfc3339_ms(at as u64);
+            record.mono_ms = mono(i);
+        }
+        let steps = run.view().clock_steps;
+        let told: Vec<_> = steps.iter().map(|step| (step.by_ms, step.seq - 100)).collect();
+        told
+    };
+    let mono = |i: usize| 5_000 * i as u64 + 17;
+    assert_eq!(steps(&|_| 0, &mono), []);
+    assert_eq!(steps(&|i| 2 * i as i64, &mono), [], "a daemon that mends it little by little");
+    assert_eq!(steps(&|i| if i < 7 { 0 } else { 7_200_000 }, &mono), [(7_200_000, 7)]);
+    assert_eq!(steps(&|i| if i < 7 { 0 } else { -86_400_000 }, &mono), [(-86_400_000, 7)], "a day back");
+    assert_eq!(
+        steps(&|_| 0, &|i| if i < 7 { mono(i) } else { mono(i - 7) }),
+        [],
+        "another process counts from its own"
+    );
+}
+
+#[test]
+fn who_takes_a_run_up_with_another_program_is_told() {
+    let mut run = Writer::new(&[&["fs01"]]);
+    let header = sample::opening(&run.plan);
+    let same = Controller {
+        engine_version: header.engine_version.clone(),
+        engine_sha256: header.engine_sha256,
+        name: header.controller.clone(),
+        boot_id: String::new(),
+        clock: ClockState::default(),
+    };
+    let other = Controller { engine_version: "0.9.9".into(), engine_sha256: Sha256::of(b"other"), ..same.clone() };
+    for on in [None, Some(same), Some(other)] {
+        run.put(Event::RunResumed {
+            by: header.operator.clone(),
+            permit: None,
+            break_glass: None,
+            on: on.map(Box::new),
+        });
+    }
+    let acts: Vec<String> = run.view().acts.into_iter().skip(1).map(|act| act.what).collect();
+    assert_eq!(acts[..2], ["took the run up again", "took the run up again"]);
+    let told = format!("took the run up again on {}, with runbook 0.9.9, {}", header.controller, Sha256::of(b"other"));
+    assert_eq!(acts[2], told);
 }
 
 /// `runbook schema run`, `runs` and `export` print these; they are kept for editors and readers of the book.

@@ -94,6 +94,8 @@ pub(crate) fn run() -> Result<()> {
             clock: Arc::new(SystemClock::new()),
             observer: Arc::new(Nobody),
             limits: Limits::default(),
+            controller: None,
+            clock_state: None,
         };
         let request = RunRequest {
             run: "019aab00-0000-7000-8000-000000000001".into(),
@@ -109,6 +111,8 @@ pub(crate) fn run() -> Result<()> {
             policy: None,
             inventory_sha256: None,
             retention: None,
+            revision: None,
+            settings_sha256: None,
             files: ".".into(),
             wait: false,
             granted: runbook_testkit::unrestricted(),

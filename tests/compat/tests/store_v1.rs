@@ -54,6 +54,8 @@ fn header() -> RunHeader {
         break_glass: None,
         inventory_sha256: None,
         retention: None,
+        revision: None,
+        settings_sha256: None,
     }
 }
 
@@ -103,7 +105,7 @@ fn events() -> Vec<Event> {
         Event::PhaseEnded { host: host.clone(), phase: Phase::Execute, ok: true },
         Event::HostEnded { host, outcome: HostOutcome::Succeeded, reason: "\u{1b}[31m é \"".to_owned() },
         Event::BatchEnded { batch: 0, soak_until_ms: None },
-        Event::RunEnded { outcome: RunOutcome::Succeeded },
+        Event::RunEnded { outcome: RunOutcome::Succeeded, clock: None },
     ]
 }
 

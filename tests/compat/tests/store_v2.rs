@@ -47,6 +47,8 @@ fn header() -> RunHeader {
         break_glass: None,
         inventory_sha256: Some(Sha256::of(b"inventory")),
         retention: Some(Retention { class: Class::Cui, months: 72 }),
+        revision: None,
+        settings_sha256: None,
     }
 }
 
@@ -55,7 +57,7 @@ fn events() -> Vec<(RunId, u64, Event)> {
     vec![
         (run(), 0, Event::RunOpened(Box::new(header()))),
         (run(), 1, Event::RunStarted),
-        (run(), 2, Event::RunEnded { outcome: RunOutcome::Succeeded }),
+        (run(), 2, Event::RunEnded { outcome: RunOutcome::Succeeded, clock: None }),
         (RunId::installation(), 0, Event::Installation(notice)),
     ]
 }

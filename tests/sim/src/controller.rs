@@ -103,6 +103,8 @@ fn header(plan: &Plan, run: &str, seed: u64) -> Arc<RunHeader> {
         break_glass: None,
         inventory_sha256: None,
         retention: None,
+        revision: None,
+        settings_sha256: None,
     })
 }
 
@@ -226,8 +228,9 @@ impl Controller {
             self.marks.insert(Marks::CrashedInRollback);
         }
         self.run = run;
-        let resumed =
-            self.run.input(self.now, Input::Resume { by: Person::default(), permit: None, break_glass: None });
+        let resumed = self
+            .run
+            .input(self.now, Input::Resume { by: Person::default(), permit: None, break_glass: None, on: None });
         self.log.extend(resumed.into_iter().map(|event| (self.now, event)));
         self.run.delta();
         for command in self.run.outstanding().clone() {
@@ -371,7 +374,7 @@ impl Controller {
             }
         }
         if matches!(self.run.status(), Status::Suspended(_)) {
-            self.feed(Input::Resume { by: Person::default(), permit: None, break_glass: None });
+            self.feed(Input::Resume { by: Person::default(), permit: None, break_glass: None, on: None });
         }
     }
 

@@ -108,6 +108,8 @@ pub fn header(run: &RunId, started_ms: u64) -> RunHeader {
         break_glass: None,
         inventory_sha256: None,
         retention: None,
+        revision: None,
+        settings_sha256: None,
     }
 }
 

@@ -21,8 +21,8 @@ use crate::failure::Failure;
 use crate::hub::News;
 use crate::output::{self, Output};
 use crate::project::Project;
-use crate::record;
 use crate::running::Running;
+use crate::{notices, record};
 
 /// The largest stored output that is printed as text; `--raw` has no limit but the store's.
 const TEXT_BYTES_MAX: u64 = 1 << 30;
@@ -111,6 +111,8 @@ pub(crate) async fn logs(project: &Project, arguments: &Logs, output: Output) ->
     let mut next = record::read(&store, &index.header.run, 0, |record| view.fold(&record)).await?;
     let host = host(&view, arguments.host.as_deref())?;
     let step = arguments.step.as_deref().map(|name| self::step(&view, name)).transpose()?;
+    // First, so that who goes away in the middle has read it all the same.
+    notices::read(project, &store, &index.header.run, "logs").await;
     if arguments.raw {
         return raw(&store, &logs::entries(&view, host.as_ref(), step.as_ref()), &index.header).await;
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use runbook_driver::{Control, DriverError, Engine, RunRequest, RunResult, RunState};
-use runbook_model::event::Person;
+use runbook_model::event::{Controller, Person, Revision};
 use runbook_model::plan::{Plan, SecretRef};
 use runbook_model::{RunId, RunOutcome};
 use runbook_policy::{Act, Granted};
@@ -27,7 +27,7 @@ use crate::project::Project;
 use crate::shrink;
 use crate::signals;
 use crate::wiring::{self, Parts};
-use crate::{anchors, authority, head, keys, machine, person, record, sources, unfinished};
+use crate::{anchors, authority, head, keys, machine, notices, person, record, revision, sources, unfinished};
 
 /// `apply`.
 pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) -> Result<u8, Failure> {
@@ -54,8 +54,9 @@ pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) 
             return Err(Failure::new("RB0614", REFUSED, "you did not say yes, so nothing was begun"));
         }
     }
-    let request =
+    let mut request =
         desk.request(granted, arguments.ticket.clone(), arguments.check, source.folder.clone(), arguments.wait)?;
+    request.revision = source.revision;
     let plan = source.plan;
     let stage = desk.stage(&plan, &request.run)?;
     let engine = desk.engine(&stage, &plan);
@@ -75,6 +76,8 @@ struct Source {
     folder: PathBuf,
     /// The names in the inventory that it was made with, unless it was saved.
     inventory: Option<BTreeSet<String>>,
+    /// Where the runbook's file stands under version control. Of a saved plan nobody knows where it stood.
+    revision: Option<Revision>,
 }
 
 impl Source {
@@ -87,10 +90,12 @@ impl Source {
             }
             let plan = sources::saved_plan(path)?;
             let folder = sources::folder_of_files(project, path, &plan)?;
-            return Ok(Self { plan, folder, inventory: None });
+            return Ok(Self { plan, folder, inventory: None, revision: None });
         }
         let planned = sources::plan(project, path, &arguments.sources, output.error_palette)?;
-        Ok(Self { plan: planned.plan, folder: sources::folder(path)?, inventory: Some(planned.inventory) })
+        let folder = sources::folder(path)?;
+        let revision = revision::of(path, project.root.as_ref().unwrap_or(&folder));
+        Ok(Self { plan: planned.plan, folder, inventory: Some(planned.inventory), revision })
     }
 }
 
@@ -150,7 +155,7 @@ async fn take_up(
     record::read(&desk.store, &run, 0, |record| earlier.push(record)).await?;
     stage.live.earlier(&earlier);
     drop(earlier);
-    let engine = desk.engine(&stage, &plan);
+    let engine = Engine { controller: Some(controller()?), ..desk.engine(&stage, &plan) };
     if cancel {
         stage.control.cancel(desk.operator.clone());
     }
@@ -268,6 +273,19 @@ pub(crate) async fn resolve(project: &Project, arguments: &Resolve, output: Outp
     Ok(0)
 }
 
+/// This program and this machine, for the record.
+fn controller() -> Result<Controller, Failure> {
+    let engine_sha256 = machine::engine_digest()
+        .map_err(|error| crate::failure::fault(format!("the program's own file cannot be read: {error}")))?;
+    Ok(Controller {
+        engine_version: env!("CARGO_PKG_VERSION").to_owned(),
+        engine_sha256,
+        name: machine::name(),
+        boot_id: machine::boot_id(),
+        clock: machine::clock_state(),
+    })
+}
+
 /// What every command that works on a run has at hand.
 pub(crate) struct Desk<'p> {
     pub(crate) project: &'p Project,
@@ -308,6 +326,7 @@ impl<'p> Desk<'p> {
         let store = record::open(project).await?;
         let key = keys::open(project)?;
         head::must_hold(project, &store).await?;
+        notices::settings(project, &store).await?;
         let root = project.root.clone();
         let runbooks = root.as_ref().map(|root| root.join("runbooks"));
         let secrets = runbook.into_iter().chain(runbooks).chain(root).collect();
@@ -335,19 +354,18 @@ impl<'p> Desk<'p> {
         files: PathBuf,
         wait: bool,
     ) -> Result<RunRequest, Failure> {
-        let engine_sha256 = machine::engine_digest()
-            .map_err(|error| crate::failure::fault(format!("the program's own file cannot be read: {error}")))?;
+        let Controller { engine_version, engine_sha256, name, boot_id, clock } = controller()?;
         Ok(RunRequest {
             run: RunId::from(uuid::Uuid::now_v7().to_string()),
             operator: self.operator.clone(),
             ticket: ticket.filter(|ticket| !ticket.is_empty()),
             check_only,
             seed: u64::from_be_bytes(keys::random()?),
-            engine_version: env!("CARGO_PKG_VERSION").to_owned(),
+            engine_version,
             engine_sha256,
-            controller: machine::name(),
-            controller_boot_id: machine::boot_id(),
-            clock: machine::clock_state(),
+            controller: name,
+            controller_boot_id: boot_id,
+            clock,
             policy: None,
             inventory_sha256: self
                 .project
@@ -355,6 +373,8 @@ impl<'p> Desk<'p> {
                 .and_then(|path| sources::digest(&path).ok())
                 .map(|(sha256, _)| sha256),
             retention: Some(self.project.settings.retention),
+            revision: None,
+            settings_sha256: self.project.settings_sha256,
             files,
             wait,
             granted,

@@ -170,7 +170,12 @@ mod tests {
     use crate::{keys, notices};
 
     fn project(folder: &TempDir) -> Project {
-        let project = Project { root: None, state: folder.path().join("state"), settings: Settings::default() };
+        let project = Project {
+            root: None,
+            state: folder.path().join("state"),
+            settings: Settings::default(),
+            settings_sha256: None,
+        };
         keys::make(&project).unwrap();
         project
     }

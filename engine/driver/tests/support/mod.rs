@@ -11,7 +11,7 @@ use runbook_ledger::{FileKey, segments};
 use runbook_model::evaluate::{
     Evaluate, EvaluateError, Kept, Piece, Rendered, RenderedAction, Scope, SecretText, When,
 };
-use runbook_model::event::{ClockState, Person};
+use runbook_model::event::{ClockState, Controller, Person};
 use runbook_model::host::Host;
 use runbook_model::outcome::{Exit, Obstacle, ObstacleKind};
 use runbook_model::plan::{
@@ -335,6 +335,14 @@ impl Bench {
             clock: Arc::new(self.clock),
             observer: Arc::clone(&self.seen) as _,
             limits: self.limits,
+            controller: Some(Controller {
+                engine_version: "0.0.1".into(),
+                engine_sha256: Sha256::of(b"another engine"),
+                name: "here".into(),
+                boot_id: "boot".into(),
+                clock: ClockState::default(),
+            }),
+            clock_state: Some(|| ClockState { source: "tests".into(), ..ClockState::default() }),
         }
     }
 
@@ -353,6 +361,8 @@ impl Bench {
             policy: None,
             inventory_sha256: None,
             retention: None,
+            revision: None,
+            settings_sha256: None,
             files: self.files.clone(),
             wait: false,
             granted: runbook_testkit::unrestricted(),

@@ -56,6 +56,7 @@ pub fn readme(facts: &Facts<'_>) -> String {
          \n\
          Run:       {run}\n\
          Runbook:   {} {}\n\
+         Revision:  {}\n\
          Operator:  {}\n\
          Begun:     {}\n\
          Ended:     {}\n\
@@ -97,6 +98,10 @@ pub fn readme(facts: &Facts<'_>) -> String {
          * What was done to the hosts outside of this run.\n",
         view.plan.runbook.name,
         quoted(&view.plan.runbook.title),
+        view.header.as_ref().and_then(|header| header.revision.as_ref()).map_or_else(
+            || "not on record".to_owned(),
+            |revision| escape_line(crate::text::revision(revision).as_bytes())
+        ),
         view.header.as_ref().map_or_else(String::new, |header| escape_line(header.operator.name.as_bytes())),
         rfc3339_ms(view.started_ms()),
         view.ended_ms.map_or_else(|| "-".to_owned(), rfc3339_ms),

@@ -17,6 +17,9 @@ use crate::style::Tone;
 use crate::text::count;
 use crate::view::RunView;
 
+/// Steps of the clock that are told one by one.
+const CLOCK_STEPS_MAX: usize = 20;
+
 /// Lines of one kind that are told one by one.
 const TOLD_MAX: usize = 200;
 
@@ -142,6 +145,12 @@ fn deviations(view: &RunView) -> Vec<String> {
     for (by, at) in &view.resumed {
         out.push(format!("the controller had stopped; {} took the run up again at {}", text(&person(by)), when(*at)));
     }
+    if let Some(revision) = view.header.as_ref().and_then(|header| header.revision.as_ref()).filter(|at| !at.clean) {
+        out.push(format!(
+            "files of the project are not as they were committed: {}",
+            text(&crate::text::revision(revision))
+        ));
+    }
     if let Some((spent, budget)) = view.budget {
         out.push(format!("no further host was started: {spent} failed, and the failure budget is {budget}"));
     }
@@ -223,6 +232,21 @@ fn clocks(view: &RunView) -> Vec<String> {
                 out.push("nobody could tell whether the controller's clock was synchronised when the run began".into())
             }
         }
+    }
+    if let (Some(header), Some(end)) = (&view.header, &view.clock_at_end)
+        && header.clock.synchronised == Some(true)
+        && end.synchronised != Some(true)
+    {
+        out.push("the controller's clock was not known to be synchronised any more when the run ended".into());
+    }
+    for step in view.clock_steps.iter().take(CLOCK_STEPS_MAX) {
+        let (by, seq) = (step.by_ms, super::markup::to_record(step.seq));
+        out.push(format!(
+            "the controller's clock jumped by {by:+} ms before record {seq}: it was set, or the machine slept"
+        ));
+    }
+    if view.clock_steps.len() > CLOCK_STEPS_MAX {
+        out.push(format!("and {} times more", view.clock_steps.len() - CLOCK_STEPS_MAX));
     }
     for (name, host) in &view.hosts {
         if let Some(offset) = host.facts.as_ref().and_then(|facts| facts.clock_offset_ms)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use runbook_ledger::segments;
+use runbook_model::event::Transfer;
 use runbook_model::manifest::{Change, Entry};
 use runbook_model::outcome::{Ended, Exit, OutputRef};
 use runbook_model::units::format_size;
@@ -158,7 +159,7 @@ fn step(attachments: &Attachments, name: &HostName, row: &Row<'_>, contents: &Co
         }
     }
     for attempt in attempts {
-        out.push_str(&self::attempt(attempt, attempts.len() > 1, contents, |stream| {
+        out.push_str(&self::attempt(attachments, attempt, attempts.len() > 1, contents, |stream| {
             let of = |redaction: &&RedactionLine| {
                 redaction.is_of(name.as_str(), row.step.id.as_str(), attempt.attempt, stream)
             };
@@ -182,6 +183,7 @@ fn step(attachments: &Attachments, name: &HostName, row: &Row<'_>, contents: &Co
 
 /// `withheld` tells of a stream what redacted editions withhold.
 fn attempt(
+    attachments: &Attachments,
     attempt: &AttemptView,
     several: bool,
     contents: &Contents,
@@ -222,6 +224,9 @@ fn attempt(
     out.push_str(&facts(&rows));
     out.push_str(&excerpt(contents.get(&attempt.intent.command_sha256).map(Vec::as_slice)));
     if let Some(report) = &attempt.report {
+        if let Some(digest) = report.transfers {
+            out.push_str(&transfers(attachments.transfers.get(&digest).map(Vec::as_slice)));
+        }
         out.push_str(&output("Standard output", &report.stdout, contents, &withheld("stdout")));
         out.push_str(&output("Standard error", &report.stderr, contents, &withheld("stderr")));
     }
@@ -260,6 +265,31 @@ fn excerpt(content: Option<&[u8]>) -> String {
     let more =
         if content.len() > shown { "<p class=\"dim\">The beginning; the rest is in the record.</p>\n" } else { "" };
     format!("<pre tabindex=\"0\">{}</pre>\n{more}", lines(&content[..shown]))
+}
+
+fn transfers(list: Option<&[Transfer]>) -> String {
+    let Some(list) = list else {
+        return "<p>Files were moved; the list of them cannot be read from this store.</p>\n".to_owned();
+    };
+    let mut table = String::from(
+        "<table><thead><tr><th scope=\"col\">Moved</th><th scope=\"col\">Path on the host</th><th \
+         scope=\"col\">Content</th></tr></thead><tbody>\n",
+    );
+    for transfer in list.iter().take(CHANGES_MAX) {
+        table.push_str(&format!(
+            "<tr><td>{}</td><td class=\"mono\">{}</td><td>{}<br><code>{}</code></td></tr>\n",
+            if transfer.direction == "download" { "from the host" } else { "to the host" },
+            text(&transfer.path),
+            text(&format_size(transfer.bytes)),
+            transfer.sha256
+        ));
+    }
+    table.push_str("</tbody></table>");
+    let mut out = wide("Files that were moved", &table);
+    if list.len() > CHANGES_MAX {
+        out.push_str(&format!("<p>and {} more files.</p>\n", list.len() - CHANGES_MAX));
+    }
+    out
 }
 
 fn changes(list: Option<&[Change]>) -> String {

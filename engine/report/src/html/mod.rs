@@ -237,7 +237,19 @@ fn record(view: &RunView, attachments: &Attachments, verification: &Verification
             Some(false) => "not synchronised",
             None => "nobody could tell whether it was synchronised",
         };
-        rows.push(("Its clock", text(clock)));
+        let at_end = view.clock_at_end.as_ref().map(|clock| clock.synchronised);
+        let otherwise = if at_end.is_some_and(|at_end| at_end != header.clock.synchronised) {
+            "; it was otherwise when the run ended"
+        } else {
+            ""
+        };
+        rows.push(("Its clock", text(&format!("{clock}{otherwise}"))));
+        if let Some(revision) = &header.revision {
+            rows.push(("Runbook's revision", text(&crate::text::revision(revision))));
+        }
+        if let Some(settings) = &header.settings_sha256 {
+            rows.push(("Settings", format!("<code>{settings}</code>")));
+        }
     }
     if let (Some(first), Some(last)) = (view.opened_seq, view.last_seq) {
         rows.push(("Records of this run", text(&format!("{} of them, from {first} to {last}", view.records))));

@@ -79,7 +79,9 @@ fn sentence(view: &RunView, event: &Event, now: u64) -> Option<String> {
             format!("{host}: {}{why}", words(outcome.name()).to_uppercase())
         }
         Event::RunSuspended { outcome } => format!("suspended: {}; it waits for an operator", words(outcome.name())),
-        Event::RunEnded { outcome } => format!("ended: {} (exit code {})", words(outcome.name()), outcome.exit_code()),
+        Event::RunEnded { outcome, .. } => {
+            format!("ended: {} (exit code {})", words(outcome.name()), outcome.exit_code())
+        }
         Event::SnapshotReleased { cell, reference, .. } => format!("{}: snapshot {reference} released", cell.host),
         _ => return None,
     })

@@ -115,7 +115,7 @@ impl Made {
                 reason: String::new(),
             });
         }
-        events.push(Event::RunEnded { outcome: HostOutcome::Succeeded });
+        events.push(Event::RunEnded { outcome: HostOutcome::Succeeded, clock: None });
         events
     }
 

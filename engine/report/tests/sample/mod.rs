@@ -128,6 +128,8 @@ pub(crate) fn opening(plan: &Plan) -> RunHeader {
         break_glass: None,
         inventory_sha256: None,
         retention: None,
+        revision: None,
+        settings_sha256: None,
     }
 }
 
@@ -298,7 +300,7 @@ impl Writer {
         for host in self.open_sessions() {
             self.closed(&host, 1);
         }
-        self.put(Event::RunEnded { outcome })
+        self.put(Event::RunEnded { outcome, clock: None })
     }
 
     pub(crate) fn view(&self) -> RunView {

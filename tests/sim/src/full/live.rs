@@ -316,6 +316,8 @@ impl<'a> Life<'a> {
             clock: Arc::new(self.clock.clone()),
             observer: Arc::new(Nothing),
             limits: Limits::default(),
+            controller: None,
+            clock_state: None,
         };
         (engine, store)
     }
@@ -365,6 +367,8 @@ fn request(run: &str) -> RunRequest {
         policy: None,
         inventory_sha256: None,
         retention: None,
+        revision: None,
+        settings_sha256: None,
         files: "/nowhere".into(),
         wait: false,
         granted: runbook_testkit::unrestricted(),
@@ -384,7 +388,7 @@ async fn log(store: &MemoryStore, run: &str) -> Vec<(u64, Event)> {
 /// Where a run stands, as its log says.
 fn status(log: &[(u64, Event)]) -> Status {
     log.iter().fold(Status::Running, |status, (_, event)| match event {
-        Event::RunEnded { outcome } => Status::Ended(*outcome),
+        Event::RunEnded { outcome, .. } => Status::Ended(*outcome),
         Event::RunSuspended { outcome } => Status::Suspended(*outcome),
         Event::RunResumed { .. } => Status::Running,
         _ => status,
