@@ -1,8 +1,8 @@
 //! Masks secrets by value in a stream of bytes.
 //!
 //! A value is found raw, line by line when it has several lines, in base64 (standard and URL alphabet, at each of the
-//! three places at which it can stand in a group), percent-encoded, escaped as in JSON, and as UTF-16LE. What comes out
-//! does not depend on how the stream was cut into reads: as many bytes are held back as the longest pattern has.
+//! three places at which it can stand in a group), percent-encoded, escaped as in JSON, quoted as shells do when they
+//! trace, in hexadecimal digits, and as UTF-16LE. What comes out does not depend on how the stream was cut into reads: as many bytes are held back as the longest pattern has.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +20,9 @@ pub const MASKED: &[u8] = b"***";
 /// Lines of a secret with several lines are masked one by one when they are at least so long: shorter ones (`}`, an
 /// empty one) are in every output.
 const LINE_BYTES_MIN: usize = 8;
+
+/// In hexadecimal digits a value is masked when it has so many bytes: what is shorter stands in every digest by chance.
+const HEX_BYTES_MIN: usize = 6;
 
 /// The compiled patterns of a set of secrets. Cheap to clone.
 #[derive(Clone, Default)]
@@ -194,6 +197,11 @@ fn add_encodings(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
             }
         }
     }
+    if value.len() >= HEX_BYTES_MIN {
+        let digits = Zeroizing::new(hex(value));
+        forms.insert(digits.to_ascii_uppercase().into_bytes());
+        forms.insert(digits.as_bytes().to_vec());
+    }
     for (lower, space) in [(false, "%20"), (true, "%20"), (false, "+"), (true, "+")] {
         forms.insert(percent_encoded(value, lower, space, false));
         forms.insert(percent_encoded(value, lower, space, true));
@@ -211,8 +219,19 @@ fn add_encodings(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
                 forms.insert(escaped_ascii(&inner, true).into_bytes());
             }
         }
+        // `set -x` of bash and of dash, where a value has a quote in it.
+        for quote in ["'\\''", "'\"'\"'"] {
+            forms.insert(text.replace('\'', quote).into_bytes());
+        }
         forms.insert(text.encode_utf16().flat_map(u16::to_le_bytes).collect());
     }
+}
+
+fn hex(value: &[u8]) -> String {
+    value.iter().fold(String::with_capacity(value.len() * 2), |mut digits, byte| {
+        digits.extend([byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).expect("below 16")));
+        digits
+    })
 }
 
 /// With `path`, `/` stays as it is, as in the path of a URL.
@@ -312,6 +331,17 @@ mod tests {
         }
         let wide: Vec<u8> = secret.encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(masked(&mask, &[&wide]), (b"***".to_vec(), 1));
+    }
+
+    #[test]
+    fn digits_and_quotes_of_traces_hide_nothing() {
+        let mask = mask(&["it's-s3cret", "abc"]);
+        for shown in ["697427732d733363726574", "697427732D733363726574", r"'it'\''s-s3cret'", r#"'it'"'"'s-s3cret'"#] {
+            let (out, count) = masked(&mask, &[shown.as_bytes()]);
+            let out = String::from_utf8(out).unwrap();
+            assert!(count == 1 && out.trim_matches('\'') == "***", "{shown} gave {out}");
+        }
+        assert_eq!(masked(&mask, &[b"616263"]).1, 0, "six digits are in every digest");
     }
 
     #[test]
