@@ -4,7 +4,7 @@
 //! three places at which it can stand in a group), percent-encoded, escaped as in JSON, quoted as shells do when they
 //! trace, in hexadecimal digits, and as UTF-16LE. What comes out does not depend on how the stream was cut into reads: as many bytes are held back as the longest pattern has.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -24,6 +24,13 @@ const LINE_BYTES_MIN: usize = 8;
 /// In hexadecimal digits a value is masked when it has so many bytes: what is shorter stands in every digest by chance.
 const HEX_BYTES_MIN: usize = 6;
 
+/// Base64 of a value, or of one line of it, that is no longer is found although its writer broke it into lines (`base64`
+/// after 76 characters, PEM after 64). A pattern that may break anywhere costs memory for each of its bytes.
+const WRAPPED_BYTES_MAX: usize = 256;
+
+/// What a value looks like, and whether line ends may stand between its characters.
+type Forms = BTreeMap<Vec<u8>, bool>;
+
 /// The compiled patterns of a set of secrets. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Mask {
@@ -40,7 +47,7 @@ struct Patterns {
 impl Mask {
     /// Patterns for all these values. Empty values are passed over.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a SecretBytes>) -> Self {
-        let mut forms = BTreeSet::new();
+        let mut forms = Forms::new();
         for secret in secrets {
             add_forms(secret.expose(), &mut forms);
         }
@@ -48,15 +55,20 @@ impl Mask {
             return Self::default();
         }
         // The first alternative that fits wins, so the longest stands first.
-        let mut forms: Vec<Zeroizing<Vec<u8>>> = forms.into_iter().map(Zeroizing::new).collect();
-        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        let bytes_max = forms[0].len();
+        let mut forms: Vec<_> = forms.into_iter().map(|(form, wraps)| (Zeroizing::new(form), wraps)).collect();
+        forms.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        // Between two characters CR and LF at most.
+        let longest = |(form, wraps): &(Zeroizing<Vec<u8>>, bool)| if *wraps { form.len() * 3 } else { form.len() };
+        let bytes_max = forms.iter().map(longest).max().unwrap_or_default();
         let mut text = Zeroizing::new(String::from("(?s-u)"));
-        for (i, form) in forms.iter().enumerate() {
+        for (i, (form, wraps)) in forms.iter().enumerate() {
             if i > 0 {
                 text.push('|');
             }
-            for byte in form.iter() {
+            for (at, byte) in form.iter().enumerate() {
+                if *wraps && at > 0 {
+                    text.push_str(r"(?:\r?\n)?");
+                }
                 if byte.is_ascii_alphanumeric() {
                     text.push(char::from(*byte));
                 } else {
@@ -69,6 +81,7 @@ impl Mask {
             .dfa_size_limit(8 << 20)
             .build()
             .expect("an alternation of literals is a regular expression");
+        let forms = forms.into_iter().map(|(form, _)| form).collect();
         Self { patterns: Some(Arc::new(Patterns { regex, forms, bytes_max })) }
     }
 
@@ -167,7 +180,7 @@ impl Masker {
     }
 }
 
-fn add_forms(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
+fn add_forms(value: &[u8], forms: &mut Forms) {
     if value.is_empty() {
         return;
     }
@@ -178,8 +191,9 @@ fn add_forms(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
     }
 }
 
-fn add_encodings(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
-    forms.insert(value.to_vec());
+fn add_encodings(value: &[u8], forms: &mut Forms) {
+    forms.entry(value.to_vec()).or_default();
+    let wraps = value.len() <= WRAPPED_BYTES_MAX;
     for alphabet in [&alphabet::STANDARD, &alphabet::URL_SAFE] {
         let engine = GeneralPurpose::new(alphabet, GeneralPurposeConfig::new().with_encode_padding(false));
         for before in 0..3 {
@@ -191,20 +205,20 @@ fn add_encodings(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
             let last = bytes.len() * 8 / 6;
             // A piece of fewer than four characters says too little to be told from chance.
             if last >= first + 4 {
-                forms.insert(text[first..last].to_vec());
+                forms.insert(text[first..last].to_vec(), wraps);
                 // Where nothing comes after the value, the last character holds nothing but the rest of it.
-                forms.insert(text[first..].to_vec());
+                forms.insert(text[first..].to_vec(), wraps);
             }
         }
     }
     if value.len() >= HEX_BYTES_MIN {
         let digits = Zeroizing::new(hex(value));
-        forms.insert(digits.to_ascii_uppercase().into_bytes());
-        forms.insert(digits.as_bytes().to_vec());
+        forms.entry(digits.to_ascii_uppercase().into_bytes()).or_default();
+        forms.entry(digits.as_bytes().to_vec()).or_default();
     }
     for (lower, space) in [(false, "%20"), (true, "%20"), (false, "+"), (true, "+")] {
-        forms.insert(percent_encoded(value, lower, space, false));
-        forms.insert(percent_encoded(value, lower, space, true));
+        forms.entry(percent_encoded(value, lower, space, false)).or_default();
+        forms.entry(percent_encoded(value, lower, space, true)).or_default();
     }
     if let Ok(text) = std::str::from_utf8(value) {
         let json = Zeroizing::new(serde_json::to_string(text).expect("text is representable as JSON"));
@@ -214,16 +228,16 @@ fn add_encodings(value: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
         for inner in [inner, &html] {
             for inner in [inner.to_owned(), inner.replace('/', "\\/")] {
                 let inner = Zeroizing::new(inner);
-                forms.insert(inner.as_bytes().to_vec());
-                forms.insert(escaped_ascii(&inner, false).into_bytes());
-                forms.insert(escaped_ascii(&inner, true).into_bytes());
+                forms.entry(inner.as_bytes().to_vec()).or_default();
+                forms.entry(escaped_ascii(&inner, false).into_bytes()).or_default();
+                forms.entry(escaped_ascii(&inner, true).into_bytes()).or_default();
             }
         }
         // `set -x` of bash and of dash, where a value has a quote in it.
         for quote in ["'\\''", "'\"'\"'"] {
-            forms.insert(text.replace('\'', quote).into_bytes());
+            forms.entry(text.replace('\'', quote).into_bytes()).or_default();
         }
-        forms.insert(text.encode_utf16().flat_map(u16::to_le_bytes).collect());
+        forms.entry(text.encode_utf16().flat_map(u16::to_le_bytes).collect()).or_default();
     }
 }
 
@@ -331,6 +345,29 @@ mod tests {
         }
         let wide: Vec<u8> = secret.encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert_eq!(masked(&mask, &[&wide]), (b"***".to_vec(), 1));
+    }
+
+    #[test]
+    fn base64_that_is_broken_into_lines_is_masked_wherever_it_breaks() {
+        let secret = "a-token-that-is-longer-than-one-line-of-base64-has-room-for-0123456789";
+        let key = format!("-----BEGIN KEY-----\n{}\n{}\n-----END KEY-----", "Q7x".repeat(21), "z0Y".repeat(21));
+        for (value, columns, end) in [(secret, 76, "\n"), (secret, 64, "\r\n"), (&key, 76, "\n"), (secret, 8, "\n")] {
+            let mask = mask(&[value]);
+            for before in ["", "user:", "a longer text before it, so that it breaks elsewhere "] {
+                let text = base64::engine::general_purpose::STANDARD.encode(format!("{before}{value}"));
+                let lines: Vec<&str> =
+                    text.as_bytes().chunks(columns).map(|line| std::str::from_utf8(line).unwrap()).collect();
+                let text = lines.join(end);
+                let whole = masked(&mask, &[text.as_bytes()]);
+                let shown = String::from_utf8(whole.0.clone()).unwrap();
+                // Of the text before it, and of short lines between, some characters remain.
+                let left: usize = shown.bytes().filter(u8::is_ascii_alphanumeric).count();
+                assert!(left <= before.len() * 4 / 3 + 12, "{value} after {before:?} gave {shown}");
+                for cut in 0..text.len() {
+                    assert_eq!(masked(&mask, &[&text.as_bytes()[..cut], &text.as_bytes()[cut..]]), whole, "at {cut}");
+                }
+            }
+        }
     }
 
     #[test]
