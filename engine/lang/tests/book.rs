@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use runbook_lang::action::ActionWork;
 use runbook_lang::inventory::{NoFiles, parse_inventory};
 use runbook_lang::runbook::Parameter;
-use runbook_lang::{ActionFile, Code, Diagnostic, parse_action, parse_runbook, parse_windows, render, schema};
+use runbook_lang::{
+    ActionFile, Code, Diagnostic, parse_action, parse_people, parse_policy, parse_runbook, parse_windows, render,
+    schema,
+};
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -45,6 +48,8 @@ fn the_reference_is_current() {
         ("An inventory", schema::inventory()),
         ("A packaged action", schema::action()),
         ("A calendar of windows", schema::windows()),
+        ("The people", schema::people()),
+        ("A policy", schema::policy()),
     ] {
         reference.file(title, &schema);
     }
@@ -292,6 +297,12 @@ fn the_examples_in_the_book_are_right() {
             } else if block.starts_with("schema: windows/v1") {
                 whole += 1;
                 parse_windows(&place, block.as_bytes()).err()
+            } else if block.starts_with("schema: people/v1") {
+                whole += 1;
+                parse_people(&place, block.as_bytes()).err()
+            } else if block.starts_with("schema: policy/v1") {
+                whole += 1;
+                parse_policy(&place, block.as_bytes()).err()
             } else if block.starts_with("- ") {
                 parts += 1;
                 let file = format!("schema: runbook/v1\nname: part\nirreversible: part\nexecute:\n{block}");

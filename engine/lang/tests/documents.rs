@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use runbook_lang::{Diagnostic, parse_action, parse_runbook, parse_windows, render};
+use runbook_lang::{Diagnostic, parse_action, parse_people, parse_policy, parse_runbook, parse_windows, render};
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/lang").join(folder);
@@ -26,6 +26,10 @@ fn parse(path: &Path) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
         parse_action(name, &bytes).map(|parsed| parsed.warnings)
     } else if name.contains(".windows.") {
         parse_windows(name, &bytes).map(|parsed| parsed.warnings)
+    } else if name.contains(".people.") {
+        parse_people(name, &bytes).map(|parsed| parsed.warnings)
+    } else if name.contains(".policy.") {
+        parse_policy(name, &bytes).map(|parsed| parsed.warnings)
     } else {
         parse_runbook(name, &bytes).map(|parsed| parsed.warnings)
     }

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use runbook_lang::inventory::{Files, parse_inventory};
 use runbook_lang::{
-    Diagnostic, FILE_BYTES_MAX, INVENTORY_BYTES_MAX, load, parse_action, parse_runbook, parse_windows, render, selector,
+    Diagnostic, FILE_BYTES_MAX, INVENTORY_BYTES_MAX, load, parse_action, parse_people, parse_policy, parse_runbook,
+    parse_windows, render, selector,
 };
 
 /// Every file has the same bytes.
@@ -39,6 +40,12 @@ fn all(bytes: &[u8]) {
     if let Err(problems) = parse_windows("f.yaml", bytes) {
         sound(&problems);
     }
+    if let Err(problems) = parse_people("f.yaml", bytes) {
+        sound(&problems);
+    }
+    if let Err(problems) = parse_policy("f.yaml", bytes) {
+        sound(&problems);
+    }
     let mut inventories = vec![bytes.to_vec()];
     for form in ["csv: f.csv", "ansible: f.ini", "ansible: f.yml"] {
         inventories.push(format!("schema: inventory/v1\nhosts: {{a: {{}}}}\ninclude: [{{{form}}}]\n").into_bytes());
@@ -57,6 +64,10 @@ fn pieces() -> impl Strategy<Value = String> {
         "schema: inventory/v1",
         "schema: action/v1",
         "schema: windows/v1",
+        "schema: people/v1",
+        "people: {a: {name: A, keys: [b], vendor: {company: c}, supervisor: b}}",
+        "schema: policy/v1",
+        "rules: [{for: {tiers: [routine], hosts: a}, approvals: {roles: {b: 1}}, ticket: c}]",
         "windows: {a: {when: every day 22:00 for 4h, zone: UTC}}",
         "freezes: {a: {from: 2026-12-18, until: 2027-01-01}}",
         "name: x",

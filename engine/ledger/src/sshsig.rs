@@ -15,6 +15,8 @@ const BEGIN: &str = "-----BEGIN SSH SIGNATURE-----\n";
 const END: &str = "-----END SSH SIGNATURE-----";
 const MAGIC: &[u8] = b"SSHSIG";
 const KEY_TYPE: &[u8] = b"ssh-ed25519";
+/// A key that is inside of a device (FIDO2).
+const SECURITY_KEY_TYPE: &[u8] = b"sk-ssh-ed25519@openssh.com";
 /// Characters in a line of the armor, as ssh-keygen has them.
 const LINE: usize = 70;
 
@@ -145,37 +147,9 @@ impl Signature {
     /// # Errors
     /// `Malformed`, `OtherKey`, `Key`.
     pub fn parse(armored: &str) -> Result<Self, Error> {
-        if armored.len() > BYTES_MAX {
-            return Err(Error::Malformed("it is too long"));
-        }
-        let body = armored.strip_prefix(BEGIN).ok_or(Error::Malformed("it does not begin as one"))?;
-        let body = body.strip_suffix('\n').unwrap_or(body);
-        let body = body.strip_suffix(END).ok_or(Error::Malformed("it does not end as one"))?;
-        let text: String = body.split('\n').collect();
-        let blob = STANDARD.decode(text).map_err(|_| Error::Malformed("its body is not base64"))?;
-        let rest = blob.strip_prefix(MAGIC).ok_or(Error::Malformed("its body does not begin as one"))?;
-        let (version, mut rest) = rest.split_at_checked(4).ok_or(Error::Malformed("it is cut off"))?;
-        if version != 1_u32.to_be_bytes() {
-            return Err(Error::Malformed("its version is not 1"));
-        }
-        let key = read_key(take(&mut rest)?)?;
-        let namespace = std::str::from_utf8(take(&mut rest)?)
-            .ok()
-            .filter(|namespace| !namespace.is_empty())
-            .ok_or(Error::Malformed("it is for no purpose"))?
-            .to_owned();
-        if !take(&mut rest)?.is_empty() {
-            return Err(Error::Malformed("it has something in its reserved part"));
-        }
-        let hash = match take(&mut rest)? {
-            b"sha256" => Hash::Sha256,
-            b"sha512" => Hash::Sha512,
-            _ => return Err(Error::Malformed("its hash is neither SHA-256 nor SHA-512")),
-        };
-        let mut inner = take(&mut rest)?;
-        if !rest.is_empty() {
-            return Err(Error::Malformed("something follows after it"));
-        }
+        let Parts { key, namespace, hash, signature } = parts(armored)?;
+        let key = read_key(&key)?;
+        let mut inner = signature.as_slice();
         if take(&mut inner)? != KEY_TYPE {
             return Err(Error::Malformed("its key and its signature are of different types"));
         }
@@ -199,10 +173,7 @@ impl Signature {
         if self.namespace != namespace {
             return Err(Error::OtherNamespace { expected: namespace.to_owned(), found: self.namespace.clone() });
         }
-        let signed = match self.hash {
-            Hash::Sha256 => signed_bytes(namespace, "sha256", &sha2::Sha256::digest(message)),
-            Hash::Sha512 => signed_bytes(namespace, "sha512", &sha2::Sha512::digest(message)),
-        };
+        let signed = self.hash.signed_bytes(namespace, message);
         let key = verifying_key(&self.key)?;
         key.verify_strict(&signed, &Ed25519::from_bytes(&self.signature)).map_err(|_| Error::Bad)?;
         Ok(self.key)
@@ -226,6 +197,135 @@ impl Signature {
         let key = verifying_key(&self.key)?;
         key.verify_strict(&signed, &Ed25519::from_bytes(&self.signature)).map_err(|_| Error::Bad)?;
         Ok(self.key)
+    }
+}
+
+/// What is in an armored signature.
+struct Parts {
+    key: Vec<u8>,
+    namespace: String,
+    hash: Hash,
+    signature: Vec<u8>,
+}
+
+fn parts(armored: &str) -> Result<Parts, Error> {
+    if armored.len() > BYTES_MAX {
+        return Err(Error::Malformed("it is too long"));
+    }
+    let body = armored.strip_prefix(BEGIN).ok_or(Error::Malformed("it does not begin as one"))?;
+    let body = body.strip_suffix('\n').unwrap_or(body);
+    let body = body.strip_suffix(END).ok_or(Error::Malformed("it does not end as one"))?;
+    let text: String = body.split('\n').collect();
+    let blob = STANDARD.decode(text).map_err(|_| Error::Malformed("its body is not base64"))?;
+    let rest = blob.strip_prefix(MAGIC).ok_or(Error::Malformed("its body does not begin as one"))?;
+    let (version, mut rest) = rest.split_at_checked(4).ok_or(Error::Malformed("it is cut off"))?;
+    if version != 1_u32.to_be_bytes() {
+        return Err(Error::Malformed("its version is not 1"));
+    }
+    let key = take(&mut rest)?.to_vec();
+    let namespace = std::str::from_utf8(take(&mut rest)?)
+        .ok()
+        .filter(|namespace| !namespace.is_empty())
+        .ok_or(Error::Malformed("it is for no purpose"))?
+        .to_owned();
+    if !take(&mut rest)?.is_empty() {
+        return Err(Error::Malformed("it has something in its reserved part"));
+    }
+    let hash = match take(&mut rest)? {
+        b"sha256" => Hash::Sha256,
+        b"sha512" => Hash::Sha512,
+        _ => return Err(Error::Malformed("its hash is neither SHA-256 nor SHA-512")),
+    };
+    let signature = take(&mut rest)?.to_vec();
+    if !rest.is_empty() {
+        return Err(Error::Malformed("something follows after it"));
+    }
+    Ok(Parts { key, namespace, hash, signature })
+}
+
+impl Hash {
+    fn signed_bytes(self, namespace: &str, message: &[u8]) -> Vec<u8> {
+        match self {
+            Hash::Sha256 => signed_bytes(namespace, "sha256", &sha2::Sha256::digest(message)),
+            Hash::Sha512 => signed_bytes(namespace, "sha512", &sha2::Sha512::digest(message)),
+        }
+    }
+}
+
+/// Who signed for a purpose: a person's key, in a file or inside of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BySomebody {
+    /// Type and base64 of the public key, as in `authorized_keys`. Who it belongs to is for the caller to know.
+    pub key: String,
+    /// The device says that it was touched. A key in a file says nothing.
+    pub touched: bool,
+    /// The device says that its PIN was given, or a finger read. OpenSSH's own verification does not ask for it.
+    pub verified: bool,
+}
+
+/// Checks a person's armored signature of a message: by an Ed25519 key in a file, or in a FIDO2 device.
+///
+/// # Errors
+/// `Malformed`, `OtherKey`, `Key`; `OtherNamespace` before `Bad`.
+pub fn verify_person(armored: &str, namespace: &str, message: &[u8]) -> Result<BySomebody, Error> {
+    let parts = parts(armored)?;
+    if parts.namespace != namespace {
+        return Err(Error::OtherNamespace { expected: namespace.to_owned(), found: parts.namespace });
+    }
+    let mut blob = parts.key.as_slice();
+    let kind = take(&mut blob).map_err(|_| Error::Key("it is cut off"))?;
+    let line = |kind: &str| format!("{kind} {}", STANDARD.encode(&parts.key));
+    if kind == KEY_TYPE {
+        let key = Signature::parse(armored)?.verify(namespace, message)?;
+        return Ok(BySomebody { key: public_key_line(&key), touched: false, verified: false });
+    }
+    if kind != SECURITY_KEY_TYPE {
+        return Err(Error::OtherKey);
+    }
+    let mut part = || take(&mut blob).map_err(|_| Error::Key("it is cut off"));
+    let key: [u8; 32] = part()?.try_into().map_err(|_| Error::Key("it has not 32 bytes"))?;
+    let application = part()?;
+    if !blob.is_empty() {
+        return Err(Error::Key("something follows after it"));
+    }
+    let mut inner = parts.signature.as_slice();
+    if take(&mut inner)? != SECURITY_KEY_TYPE {
+        return Err(Error::Malformed("its key and its signature are of different types"));
+    }
+    let signature: [u8; 64] =
+        take(&mut inner)?.try_into().map_err(|_| Error::Malformed("its signature has not 64 bytes"))?;
+    // The device's flags, and its counter in four bytes.
+    let &[flags, a, b, c, d] = inner else {
+        return Err(Error::Malformed("its flags and its counter have not five bytes"));
+    };
+    let message: [u8; 32] = sha2::Sha256::digest(parts.hash.signed_bytes(namespace, message)).into();
+    let application: [u8; 32] = sha2::Sha256::digest(application).into();
+    let signed = [&application[..], &[flags, a, b, c, d], &message].concat();
+    let verifying = verifying_key(&key)?;
+    verifying.verify_strict(&signed, &Ed25519::from_bytes(&signature)).map_err(|_| Error::Bad)?;
+    let kind = std::str::from_utf8(SECURITY_KEY_TYPE).expect("ASCII");
+    Ok(BySomebody { key: line(kind), touched: flags & 1 != 0, verified: flags & 4 != 0 })
+}
+
+/// Whether a line of `people.yaml` or a `.pub` file is a key whose signatures [`verify_person`] can check.
+///
+/// # Errors
+/// `OtherKey`, `Key`.
+pub fn check_person_key(line: &str) -> Result<(), Error> {
+    let mut words = line.split_ascii_whitespace();
+    let (kind, body) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    if kind.as_bytes() != SECURITY_KEY_TYPE {
+        return verifying_key(&parse_public_key_line(line)?).map(drop);
+    }
+    let blob = STANDARD.decode(body).map_err(|_| Error::Key("it is not base64"))?;
+    let mut rest = blob.as_slice();
+    let mut part = || take(&mut rest).map_err(|_| Error::Key("it is cut off"));
+    let same = part()? == SECURITY_KEY_TYPE;
+    let key: [u8; 32] = part()?.try_into().map_err(|_| Error::Key("it has not 32 bytes"))?;
+    part()?;
+    match same && rest.is_empty() {
+        true => verifying_key(&key).map(drop),
+        false => Err(Error::Key("it is not of the type that it says")),
     }
 }
 
@@ -321,6 +421,57 @@ mod tests {
         assert!(sign("", &Message::of(b"m"), &key.public_key(), |bytes| Ok(key.sign(bytes))).is_err());
     }
 
+    /// A signature as a FIDO2 device makes it (PROTOCOL.u2f), by a key in a file.
+    pub(crate) fn by_device(message: &[u8], flags: u8, namespace: &str) -> (String, String) {
+        let key = FileKey::from_seed([9; 32]);
+        let mut blob = Vec::new();
+        string(&mut blob, SECURITY_KEY_TYPE);
+        string(&mut blob, &key.public_key());
+        string(&mut blob, b"ssh:");
+        let line = format!("sk-ssh-ed25519@openssh.com {}", STANDARD.encode(&blob));
+        let inner = Hash::Sha512.signed_bytes(namespace, message);
+        let tail = [&[flags][..], &7_u32.to_be_bytes()].concat();
+        let hash = |bytes: &[u8]| <[u8; 32]>::from(sha2::Sha256::digest(bytes));
+        let signed = [&hash(b"ssh:")[..], &tail, &hash(&inner)].concat();
+        let mut signature = Vec::new();
+        string(&mut signature, SECURITY_KEY_TYPE);
+        string(&mut signature, &key.sign(&signed));
+        signature.extend(tail);
+        let mut body = MAGIC.to_vec();
+        body.extend(1_u32.to_be_bytes());
+        for part in [blob.as_slice(), namespace.as_bytes(), b"", b"sha512", &signature] {
+            string(&mut body, part);
+        }
+        (format!("{BEGIN}{}\n{END}\n", STANDARD.encode(body)), line)
+    }
+
+    #[test]
+    fn case_12_what_a_device_says_of_touch_and_pin_is_read_and_cannot_be_changed() {
+        for (flags, touched, verified) in [(0, false, false), (1, true, false), (4, false, true), (5, true, true)] {
+            let (text, line) = by_device(b"message", flags, "n");
+            let by = verify_person(&text, "n", b"message").unwrap();
+            assert_eq!(by, BySomebody { key: line.clone(), touched, verified });
+            assert_eq!(check_person_key(&line), Ok(()));
+            assert_eq!(verify_person(&text, "n", b"messagE"), Err(Error::Bad));
+            assert!(matches!(verify_person(&text, "m", b"message"), Err(Error::OtherNamespace { .. })));
+            // The flags are the fifth byte from the end.
+            let body = text.strip_prefix(BEGIN).unwrap().split(END).next().unwrap().replace('\n', "");
+            let mut blob = STANDARD.decode(body).unwrap();
+            let at = blob.len() - 5;
+            blob[at] ^= 5;
+            let text = format!("{BEGIN}{}\n{END}\n", STANDARD.encode(&blob));
+            assert_eq!(verify_person(&text, "n", b"message"), Err(Error::Bad));
+        }
+    }
+
+    #[test]
+    fn a_key_in_a_file_proves_no_touch() {
+        let by = verify_person(FOREIGN, "runbook-bundle@v1", b"sums\n").unwrap();
+        assert!(!by.touched && !by.verified && FOREIGN_KEY.starts_with(&by.key));
+        assert_eq!(check_person_key(FOREIGN_KEY), Ok(()));
+        assert!(check_person_key("sk-ssh-ed25519@openssh.com AAAA").is_err());
+    }
+
     #[test]
     fn keys_of_other_types_are_not_known() {
         assert_eq!(parse_public_key_line("ssh-rsa AAAA"), Err(Error::OtherKey));
@@ -344,13 +495,17 @@ mod tests {
         #[test]
         fn no_text_makes_the_reader_panic(text in "(-----BEGIN SSH SIGNATURE-----\n)?[A-Za-z0-9+/=\n]{0,200}(-----END SSH SIGNATURE-----)?") {
             let _ = Signature::parse(&text);
+            let _ = verify_person(&text, "n", b"");
             let _ = parse_public_key_line(&text);
+            let _ = check_person_key(&text);
         }
 
         #[test]
         fn no_body_makes_the_reader_panic(body in prop::collection::vec(any::<u8>(), 0..120)) {
             let blob = [MAGIC, &1_u32.to_be_bytes(), &body].concat();
-            let _ = Signature::parse(&format!("{BEGIN}{}\n{END}\n", STANDARD.encode(blob)));
+            let text = format!("{BEGIN}{}\n{END}\n", STANDARD.encode(blob));
+            let _ = Signature::parse(&text);
+            let _ = verify_person(&text, "n", b"");
         }
     }
 }

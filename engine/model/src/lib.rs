@@ -5,6 +5,7 @@
 //! a versioned serde type; its JSON is written by [`canonical`], whose bytes do not depend on platform, locale or the
 //! order in which keys were given.
 
+pub mod approval;
 pub mod canonical;
 pub mod command;
 pub mod digest;
@@ -16,10 +17,12 @@ pub mod input;
 pub mod manifest;
 pub mod notice;
 pub mod outcome;
+pub mod people;
 pub mod permit;
 pub mod plan;
 pub mod record;
 pub mod retention;
+pub mod rules;
 pub mod session;
 pub mod shell;
 pub mod timing;

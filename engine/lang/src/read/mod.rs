@@ -10,6 +10,8 @@ pub(crate) mod graph;
 pub(crate) mod host;
 pub(crate) mod inventory;
 pub(crate) mod parameter;
+pub(crate) mod people;
+pub(crate) mod policy;
 pub(crate) mod resolve;
 pub(crate) mod runbook;
 pub(crate) mod scalar;

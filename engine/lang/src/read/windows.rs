@@ -394,7 +394,7 @@ fn clock(text: &str) -> Option<Time> {
     Time::new(part(hour)?, part(minute)?, 0, 0).ok()
 }
 
-fn date(node: &Node, key: &str, problems: &mut Problems) -> Option<Date> {
+pub(crate) fn date(node: &Node, key: &str, problems: &mut Problems) -> Option<Date> {
     let text = scalar::literal(node, key, problems)?;
     match text.value.parse() {
         Ok(date) if text.value.len() == 10 => Some(date),

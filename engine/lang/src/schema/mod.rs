@@ -6,6 +6,8 @@
 
 mod action;
 mod inventory;
+mod people;
+mod policy;
 mod runbook;
 mod values;
 mod windows;
@@ -32,6 +34,16 @@ pub fn action() -> Value {
 /// The schema of `windows/v1`.
 pub fn windows() -> Value {
     of::<windows::Windows>("windows/v1", "Windows: when work may be done")
+}
+
+/// The schema of `people/v1`.
+pub fn people() -> Value {
+    of::<people::People>("people/v1", "People: who works here, and what they may decide")
+}
+
+/// The schema of `policy/v1`.
+pub fn policy() -> Value {
+    of::<policy::Policy>("policy/v1", "A policy: what work needs before it may begin")
 }
 
 /// A schema as it is kept in `docs/schemas`.

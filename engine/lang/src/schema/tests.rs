@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::codes::Code;
 use crate::inventory::{NoFiles, parse_inventory};
 use crate::read;
-use crate::{parse_action, parse_runbook, parse_windows};
+use crate::{parse_action, parse_people, parse_policy, parse_runbook, parse_windows};
 
 fn root() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -27,7 +27,7 @@ fn keys<'a>(schema: &'a Value, definition: &str) -> BTreeSet<&'a str> {
 #[test]
 fn the_schemas_have_the_keys_that_the_readers_have() {
     let (runbook, action, inventory) = (super::runbook(), super::action(), super::inventory());
-    let windows = super::windows();
+    let (windows, people, policy) = (super::windows(), super::people(), super::policy());
     let set = |known: &[&'static str]| known.iter().copied().collect::<BTreeSet<_>>();
     for (schema, definition, known) in [
         (&runbook, "", read::runbook::KEYS),
@@ -58,6 +58,15 @@ fn the_schemas_have_the_keys_that_the_readers_have() {
         (&windows, "Window", read::windows::WINDOW_KEYS),
         (&windows, "Blackout", read::windows::BLACKOUT_KEYS),
         (&windows, "Freeze", read::windows::FREEZE_KEYS),
+        (&people, "", read::people::KEYS),
+        (&people, "Member", read::people::MEMBER_KEYS),
+        (&people, "Key", read::people::KEY_KEYS),
+        (&people, "Vendor", read::people::VENDOR_KEYS),
+        (&policy, "", read::policy::KEYS),
+        (&policy, "Rule", read::policy::RULE_KEYS),
+        (&policy, "For", read::policy::FOR_KEYS),
+        (&policy, "Approvals", read::policy::APPROVALS_KEYS),
+        (&policy, "Operator", read::policy::OPERATOR_KEYS),
     ] {
         assert_eq!(keys(schema, definition), set(known), "{definition}");
     }
@@ -71,6 +80,8 @@ fn the_schemas_in_the_book_are_current() {
         ("action", super::action()),
         ("inventory", super::inventory()),
         ("windows", super::windows()),
+        ("people", super::people()),
+        ("policy", super::policy()),
     ] {
         let path = root().join(format!("docs/schemas/{name}.schema.json"));
         let text = super::text(&schema);
@@ -102,6 +113,10 @@ fn schemas_and_readers_agree_on_every_fixture() {
                 (super::inventory(), parse_inventory(&name, text.as_bytes(), &NoFiles).err())
             } else if name.contains(".windows.") {
                 (super::windows(), parse_windows(&name, text.as_bytes()).err())
+            } else if name.contains(".people.") {
+                (super::people(), parse_people(&name, text.as_bytes()).err())
+            } else if name.contains(".policy.") {
+                (super::policy(), parse_policy(&name, text.as_bytes()).err())
             } else if name.contains(".runbook.") {
                 (super::runbook(), parse_runbook(&name, text.as_bytes()).err())
             } else {

@@ -134,14 +134,14 @@ fn said_or_from(schema: &mut schemars::Schema) {
 }
 
 #[derive(JsonSchema)]
-struct Day(#[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))] String);
+pub(super) struct Day(#[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))] String);
 
 #[derive(JsonSchema)]
 struct Clock(#[schemars(regex(pattern = r"^[0-2][0-9]:[0-5][0-9]$"))] String);
 
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
-enum Tier {
+pub(super) enum Tier {
     /// The regular window.
     Routine,
     /// A fault is mended.

@@ -1,0 +1,156 @@
+//! Rules: for what each is, and what that needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use runbook_model::rules::{Approvals, Operator, Policy, Presence, Rule, VALID_MS};
+
+use super::fields::{Fields, Problems, entries, items};
+use super::people::{NAME_RULES, names};
+use super::{parameter, runbook, scalar};
+use crate::codes::Code;
+use crate::policy::PolicyFile;
+use crate::selector::{self, Selector};
+use crate::source::Text;
+use crate::yaml::Node;
+
+/// The `schema` of a policy.
+pub(crate) const SCHEMA: &str = "policy/v1";
+
+pub(crate) const KEYS: &[&str] = &["schema", "rules"];
+pub(crate) const RULE_KEYS: &[&str] =
+    &["name", "for", "approvals", "operator", "ticket", "windows", "snapshot", "transports"];
+/// What a later version will ask for. A rule that was silently passed over would be worse than none.
+const RULE_KEYS_LATER: &[(&str, &str)] = &[
+    ("rehearsal", "leave it out: that a change was rehearsed is not checked in this version"),
+    ("tools", "leave it out: tools are not checked by their digests in this version"),
+    ("retention", "leave it out: `[retention]` in runbook.toml says how long evidence is kept"),
+    ("review", "leave it out: reviews after an emergency are not followed up in this version"),
+    ("clock", "leave it out: the state of clocks is on the record, and not a condition in this version"),
+];
+pub(crate) const FOR_KEYS: &[&str] = &["tiers", "hosts", "risk"];
+pub(crate) const APPROVALS_KEYS: &[&str] = &["roles", "persons", "not_operator", "valid_for", "security_key"];
+pub(crate) const OPERATOR_KEYS: &[&str] = &["roles", "training"];
+pub(crate) const REQUIRED: &[(&str, bool)] = &[("required", true)];
+pub(crate) const PRESENCES: &[(&str, Presence)] = &[("touch", Presence::Touch), ("pin", Presence::Pin)];
+
+/// More signatures than that are asked of nobody.
+const MOST: i64 = 99;
+
+type Selections = BTreeMap<String, (Text, Selector)>;
+
+/// The policy in `node`, as far as it could be read.
+pub(crate) fn policy(node: &Node, problems: &mut Problems) -> Option<PolicyFile> {
+    let fields = Fields::of(node, "a policy", KEYS, &[], problems)?;
+    runbook::schema(&fields, "a policy", SCHEMA, problems);
+    let mut selections = Selections::new();
+    let mut rules = Vec::new();
+    if let Some(list) = fields.require("rules", "a policy", "[{ticket: 'CHG-[0-9]+'}]", problems) {
+        for (no, item) in items(list, "rules", "rules: [{ticket: 'CHG-[0-9]+'}]", problems).iter().enumerate() {
+            rules.extend(rule(no + 1, item, &mut selections, problems));
+        }
+    }
+    Some(PolicyFile { policy: Policy { rules }, selections })
+}
+
+fn rule(no: usize, node: &Node, selections: &mut Selections, problems: &mut Problems) -> Option<Rule> {
+    let fields = Fields::of(node, "a rule", RULE_KEYS, RULE_KEYS_LATER, problems)?;
+    let name = fields.get("name", problems).and_then(|node| scalar::filled(node, "name", problems));
+    let mut rule = Rule { name: name.map_or_else(|| format!("rule {no}"), |name| name.value), ..Rule::default() };
+    if let Some(node) = fields.get("for", problems) {
+        for_what(node, &mut rule, selections, problems);
+    }
+    if RULE_KEYS[2..].iter().all(|key| fields.entry(key).is_none()) {
+        problems.error(Code::MissingKey, &node.span, "this rule asks for nothing").help =
+            Some(format!("give it one of {}", RULE_KEYS[2..].join(", ")));
+    }
+    rule.approvals = fields.get("approvals", problems).and_then(|node| approvals(node, problems));
+    rule.operator = fields.get("operator", problems).and_then(|node| operator(node, problems));
+    rule.ticket = fields
+        .get("ticket", problems)
+        .and_then(|node| parameter::pattern(node, "ticket", problems))
+        .map(|pattern| pattern.value);
+    let mut required =
+        |key: &str| fields.get(key, problems).and_then(|node| scalar::word(node, key, REQUIRED, problems));
+    rule.windows = required("windows").unwrap_or(false);
+    rule.snapshot = required("snapshot").unwrap_or(false);
+    if let Some(node) = fields.get("transports", problems) {
+        let transports = scalar::text_list(node, "transports", "transports: [ssh]", problems);
+        if transports.is_empty() {
+            problems.error(Code::InvalidValue, &node.span, "`transports` names none").help =
+                Some("name those by which hosts may be reached, or remove it".into());
+        }
+        rule.transports = transports.into_iter().map(|text| text.value).collect();
+    }
+    Some(rule)
+}
+
+fn for_what(node: &Node, rule: &mut Rule, selections: &mut Selections, problems: &mut Problems) {
+    let Some(fields) = Fields::of(node, "`for`", FOR_KEYS, &[], problems) else { return };
+    if let Some(node) = fields.get("tiers", problems) {
+        let tiers = items(node, "tiers", "tiers: [routine, corrective]", problems);
+        if tiers.is_empty() {
+            problems.error(Code::InvalidValue, &node.span, "`tiers` names none").help =
+                Some("remove it: then the rule is for every tier".into());
+        }
+        rule.tiers =
+            tiers.iter().filter_map(|tier| scalar::word(tier, "tiers", super::windows::TIERS, problems)).collect();
+    }
+    if let Some(text) = fields.get("hosts", problems).and_then(|node| scalar::literal(node, "hosts", problems)) {
+        match selector::parse(&text) {
+            Ok(selector) => {
+                rule.hosts = Some(text.value.clone());
+                selections.insert(text.value.clone(), (text, selector));
+            }
+            Err(problem) => {
+                problems.push(problem);
+            }
+        }
+    }
+    if let Some(node) = fields.get("risk", problems) {
+        rule.risk = scalar::texts(node, "risk", problems).into_iter().map(|text| text.value).collect();
+        if rule.risk.is_empty() {
+            problems.error(Code::InvalidValue, &node.span, "`risk` names none").help =
+                Some("remove it: then the rule is for hosts of any risk".into());
+        }
+    }
+}
+
+fn approvals(node: &Node, problems: &mut Problems) -> Option<Approvals> {
+    let fields = Fields::of(node, "`approvals`", APPROVALS_KEYS, &[], problems)?;
+    let mut roles = BTreeMap::new();
+    if let Some(node) = fields.get("roles", problems) {
+        for entry in entries(node, "roles", "roles: {it-lead: 1}", problems) {
+            let role = scalar::name(entry.key.clone(), "a role", runbook::is_name, NAME_RULES, problems);
+            let count = scalar::integer(&entry.value, "roles", 1, MOST, problems);
+            if let (Some(role), Some(count)) = (role, count.and_then(|count| u32::try_from(count).ok())) {
+                roles.insert(role.value, count);
+            }
+        }
+    }
+    let persons = fields.get("persons", problems).and_then(|node| scalar::integer(node, "persons", 1, MOST, problems));
+    if fields.entry("roles").is_none() && fields.entry("persons").is_none() {
+        problems.error(Code::MissingKey, &fields.span, "`approvals` needs `roles` or `persons`").help =
+            Some("add for example `roles: {it-lead: 1, cui-owner: 1}`".into());
+    }
+    let not_operator =
+        fields.get("not_operator", problems).and_then(|node| scalar::boolean(node, "not_operator", problems));
+    let valid_for = fields.get("valid_for", problems).and_then(|node| scalar::positive_ms(node, "valid_for", problems));
+    let security_key =
+        fields.get("security_key", problems).and_then(|node| scalar::word(node, "security_key", PRESENCES, problems));
+    Some(Approvals {
+        roles,
+        persons: persons.and_then(|count| u32::try_from(count).ok()),
+        not_operator: not_operator.unwrap_or(true),
+        valid_for_ms: valid_for.unwrap_or(VALID_MS),
+        security_key,
+    })
+}
+
+fn operator(node: &Node, problems: &mut Problems) -> Option<Operator> {
+    let fields = Fields::of(node, "`operator`", OPERATOR_KEYS, &[], problems)?;
+    let mut set = |key: &str, example: &str| -> BTreeSet<String> {
+        fields.get(key, problems).map(|node| names(node, key, example, problems)).unwrap_or_default()
+    };
+    let (roles, training) = (set("roles", "roles: [sysadmin]"), set("training", "training: [maintenance]"));
+    Some(Operator { roles, training })
+}

@@ -1,0 +1,107 @@
+//! `policy/v1`.
+#![allow(dead_code, reason = "only the schemas of these types are used")]
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+
+use super::values::{Duration, Flag, Text};
+use super::windows::Tier;
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Policy {
+    /// The kind and version of this file.
+    schema: String,
+    /// What work needs; every rule that is for a host of a plan must be met.
+    rules: Vec<Rule>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Rule {
+    /// For people.
+    name: Option<Text>,
+    /// What it is for; everything without it.
+    r#for: Option<For>,
+    /// Who must have approved the plan.
+    approvals: Option<Approvals>,
+    /// Who may run it.
+    operator: Option<Operator>,
+    /// What the ticket's name must look like, whole: a regular expression.
+    ticket: Option<Text>,
+    /// The hosts must have windows.
+    windows: Option<Required>,
+    /// The plan must take a snapshot.
+    snapshot: Option<Required>,
+    /// Hosts may be reached by these alone.
+    transports: Option<Vec<Text>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct For {
+    /// For which tiers; every one without it.
+    tiers: Option<Vec<Tier>>,
+    /// Which hosts; all without it.
+    hosts: Option<Text>,
+    /// Only hosts with one of these risks.
+    risk: Option<OneOrMore>,
+}
+
+#[derive(JsonSchema)]
+#[serde(untagged)]
+enum OneOrMore {
+    /// One.
+    One(Text),
+    /// Or more.
+    More(Vec<Text>),
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, transform = whose)]
+struct Approvals {
+    /// So many persons of each role. A person counts once for each role that they have.
+    roles: Option<BTreeMap<String, Count>>,
+    /// So many persons altogether.
+    persons: Option<Count>,
+    /// Who runs it does not count; true without it.
+    not_operator: Option<Flag>,
+    /// So long an approval counts; 72h without it.
+    valid_for: Option<Duration>,
+    /// What the signature must prove of the approver's presence.
+    security_key: Option<Presence>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Operator {
+    /// One of these roles; any person of `people.yaml` without it.
+    roles: Option<Vec<Text>>,
+    /// Trained in all of these, and the training still counts.
+    training: Option<Vec<Text>>,
+}
+
+#[derive(JsonSchema)]
+struct Count(#[schemars(range(min = 1, max = 99))] u8);
+
+fn whose(schema: &mut schemars::Schema) {
+    let each: Vec<_> = ["roles", "persons"].iter().map(|key| serde_json::json!({"required": [key]})).collect();
+    schema.insert("anyOf".into(), each.into());
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum Required {
+    /// It must be.
+    Required,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum Presence {
+    /// A security key that was touched.
+    Touch,
+    /// A security key that was touched and was given its PIN, or a finger.
+    Pin,
+}

@@ -1,0 +1,93 @@
+//! What work needs before it may begin: what `policy.yaml` says, as data. Whether it is met is decided by
+//! `runbook_policy`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::Tier;
+
+/// An approval counts so long when its rule does not say otherwise.
+pub const VALID_MS: u64 = 72 * 3_600_000;
+
+/// All rules. Every rule that is for a host of a plan must be met.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// In the order in which they are told.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule: for what it is, and what that needs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Shown to people.
+    pub name: String,
+    /// The tiers that it is for.
+    pub tiers: Vec<Tier>,
+    /// The hosts that it is for, as a selection; all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<String>,
+    /// Only hosts with one of these risks; empty: whatever the risk.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub risk: BTreeSet<String>,
+    /// Who must have approved the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Approvals>,
+    /// Who may run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<Operator>,
+    /// What the ticket's name must look like, whole (a regular expression).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// The hosts must have windows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub windows: bool,
+    /// The plan must take a snapshot.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub snapshot: bool,
+    /// Hosts may be reached by these alone; empty: by any.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub transports: BTreeSet<String>,
+}
+
+/// Who must have approved a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approvals {
+    /// So many persons of each role. A person counts once for each role that they have.
+    pub roles: BTreeMap<String, u32>,
+    /// So many persons altogether.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persons: Option<u32>,
+    /// Who runs it does not count.
+    pub not_operator: bool,
+    /// So long after it was made an approval counts, in milliseconds.
+    pub valid_for_ms: u64,
+    /// What must be proved of the approver's presence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_key: Option<Presence>,
+}
+
+/// What a security key proves of the person who has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// It was touched.
+    Touch,
+    /// It was touched, and its PIN given or a finger read.
+    Pin,
+}
+
+/// Who may run a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operator {
+    /// One of these roles; empty: any person of `people.yaml`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub roles: BTreeSet<String>,
+    /// Trained in all of these, and not too long ago.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub training: BTreeSet<String>,
+}
