@@ -1,5 +1,6 @@
 //! The command line, as data. Help texts, completions and man pages all come from here.
 
+pub(crate) mod rules;
 pub(crate) mod upkeep;
 
 use std::path::PathBuf;
@@ -73,7 +74,7 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     /// Make a new project with a first runbook, explained by comments.
     #[command(
-        after_help = "Examples:\n  runbook init\n  runbook init maintenance && cd maintenance && runbook apply runbooks/hello.yaml"
+        after_help = "Examples:\n  runbook init\n  runbook init --policy cmmc-l2\n  runbook init maintenance && cd maintenance && runbook apply runbooks/hello.yaml"
     )]
     Init(Init),
     /// Check files and report all problems, with positions.
@@ -153,6 +154,23 @@ pub(crate) enum Command {
         after_help = "Examples:\n  runbook windows list\n  runbook windows list fs01 --next 12\n  runbook windows check"
     )]
     Windows(Windows),
+    /// Show or check who works here.
+    #[command(subcommand, after_help = "Examples:\n  runbook people list\n  runbook people check")]
+    People(rules::People),
+    /// Say what the project's policy requires of a run.
+    #[command(subcommand, after_help = "Examples:\n  runbook policy explain runbooks/patch.yaml --ticket CHG-1042")]
+    Policy(rules::Policy),
+    /// Approve a plan: sign exactly its hosts, parameters, steps and windows, for one run.
+    #[command(
+        after_help = "Examples:\n  runbook plan runbooks/patch.yaml --out patch.plan.json\n  runbook approve patch.plan.json --reason 'tested in staging'\n  runbook approve patch.plan.json --as raj --key ~/.ssh/id_ed25519_sk\n  runbook approve patch.plan.json --as raj --request for-raj.json     to be mailed and signed elsewhere"
+    )]
+    Approve(rules::Approve),
+    /// Reject a plan: it must not be run, whoever has approved it.
+    #[command(after_help = "Examples:\n  runbook reject patch.plan.json --reason 'not before the audit'")]
+    Reject(rules::Reject),
+    /// Show what persons decided about plans; take in what was signed elsewhere.
+    #[command(subcommand, after_help = "Examples:\n  runbook approvals list\n  runbook approvals import for-raj.json")]
+    Approvals(rules::Approvals),
     /// Show the packaged actions.
     #[command(subcommand, after_help = "Examples:\n  runbook actions list\n  runbook actions show disk-free")]
     Actions(Actions),
@@ -185,9 +203,19 @@ pub(crate) struct Init {
     /// Where; made when it is not there.
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
+    /// Begin with people and a policy: what work needs before it may begin.
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub(crate) policy: Option<ShippedPolicy>,
     /// Print what was made as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// A policy that ships.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShippedPolicy {
+    /// For a small firm that is assessed by CMMC level 2.
+    CmmcL2,
 }
 
 /// `validate`.
@@ -800,6 +828,10 @@ pub(crate) enum SchemaKind {
     Action,
     /// When work may be done.
     Windows,
+    /// Who works here.
+    People,
+    /// What work needs before it may begin.
+    Policy,
     /// What `show --json` prints.
     Run,
     /// What `runs --json` prints.

@@ -5,15 +5,18 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use runbook_lang::{Inventory, WindowsFile, parse_windows};
+use runbook_model::people::People;
 use runbook_model::plan::{Plan, Tier};
-use runbook_model::{HostName, HostOutcome, Notice, RunOutcome, Sha256};
+use runbook_model::{HostName, HostOutcome, Notice, RunId, RunOutcome, Sha256};
 use runbook_policy::calendar::Cover;
-use runbook_policy::{Act, Ask, Calendar, Granted, Rules, authorize, estimate};
-use runbook_ports::Store as _;
+use runbook_policy::rules::{Judged, judge};
+use runbook_policy::{Act, Ask, Calendar, Case, Granted, Policed, Rules, authorize, estimate};
+use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::Palette;
 use runbook_store::SqliteStore;
 
 use crate::failure::{Failure, REFUSED};
+use crate::policy::{self, Policy};
 use crate::project::Project;
 use crate::{notices, person, problems, record, sources};
 
@@ -24,7 +27,7 @@ const EARLIER_RUNS: usize = 20;
 pub(crate) struct Windows {
     pub(crate) calendar: Calendar,
     file: WindowsFile,
-    sha256: Sha256,
+    pub(crate) sha256: Sha256,
 }
 
 impl Windows {
@@ -81,38 +84,143 @@ impl Windows {
     }
 }
 
-/// Decides whether `act` may be done now. A refusal is on the record before it is told.
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) act: Act,
+    pub(crate) plan: &'a Plan,
+    pub(crate) ticket: Option<&'a str>,
+    pub(crate) break_glass: Option<&'a str>,
+    /// The finished run that is to be taken back.
+    pub(crate) takes_back: Option<&'a RunId>,
+}
+
+impl<'a> Asked<'a> {
+    /// Of `plan`, with nothing else said.
+    pub(crate) fn new(act: Act, plan: &'a Plan) -> Self {
+        Self { act, plan, ticket: None, break_glass: None, takes_back: None }
+    }
+}
+
+/// The project's rules, and all that they are asked about.
+struct Question<'a> {
+    asked: Asked<'a>,
+    ask: Ask,
+    windows: Option<Windows>,
+    policy: Option<Policy>,
+    case: Case,
+    found: Vec<policy::Found>,
+}
+
+impl<'a> Question<'a> {
+    async fn of(
+        project: &Project,
+        store: Option<&SqliteStore>,
+        asked: Asked<'a>,
+        palette: Palette,
+    ) -> Result<Self, Failure> {
+        let Asked { act, plan, .. } = asked;
+        let windows = Windows::of(project, palette)?;
+        // A run goes on with what was authorized when it was opened.
+        let policy = if act == Act::Resume { None } else { Policy::of(project, palette)? };
+        let mut ask = Ask {
+            act,
+            now: Timestamp::now(),
+            hosts: BTreeMap::new(),
+            estimate: estimate::of(plan, &[]),
+            break_glass: asked.break_glass.map(|why| why.trim().to_owned()),
+        };
+        let (mut case, mut found) = (Case::default(), Vec::new());
+        if windows.is_none() && policy.is_none() {
+            return Ok(Self { asked, ask, windows, policy, case, found });
+        }
+        let inventory = sources::inventory(project, palette)?;
+        if let Some(windows) = &windows {
+            ask.hosts = windows.covers(&inventory, plan.runbook.tier, plan.hosts.keys(), palette)?;
+            if let Some(store) = store {
+                ask.estimate = estimate::of(plan, &earlier(store, plan).await?);
+            }
+        }
+        if let Some(policy) = &policy {
+            found = policy::decisions(project, store).await?;
+            // Read last: what is decided here was there at this moment.
+            ask.now = Timestamp::now();
+            case = Case {
+                account: person::operator().name,
+                ticket: asked.ticket.filter(|ticket| !ticket.is_empty()).map(str::to_owned),
+                windows: windows.as_ref().map(|windows| windows.sha256),
+                offered: found.iter().map(|one| one.offered.clone()).collect(),
+                takes_back: asked.takes_back.cloned(),
+                ..policy.case(&inventory, plan, act, palette)?
+            };
+        }
+        Ok(Self { asked, ask, windows, policy, case, found })
+    }
+
+    fn rules<'q>(&'q self, nobody: &'q People) -> Rules<'q> {
+        let staff = |policy: &'q Policy| policy.staff.as_ref();
+        Rules {
+            calendar: self.windows.as_ref().map(|windows| (&windows.calendar, windows.sha256)),
+            policy: self.policy.as_ref().map(|policy| Policed {
+                policy: &policy.file.policy,
+                sha256: Sha256::of(&policy.bytes),
+                people: staff(policy).map_or(nobody, |staff| &staff.people),
+                people_sha256: staff(policy).map(|staff| Sha256::of(&staff.bytes)),
+                plan: self.asked.plan,
+                case: &self.case,
+            }),
+        }
+    }
+
+    /// Keeps what the run's opening will name.
+    async fn keep(&self, store: &SqliteStore, granted: &Granted) -> Result<(), Failure> {
+        let Some(policy) = &self.policy else { return Ok(()) };
+        let mut contents: Vec<&[u8]> = vec![&policy.bytes];
+        contents.extend(policy.staff.as_ref().map(|staff| staff.bytes.as_slice()));
+        for used in granted.approvals() {
+            let found = self.found.iter().filter(|one| one.offered.document == used.document);
+            contents.extend(found.flat_map(|one| [one.bytes.as_slice(), &one.armored]));
+        }
+        for content in contents {
+            store.put(content).await.map_err(|error| record::failed(&error))?;
+        }
+        Ok(())
+    }
+}
+
+/// What the policy says to it, rule by rule; `None`: there is no policy.
+pub(crate) async fn judged(
+    project: &Project,
+    store: Option<&SqliteStore>,
+    asked: Asked<'_>,
+    palette: Palette,
+) -> Result<Option<Judged>, Failure> {
+    let question = Question::of(project, store, asked, palette).await?;
+    let nobody = People::default();
+    Ok(question.rules(&nobody).policy.map(|policed| judge(policed, &question.ask)))
+}
+
+/// Decides whether it may be done now. A refusal is on the record before it is told.
 ///
 /// # Errors
-/// RB0720 with the reasons; RB0721 when the windows cannot be made out.
+/// RB0720 or RB0722 with the reasons; RB0721 when the windows cannot be made out.
 pub(crate) async fn granted(
     project: &Project,
     store: &SqliteStore,
-    act: Act,
-    plan: &Plan,
-    break_glass: Option<&str>,
+    asked: Asked<'_>,
     palette: Palette,
 ) -> Result<Granted, Failure> {
+    let Asked { act, plan, break_glass, .. } = asked;
     if break_glass.is_some_and(|why| why.trim().is_empty()) {
         return Err(Failure::usage("RB0617", "--break-glass is empty; say why it cannot wait"));
     }
-    let windows = Windows::of(project, palette)?;
-    let now = Timestamp::now();
-    let mut ask = Ask {
-        act,
-        now,
-        hosts: BTreeMap::new(),
-        estimate: estimate::of(plan, &[]),
-        break_glass: break_glass.map(|why| why.trim().to_owned()),
-    };
-    if let Some(windows) = &windows {
-        let inventory = sources::inventory(project, palette)?;
-        ask.hosts = windows.covers(&inventory, plan.runbook.tier, plan.hosts.keys(), palette)?;
-        ask.estimate = estimate::of(plan, &earlier(store, plan).await?);
-    }
-    let rules = Rules { calendar: windows.as_ref().map(|windows| (&windows.calendar, windows.sha256)) };
-    let refusal = match authorize(rules, &ask) {
-        Ok(granted) => return Ok(granted),
+    let question = Question::of(project, Some(store), asked, palette).await?;
+    let nobody = People::default();
+    let refusal = match authorize(question.rules(&nobody), &question.ask) {
+        Ok(granted) => {
+            question.keep(store, &granted).await?;
+            return Ok(granted);
+        }
         Err(refusal) => refusal,
     };
     let act = match act {
@@ -127,12 +235,20 @@ pub(crate) async fn granted(
         by: person::operator(),
     };
     notices::append(project, store, vec![notice], Vec::new()).await?;
-    let mut failure = Failure::new("RB0720", REFUSED, "no host may be begun now");
+    let mut failure = match refusal.by_policy {
+        true => Failure::new("RB0722", REFUSED, "the project's policy does not allow it"),
+        false => Failure::new("RB0720", REFUSED, "no host may be begun now"),
+    };
     for reason in &refusal.reasons {
         failure = failure.detail(reason.clone());
     }
     if let Some(next) = refusal.next {
         failure = failure.next(format!("apply it at {next} or later; `runbook windows list` shows the openings"));
+    }
+    if refusal.by_policy {
+        return Err(
+            failure.next("`runbook policy explain FILE` says rule by rule what is required, and what is missing")
+        );
     }
     Err(failure.next("if it cannot wait, `--break-glass WHY` sets windows aside; that stays on the record"))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::arguments::Init;
+use crate::arguments::{Init, ShippedPolicy};
 use crate::failure::Failure;
 use crate::keys;
 use crate::output::{self, Output};
@@ -20,12 +20,23 @@ const FILES: &[(&str, &str)] = &[
     (".gitignore", "# Records, blobs and keys of this machine's runs.\n/.runbook/\n"),
 ];
 
+/// What is written beside it with `--policy cmmc-l2`.
+const CMMC_L2: &[(&str, &str)] = &[
+    ("people.yaml", include_str!("template/cmmc-l2.people.yaml")),
+    ("policy.yaml", include_str!("template/cmmc-l2.policy.yaml")),
+];
+
 /// Makes the project, or nothing.
 pub(crate) fn run(arguments: &Init, _output: Output) -> Result<u8, Failure> {
     let root = &arguments.dir;
     // Nothing of the user's is ever overwritten, and a project is not made by half over another one.
+    let more = match arguments.policy {
+        None => &[],
+        Some(ShippedPolicy::CmmcL2) => CMMC_L2,
+    };
     let taken: Vec<PathBuf> = [SETTINGS, "inventory.yaml", "runbooks/hello.yaml", STATE]
         .iter()
+        .chain(more.iter().map(|(name, _)| name))
         .map(|name| root.join(name))
         .filter(|path| path.exists())
         .collect();
@@ -41,7 +52,7 @@ pub(crate) fn run(arguments: &Init, _output: Output) -> Result<u8, Failure> {
         fs::create_dir_all(&folder).map_err(|error| Failure::file("RB0605", "made", &folder, &error))?;
     }
     let mut written = Vec::new();
-    for (name, text) in FILES {
+    for (name, text) in FILES.iter().chain(more) {
         let path = root.join(name);
         if *name == ".gitignore" && path.exists() {
             continue;

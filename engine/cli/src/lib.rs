@@ -21,6 +21,7 @@ mod machine;
 mod notices;
 mod output;
 mod person;
+mod policy;
 mod problems;
 mod project;
 mod record;
@@ -39,7 +40,8 @@ use clap::Parser as _;
 
 use crate::arguments::{Arguments, Command};
 use crate::commands::{
-    actions, doctor, evidence, inventory, plan, reference, retention, show, snapshots, validate, windows, witness, work,
+    actions, approvals, approve, doctor, evidence, inventory, people, plan, policy as policies, reference, retention,
+    show, snapshots, validate, windows, witness, work,
 };
 use crate::failure::{Failure, fault};
 use crate::output::Output;
@@ -85,6 +87,7 @@ fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
         Command::Inventory(command) => inventory::run(&project, command, output),
         Command::Actions(command) => actions::run(&project, command, output),
         Command::Windows(command) => windows::run(&project, command, output),
+        Command::People(command) => people::run(&project, command, output),
         _ => with_runtime(arguments, &project, output),
     }
 }
@@ -105,6 +108,10 @@ fn with_runtime(arguments: &Arguments, project: &Project, output: Output) -> Res
             Command::Show(arguments) => show::show(project, arguments, output).await,
             Command::Logs(arguments) => show::logs(project, arguments, output).await,
             Command::Explain(arguments) => show::explain(project, arguments, output).await,
+            Command::Policy(command) => policies::run(project, command, output).await,
+            Command::Approve(arguments) => approve::approve(project, arguments, output).await,
+            Command::Reject(arguments) => approve::reject(project, arguments, output).await,
+            Command::Approvals(command) => approvals::run(project, command, output).await,
             Command::Evidence(command) => evidence::run(project, command, output).await,
             Command::Retention(command) => retention::run(project, command, output).await,
             Command::Snapshots(arguments) => snapshots::run(project, arguments, output).await,

@@ -264,6 +264,22 @@ pub(crate) fn selector(option: &str, text: Option<&str>, palette: Palette) -> Re
     text.map(parse).transpose().map_err(|problem| problems::failure(&[problem], option, palette))
 }
 
+/// The plan that a file holds, or that is made of the runbook in it now.
+pub(crate) fn plan_or_saved(
+    project: &Project,
+    path: &Path,
+    sources: &Sources,
+    palette: Palette,
+) -> Result<Plan, Failure> {
+    if !is_saved_plan(path)? {
+        return Ok(plan(project, path, sources, palette)?.plan);
+    }
+    if !sources.parameters.is_empty() || sources.limit.is_some() {
+        return Err(Failure::usage("RB0617", "a saved plan is frozen: it takes no -p and no --limit"));
+    }
+    saved_plan(path)
+}
+
 /// The folder of a file, absolute.
 pub(crate) fn folder(path: &Path) -> Result<PathBuf, Failure> {
     let path = path.canonicalize().map_err(|error| Failure::file("RB0608", "read", path, &error))?;

@@ -193,7 +193,8 @@ fn every_command_that_begins_work_asks_the_one_authorizer() {
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     let work = ["apply", "resume", "rollback"];
-    // `cancel` only takes back; `resolve` only writes down; `snapshots` only removes what a run left for it.
+    // `cancel` only takes back; `resolve` and who decides about a plan only write down; `snapshots` only removes what a run
+    // left for it.
     let other = [
         "init",
         "validate",
@@ -211,6 +212,11 @@ fn every_command_that_begins_work_asks_the_one_authorizer() {
         "inventory",
         "actions",
         "windows",
+        "people",
+        "policy",
+        "approve",
+        "reject",
+        "approvals",
         "doctor",
         "schema",
         "completions",
@@ -228,5 +234,11 @@ fn every_command_that_begins_work_asks_the_one_authorizer() {
     for arguments in [&["apply", "runbooks/hello.yaml"][..], &["rollback", "last"]] {
         let said = place.run(arguments).code(3);
         assert!(said.stderr.contains("RB0720"), "{arguments:?}: {}", said.stderr);
+    }
+    std::fs::remove_file(place.path("windows.yaml")).unwrap();
+    place.write("policy.yaml", "schema: policy/v1\nrules: [{ticket: 'CHG-[0-9]+'}]\n");
+    for arguments in [&["apply", "runbooks/hello.yaml"][..], &["rollback", "last"]] {
+        let said = place.run(arguments).code(3);
+        assert!(said.stderr.contains("RB0722"), "{arguments:?}: {}", said.stderr);
     }
 }

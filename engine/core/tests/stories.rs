@@ -819,6 +819,8 @@ fn header_of() -> RunHeader {
         clock: ClockState::default(),
         policy: None,
         permit: None,
+        people: None,
+        approvals: Vec::new(),
         break_glass: None,
         inventory_sha256: None,
         retention: None,

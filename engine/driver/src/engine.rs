@@ -119,8 +119,6 @@ pub struct RunRequest {
     pub controller_boot_id: String,
     /// State of this machine's clock.
     pub clock: ClockState,
-    /// The policy's digest.
-    pub policy: Option<Sha256>,
     /// Digest of the inventory's file.
     pub inventory_sha256: Option<Sha256>,
     /// How long evidence is kept.
@@ -211,6 +209,11 @@ impl Engine {
         let plan_sha256 = self.keep_plan(&plan, &request.run).await?;
         let permit = self.keep_permit(&request.granted).await?;
         let fence = self.lease(&request.run, &request.operator, &plan, request.wait.then_some(control)).await?;
+        // Only now: while the hosts were waited for, another run of the same plan may have begun and ended.
+        if let Err(error) = self.approvals_are_unused(&request.granted).await {
+            self.release_lease(&request.run, fence).await;
+            return Err(error);
+        }
         let header = Arc::new(self.header(&plan, plan_sha256, permit, &request, None));
         let run = Run::new(Arc::clone(&plan), Arc::clone(&header)).permitted(request.granted.permit());
         let memory = Memory::new(&plan);
@@ -625,7 +628,9 @@ impl Engine {
             controller: request.controller.clone(),
             controller_boot_id: request.controller_boot_id.clone(),
             clock: request.clock.clone(),
-            policy: request.policy,
+            policy: request.granted.policy(),
+            people: request.granted.people(),
+            approvals: request.granted.approvals().to_vec(),
             permit,
             break_glass: request.granted.break_glass().map(str::to_owned),
             inventory_sha256: request.inventory_sha256,
@@ -683,6 +688,23 @@ impl Engine {
         }
         let kept = self.blobs.put(&canonical::bytes(permit)).await;
         kept.map(Some).map_err(|error| DriverError::from_store(error, None))
+    }
+
+    /// No run has begun with one of the approvals.
+    async fn approvals_are_unused(&self, granted: &Granted) -> Result<(), DriverError> {
+        if granted.approvals().is_empty() {
+            return Ok(());
+        }
+        let runs = self.store.runs().await.map_err(|error| DriverError::from_store(error, None))?;
+        for index in runs {
+            for used in &index.header.approvals {
+                if granted.approvals().iter().any(|approval| approval.nonce == used.nonce) {
+                    let signer = used.signer.clone();
+                    return Err(DriverError::ApprovalUsed { run: index.header.run, signer });
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn keep_plan(&self, plan: &Plan, run: &RunId) -> Result<Sha256, DriverError> {

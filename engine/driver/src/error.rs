@@ -51,6 +51,14 @@ pub enum DriverError {
         /// Why.
         cause: String,
     },
+    /// Another run began with an approval that this one needs. Nothing was touched.
+    #[error("run {run} began with the approval of {signer}, and it counts for one run")]
+    ApprovalUsed {
+        /// The other run.
+        run: RunId,
+        /// Whose approval.
+        signer: String,
+    },
     /// There is no such run.
     #[error("there is no run {0}")]
     UnknownRun(RunId),
@@ -143,6 +151,7 @@ impl DriverError {
             DriverError::StandsStill { .. } => "RB0311",
             DriverError::NotReleased { .. } => "RB0312",
             DriverError::WayBackGone { .. } => "RB0313",
+            DriverError::ApprovalUsed { .. } => "RB0728",
         }
     }
 
@@ -150,7 +159,7 @@ impl DriverError {
     pub fn exit_code(&self) -> u8 {
         match self {
             DriverError::Evidence { .. } | DriverError::TakenOver(_) => 9,
-            DriverError::Held { .. } | DriverError::Secret { .. } => 3,
+            DriverError::Held { .. } | DriverError::Secret { .. } | DriverError::ApprovalUsed { .. } => 3,
             DriverError::NotWaited { .. } => 8,
             DriverError::FileChanged { .. }
             | DriverError::FileMissing { .. }
@@ -177,6 +186,7 @@ impl DriverError {
             DriverError::NotWaited { by, .. } => format!("see `runbook show {}`, and begin again later", by.run),
             DriverError::FileChanged { .. } => "plan again, so that what is approved is what is sent".into(),
             DriverError::FileMissing { .. } => "put the file back, or plan again".into(),
+            DriverError::ApprovalUsed { .. } => "have the plan approved once more: `runbook approve PLAN`".into(),
             DriverError::UnknownRun(_) => "`runbook runs` lists the runs of this project".into(),
             DriverError::Ended { run, .. } => {
                 format!("see `runbook show {run}`; `runbook rollback {run}` takes it back")
@@ -235,6 +245,7 @@ mod tests {
             DriverError::StandsStill { run: run(), state: String::new() },
             DriverError::NotReleased { failed: Vec::new() },
             DriverError::WayBackGone { run: run(), gone: Vec::new() },
+            DriverError::ApprovalUsed { run: run(), signer: "jane".into() },
         ];
         let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
         let mut codes = std::collections::BTreeSet::new();

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::approval::Used;
 use crate::command::{Subject, Timer};
 use crate::digest::Sha256;
 use crate::host::{Facts, PeerIdentity};
@@ -324,6 +325,12 @@ pub struct RunHeader {
     /// Digest of the blob with what was allowed; `None`: nothing restricts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permit: Option<Sha256>,
+    /// Digest of the people's file that the policy was asked with; both files are kept as blobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub people: Option<Sha256>,
+    /// The approvals that it needed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Used>,
     /// Windows, blackouts and freezes were set aside, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<String>,

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
+use runbook_model::approval::Used;
 use runbook_model::permit::{Class, Permit, Stretch};
 use runbook_model::{HostName, Sha256};
 
 use crate::calendar::{Calendar, Closed, Cover, State};
+use crate::rules::{Judged, Policed, judge};
 
 /// How far ahead of its beginning a run is told its times. What would begin later needs a resumption, and is decided anew.
 pub const HORIZON: jiff::SignedDuration = jiff::SignedDuration::from_hours(31 * 24);
@@ -28,11 +30,13 @@ pub enum Act {
     TakeBack,
 }
 
-/// What holds here.
-#[derive(Debug, Clone, Copy)]
+/// What holds here. The default: nothing.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Rules<'r> {
     /// The calendar, with the digest of its file; `None`: there is none.
     pub calendar: Option<(&'r Calendar, Sha256)>,
+    /// The policy; `None`: there is none. What it asks for is asked when a run is opened.
+    pub policy: Option<Policed<'r>>,
 }
 
 /// All that the decision is made from.
@@ -64,6 +68,9 @@ pub struct Estimate {
 pub struct Granted {
     permit: Permit,
     break_glass: Option<String>,
+    policy: Option<Sha256>,
+    people: Option<Sha256>,
+    approvals: Vec<Used>,
 }
 
 impl Granted {
@@ -76,6 +83,21 @@ impl Granted {
     pub fn break_glass(&self) -> Option<&str> {
         self.break_glass.as_deref()
     }
+
+    /// Digest of the policy that it was granted under; `None`: no policy.
+    pub fn policy(&self) -> Option<Sha256> {
+        self.policy
+    }
+
+    /// Digest of the people's file that the policy was asked with.
+    pub fn people(&self) -> Option<Sha256> {
+        self.people
+    }
+
+    /// The approvals that it needed.
+    pub fn approvals(&self) -> &[Used] {
+        &self.approvals
+    }
 }
 
 /// Why nothing is granted.
@@ -85,6 +107,8 @@ pub struct Refusal {
     pub reasons: Vec<String>,
     /// When it would be allowed, if that is known.
     pub next: Option<Timestamp>,
+    /// The policy does not allow it; else the time is not right.
+    pub by_policy: bool,
 }
 
 impl fmt::Display for Refusal {
@@ -98,16 +122,38 @@ impl std::error::Error for Refusal {}
 /// Decides.
 ///
 /// # Errors
-/// When none of the hosts may be begun now. If some may, the run is granted with times for each, and the others are
-/// blocked when their turn comes.
+/// When the policy does not allow it, or when none of the hosts may be begun now. If some may, the run is granted with
+/// times for each, and the others are blocked when their turn comes.
 pub fn authorize(rules: Rules<'_>, ask: &Ask) -> Result<Granted, Refusal> {
-    let granted = |permit| Ok(Granted { permit, break_glass: ask.break_glass.clone() });
+    // A run goes on with what was authorized when it was opened.
+    let policed = rules.policy.filter(|_| ask.act != Act::Resume);
+    let judged = policed.map_or_else(Judged::default, |policed| judge(policed, ask));
+    let mut reasons = judged.reasons();
+    let by_policy = !reasons.is_empty();
+    match times(rules, ask) {
+        Ok(permit) if !by_policy => Ok(Granted {
+            permit,
+            break_glass: ask.break_glass.clone(),
+            policy: policed.map(|policed| policed.sha256),
+            people: policed.and_then(|policed| policed.people_sha256),
+            approvals: judged.used,
+        }),
+        Ok(_) => Err(Refusal { reasons, next: None, by_policy }),
+        Err((at_this_time, next)) => {
+            reasons.extend(at_this_time);
+            Err(Refusal { reasons, next, by_policy })
+        }
+    }
+}
+
+/// When which hosts may be begun; or, when none may now, why, and when one may.
+fn times(rules: Rules<'_>, ask: &Ask) -> Result<Permit, (Vec<String>, Option<Timestamp>)> {
     let Some((calendar, sha256)) = rules.calendar else {
-        return granted(Permit::default());
+        return Ok(Permit::default());
     };
     let mut permit = Permit { windows: Some(sha256), ..Permit::default() };
     if ask.break_glass.is_some() || ask.act == Act::Check {
-        return granted(permit);
+        return Ok(permit);
     }
     let until = ask.now.saturating_add(HORIZON).unwrap_or(Timestamp::MAX);
     let mut covers: BTreeMap<&Cover, Vec<HostName>> = BTreeMap::new();
@@ -143,9 +189,9 @@ pub fn authorize(rules: Rules<'_>, ask: &Ask) -> Result<Granted, Refusal> {
         });
     }
     if may_begin || ask.act == Act::Resume || ask.hosts.is_empty() {
-        return granted(permit);
+        return Ok(permit);
     }
-    Err(Refusal { reasons, next })
+    Err((reasons, next))
 }
 
 fn stretch(open: &crate::calendar::Stretch) -> Stretch {

@@ -3,9 +3,12 @@
 //! Nothing here reads a clock, a file or a database: the moment and all that is known are arguments, and the same
 //! arguments always give the same answer.
 
+pub mod approvals;
 pub mod authorize;
 pub mod calendar;
 pub mod estimate;
+pub mod rules;
 
 pub use authorize::{Act, Ask, Estimate, Granted, Refusal, Rules, authorize};
 pub use calendar::Calendar;
+pub use rules::{Case, Policed};

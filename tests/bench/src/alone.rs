@@ -108,7 +108,6 @@ pub(crate) fn run() -> Result<()> {
             controller: "here".into(),
             controller_boot_id: String::new(),
             clock: ClockState::default(),
-            policy: None,
             inventory_sha256: None,
             retention: None,
             revision: None,

@@ -51,6 +51,8 @@ fn header() -> RunHeader {
         clock: ClockState { source: "adjtimex".to_owned(), synchronised: Some(true), offset_us: Some(-3) },
         policy: None,
         permit: None,
+        people: None,
+        approvals: Vec::new(),
         break_glass: None,
         inventory_sha256: None,
         retention: None,

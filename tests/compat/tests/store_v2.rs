@@ -44,6 +44,8 @@ fn header() -> RunHeader {
         clock: ClockState::default(),
         policy: None,
         permit: None,
+        people: None,
+        approvals: Vec::new(),
         break_glass: None,
         inventory_sha256: Some(Sha256::of(b"inventory")),
         retention: Some(Retention { class: Class::Cui, months: 72 }),

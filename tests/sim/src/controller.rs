@@ -100,6 +100,8 @@ fn header(plan: &Plan, run: &str, seed: u64) -> Arc<RunHeader> {
         clock: ClockState::default(),
         policy: None,
         permit: None,
+        people: None,
+        approvals: Vec::new(),
         break_glass: None,
         inventory_sha256: None,
         retention: None,

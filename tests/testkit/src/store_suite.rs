@@ -105,6 +105,8 @@ pub fn header(run: &RunId, started_ms: u64) -> RunHeader {
         clock: ClockState::default(),
         policy: None,
         permit: None,
+        people: None,
+        approvals: Vec::new(),
         break_glass: None,
         inventory_sha256: None,
         retention: None,

@@ -1,10 +1,14 @@
 //! One file per command: what is read, which part does the work, what is printed, which code comes back.
 
 pub(crate) mod actions;
+pub(crate) mod approvals;
+pub(crate) mod approve;
 pub(crate) mod doctor;
 pub(crate) mod evidence;
 pub(crate) mod inventory;
+pub(crate) mod people;
 pub(crate) mod plan;
+pub(crate) mod policy;
 pub(crate) mod reference;
 pub(crate) mod retention;
 pub(crate) mod show;

@@ -14,14 +14,7 @@ use crate::sources;
 
 /// Makes the plan, shows it, keeps it when asked to.
 pub(crate) fn run(project: &Project, arguments: &Plan, output: Output) -> Result<u8, Failure> {
-    let plan = if sources::is_saved_plan(&arguments.file)? {
-        if !arguments.sources.parameters.is_empty() || arguments.sources.limit.is_some() {
-            return Err(Failure::usage("RB0617", "a saved plan is frozen: it takes no -p and no --limit"));
-        }
-        sources::saved_plan(&arguments.file)?
-    } else {
-        sources::plan(project, &arguments.file, &arguments.sources, output.error_palette)?.plan
-    };
+    let plan = sources::plan_or_saved(project, &arguments.file, &arguments.sources, output.error_palette)?;
     if let Some(out) = &arguments.out {
         keep(&plan, out)?;
     }

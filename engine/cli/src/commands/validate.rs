@@ -59,6 +59,18 @@ fn check(project: &Project, path: &Path) -> Vec<Diagnostic> {
             Ok(parsed) => parsed.warnings,
             Err(problems) => problems,
         },
+        Kind::Windows => match runbook_lang::parse_windows(&name, &bytes) {
+            Ok(parsed) => parsed.warnings,
+            Err(problems) => problems,
+        },
+        Kind::People => match runbook_lang::parse_people(&name, &bytes) {
+            Ok(parsed) => parsed.warnings,
+            Err(problems) => problems,
+        },
+        Kind::Policy => match runbook_lang::parse_policy(&name, &bytes) {
+            Ok(parsed) => parsed.warnings,
+            Err(problems) => problems,
+        },
         Kind::Runbook => match runbook_lang::parse_runbook(&name, &bytes) {
             Ok(parsed) => {
                 let mut problems = parsed.warnings;
@@ -74,6 +86,9 @@ enum Kind {
     Runbook,
     Inventory,
     Action,
+    Windows,
+    People,
+    Policy,
 }
 
 /// By the `schema:` line; a file without one is taken for a runbook, whose reader says what is missing.
@@ -88,6 +103,9 @@ fn kind(bytes: &[u8]) -> Kind {
     match schema.map(|value| value.trim().trim_start_matches(['"', '\''])) {
         Some(value) if value.starts_with("inventory/") => Kind::Inventory,
         Some(value) if value.starts_with("action/") => Kind::Action,
+        Some(value) if value.starts_with("windows/") => Kind::Windows,
+        Some(value) if value.starts_with("people/") => Kind::People,
+        Some(value) if value.starts_with("policy/") => Kind::Policy,
         _ => Kind::Runbook,
     }
 }

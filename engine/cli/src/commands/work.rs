@@ -18,8 +18,9 @@ use runbook_report::{RunView, brief, json};
 use runbook_store::SqliteStore;
 
 use crate::arguments::{Apply, Cancel, Ending, Resolve, Resume, Rollback, Settled};
+use crate::authority::Asked;
 use crate::commands::show;
-use crate::control::{self, Asked, Want};
+use crate::control::{self, Want};
 use crate::failure::{FAULT, Failure, REFUSED};
 use crate::live::{Live, Mode};
 use crate::output::{self, Output, note};
@@ -43,7 +44,12 @@ pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) 
         unfinished::refuse(&desk.store, plan).await?;
     }
     let act = if arguments.check { Act::Check } else { Act::Apply };
-    let granted = desk.granted(act, plan, arguments.break_glass.as_deref()).await?;
+    let asked = Asked {
+        ticket: arguments.ticket.as_deref(),
+        break_glass: arguments.break_glass.as_deref(),
+        ..Asked::new(act, plan)
+    };
+    let granted = desk.granted(asked).await?;
     if output.person && !arguments.yes {
         let hosts = runbook_report::text::count(plan.hosts.len(), "host");
         let question = match arguments.check {
@@ -149,7 +155,7 @@ async fn take_up(
     refuse_unanswerable(&plan, index.header.check_only || cancel, output)?;
     store.close().await;
     let desk = Desk::open(project, output, ending, None).await?;
-    let granted = desk.granted(Act::Resume, &plan, break_glass).await?;
+    let granted = desk.granted(Asked { break_glass, ..Asked::new(Act::Resume, &plan) }).await?;
     let stage = desk.stage(&plan, &run)?;
     let mut earlier = Vec::new();
     record::read(&desk.store, &run, 0, |record| earlier.push(record)).await?;
@@ -226,7 +232,13 @@ pub(crate) async fn rollback(project: &Project, arguments: &Rollback, output: Ou
     store.close().await;
     let desk = Desk::open(project, output, arguments.ending, None).await?;
     unfinished::refuse(&desk.store, &plan).await?;
-    let granted = desk.granted(Act::TakeBack, &plan, arguments.break_glass.as_deref()).await?;
+    let asked = Asked {
+        ticket: arguments.ticket.as_deref(),
+        break_glass: arguments.break_glass.as_deref(),
+        takes_back: Some(&finished),
+        ..Asked::new(Act::TakeBack, &plan)
+    };
+    let granted = desk.granted(asked).await?;
     let request = desk.request(granted, arguments.ticket.clone(), false, PathBuf::new(), arguments.wait)?;
     let stage = desk.stage(&plan, &request.run)?;
     let engine = desk.engine(&stage, &plan);
@@ -307,7 +319,7 @@ pub(crate) struct Stage {
 
 struct CancelRun(Control);
 
-impl Asked for CancelRun {
+impl control::Asked for CancelRun {
     fn cancel(&self, by: Person) {
         self.0.cancel(by);
     }
@@ -335,9 +347,9 @@ impl<'p> Desk<'p> {
     }
 
     /// What the project's rules allow; that they are set aside is said aloud.
-    async fn granted(&self, act: Act, plan: &Plan, break_glass: Option<&str>) -> Result<Granted, Failure> {
+    async fn granted(&self, asked: Asked<'_>) -> Result<Granted, Failure> {
         let palette = self.output.error_palette;
-        let granted = authority::granted(self.project, &self.store, act, plan, break_glass, palette).await?;
+        let granted = authority::granted(self.project, &self.store, asked, palette).await?;
         if let Some(why) = granted.break_glass() {
             let loud = palette.paint(Tone::Bad, "BREAK GLASS");
             let why = runbook_report::text::escape_line(why.as_bytes());
@@ -366,7 +378,6 @@ impl<'p> Desk<'p> {
             controller: name,
             controller_boot_id: boot_id,
             clock,
-            policy: None,
             inventory_sha256: self
                 .project
                 .inventory()

@@ -358,7 +358,6 @@ impl Bench {
             controller: "here".into(),
             controller_boot_id: "boot".into(),
             clock: ClockState::default(),
-            policy: None,
             inventory_sha256: None,
             retention: None,
             revision: None,

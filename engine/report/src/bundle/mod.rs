@@ -84,7 +84,10 @@ pub fn sums_line(digest: &Sha256, path: &str) -> String {
 /// The contents that a record names. Lists of transfers name further ones: [`downloads`].
 pub fn named(event: &Event) -> Vec<Sha256> {
     match event {
-        Event::RunOpened(header) => header.permit.into_iter().collect(),
+        Event::RunOpened(header) => {
+            let approvals = header.approvals.iter().flat_map(|used| [used.document, used.signature]);
+            [header.permit, header.policy, header.people].into_iter().flatten().chain(approvals).collect()
+        }
         Event::RunResumed { permit, .. } => permit.iter().copied().collect(),
         Event::AttemptStarted { intent, .. } => vec![intent.command_sha256],
         Event::Measured { manifest, changes, .. } => manifest.iter().chain(changes).copied().collect(),

@@ -188,6 +188,19 @@ impl Contents {
                 if let Some(permit) = header.permit {
                     self.name(permit, Kind::List, record.seq, || "the times at which hosts could be begun".to_owned());
                 }
+                if let Some(policy) = header.policy {
+                    self.name(policy, Kind::List, record.seq, || "the policy that it was begun under".to_owned());
+                }
+                if let Some(people) = header.people {
+                    self.name(people, Kind::List, record.seq, || {
+                        "the people whom the policy was asked with".to_owned()
+                    });
+                }
+                for used in &header.approvals {
+                    let by = &used.signer;
+                    self.name(used.document, Kind::List, record.seq, || format!("the approval of {by}"));
+                    self.name(used.signature, Kind::List, record.seq, || format!("the signature of {by}"));
+                }
             }
             Event::RunResumed { permit: Some(permit), .. } => {
                 self.name(*permit, Kind::List, record.seq, || "the times at which hosts could be begun".to_owned());

@@ -125,6 +125,8 @@ pub(crate) fn opening(plan: &Plan) -> RunHeader {
         clock: ClockState { source: "adjtimex".into(), synchronised: Some(true), offset_us: None },
         policy: None,
         permit: None,
+        people: None,
+        approvals: Vec::new(),
         break_glass: None,
         inventory_sha256: None,
         retention: None,

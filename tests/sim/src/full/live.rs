@@ -364,7 +364,6 @@ fn request(run: &str) -> RunRequest {
         controller: "here".into(),
         controller_boot_id: "boot".into(),
         clock: ClockState::default(),
-        policy: None,
         inventory_sha256: None,
         retention: None,
         revision: None,

@@ -1,0 +1,117 @@
+//! Arguments of what tells and decides who may do what.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+
+use super::{InventoryShow, Sources};
+
+/// `people`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum People {
+    /// List the people: roles, keys, training, contracts, with what has expired or soon will.
+    #[command(after_help = "Examples:\n  runbook people list\n  runbook people list --json | jq '.people[].roles'")]
+    List(InventoryShow),
+    /// Report all problems of `people.yaml`.
+    #[command(after_help = "Examples:\n  runbook people check\n\nExit code 2 when there is any problem.")]
+    Check(InventoryShow),
+}
+
+/// `policy`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Say rule by rule what a run of it would need, and what is missing.
+    #[command(
+        after_help = "Examples:\n  runbook policy explain runbooks/patch.yaml --ticket CHG-1042\n  runbook policy explain patch.plan.json\n  runbook policy explain runbooks/patch.yaml --limit cui --json\n\nExit code 3 when something is missing."
+    )]
+    Explain(PolicyExplain),
+}
+
+/// `policy explain`.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyExplain {
+    /// A runbook, or a plan that `plan --out` wrote.
+    #[arg(value_name = "FILE|PLAN", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    /// The change ticket that would be named.
+    #[arg(long, value_name = "TICKET")]
+    pub(crate) ticket: Option<String>,
+    /// Print policy-explain/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `approve`.
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// A plan that `plan --out` wrote, or a runbook that is planned now.
+    #[arg(value_name = "PLAN|FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    /// Why, or under which conditions.
+    #[arg(long, value_name = "WHY", default_value = "")]
+    pub(crate) reason: String,
+    /// So long it counts; the policy may allow less.
+    #[arg(long, value_name = "DURATION", default_value = "72h")]
+    pub(crate) valid_for: String,
+}
+
+/// `reject`.
+#[derive(Debug, Args)]
+pub(crate) struct Reject {
+    /// A plan that `plan --out` wrote, or a runbook that is planned now.
+    #[arg(value_name = "PLAN|FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    #[command(flatten)]
+    pub(crate) signing: Signing,
+    /// Why.
+    #[arg(long, value_name = "WHY")]
+    pub(crate) reason: String,
+}
+
+/// Who signs, and with what.
+#[derive(Debug, Args)]
+pub(crate) struct Signing {
+    /// The person, by the short name in `people.yaml` [default: whose account this is].
+    #[arg(long = "as", value_name = "PERSON")]
+    pub(crate) person: Option<String>,
+    /// Their key: a private key's file, or a public one whose other half the SSH agent has [default: one of ~/.ssh that is
+    /// theirs, else the agent's].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) key: Option<PathBuf>,
+    /// Sign nothing: write what is to be signed into this file, to be mailed and signed elsewhere.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "key")]
+    pub(crate) request: Option<PathBuf>,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Print approval-signed/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `approvals`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Approvals {
+    /// List what persons decided, and whether their signatures hold.
+    #[command(after_help = "Examples:\n  runbook approvals list\n  runbook approvals list --json")]
+    List(InventoryShow),
+    /// Take in a decision that was signed elsewhere: the file, and its signature beside it in FILE.sig.
+    #[command(after_help = "Examples:\n  runbook approvals import patch.approval.json")]
+    Import(ApprovalsImport),
+}
+
+/// `approvals import`.
+#[derive(Debug, Args)]
+pub(crate) struct ApprovalsImport {
+    /// The file that was signed.
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+}

@@ -1,0 +1,82 @@
+//! `policy explain`.
+
+use std::fmt::Write as _;
+
+use runbook_policy::Act;
+use runbook_report::style::Tone;
+use runbook_report::text::escape_line;
+use serde_json::json;
+
+use crate::arguments::rules::Policy as Command;
+use crate::authority::{self, Asked};
+use crate::failure::{Failure, REFUSED};
+use crate::output::{self, Output, note};
+use crate::project::Project;
+use crate::{record, sources};
+
+/// Runs `policy …`.
+pub(crate) async fn run(project: &Project, command: &Command, output: Output) -> Result<u8, Failure> {
+    let Command::Explain(arguments) = command;
+    let plan = sources::plan_or_saved(project, &arguments.file, &arguments.sources, output.error_palette)?;
+    let store = record::open_existing(project).await?;
+    let asked = Asked { ticket: arguments.ticket.as_deref(), ..Asked::new(Act::Apply, &plan) };
+    let judged = authority::judged(project, store.as_ref(), asked, output.error_palette).await?;
+    let reasons = judged.as_ref().map(|judged| judged.reasons()).unwrap_or_default();
+    if arguments.json {
+        let rules = judged.as_ref().map(|judged| {
+            let rules = judged.rules.iter().map(|rule| {
+                let needs: Vec<_> = rule
+                    .needs
+                    .iter()
+                    .map(|need| json!({"what": need.what, "met": need.missing.is_empty(), "missing": need.missing}))
+                    .collect();
+                json!({"rule": rule.rule, "hosts": rule.hosts, "needs": needs})
+            });
+            rules.collect::<Vec<_>>()
+        });
+        output::json(&json!({
+            "schema": "policy-explain/v1",
+            "plan_sha256": plan.digest(),
+            "policy": judged.is_some(),
+            "allowed": reasons.is_empty(),
+            "blocked": judged.as_ref().map(|judged| &judged.blocked),
+            "rules": rules,
+            "set_aside": judged.as_ref().map(|judged| &judged.set_aside),
+        }))?;
+        return Ok(if reasons.is_empty() { 0 } else { REFUSED });
+    }
+    let Some(judged) = judged else {
+        note("no policy: the project has no `policy.yaml`, so nothing is required; the record of a run says so");
+        return Ok(0);
+    };
+    let palette = output.palette;
+    let shown = |text: &str| escape_line(text.as_bytes());
+    let mut text = format!("plan {} of {}, {}\n", plan.digest(), plan.runbook.name, plan.runbook.tier.name());
+    for blocked in &judged.blocked {
+        let _ = writeln!(text, "{} {}", palette.paint(Tone::Bad, "✗"), shown(blocked));
+    }
+    if judged.rules.is_empty() {
+        let _ = writeln!(text, "no rule is for these hosts and this tier: nothing is required");
+    }
+    for rule in &judged.rules {
+        let hosts: Vec<&str> = rule.hosts.iter().map(|host| host.as_str()).collect();
+        let hosts = runbook_report::text::list(&hosts, 5);
+        let _ = writeln!(text, "{}  for {hosts}", palette.paint(Tone::Strong, &shown(&rule.rule)));
+        for need in &rule.needs {
+            let mark = match need.missing.is_empty() {
+                true => palette.paint(Tone::Good, "✓"),
+                false => palette.paint(Tone::Bad, "✗"),
+            };
+            let _ = writeln!(text, "  {mark} {}", shown(&need.what));
+            for missing in &need.missing {
+                let _ = writeln!(text, "      missing: {}", shown(missing));
+            }
+        }
+    }
+    for aside in &judged.set_aside {
+        let _ = writeln!(text, "{} {}", palette.paint(Tone::Dim, "-"), shown(aside));
+    }
+    output::data(text)?;
+    note(if reasons.is_empty() { "all that the policy requires is there" } else { "something is missing" });
+    Ok(if reasons.is_empty() { 0 } else { REFUSED })
+}

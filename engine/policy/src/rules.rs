@@ -1,0 +1,319 @@
+//! Whether the project's policy is met: rule by rule what is required, and what is missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use runbook_model::approval::Used;
+use runbook_model::people::{Member, People};
+use runbook_model::plan::{Phase, Plan};
+use runbook_model::rules::{Approvals, Operator, Policy, Rule};
+use runbook_model::{HostName, RunId, Sha256};
+
+use crate::approvals::{self, Counted, Decided, Offered};
+use crate::authorize::{Act, Ask};
+
+/// A policy, and all that it is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct Policed<'r> {
+    /// What it says.
+    pub policy: &'r Policy,
+    /// Digest of its file.
+    pub sha256: Sha256,
+    /// Who there is; nobody when there is no `people.yaml`.
+    pub people: &'r People,
+    /// Digest of that file; `None`: there is none.
+    pub people_sha256: Option<Sha256>,
+    /// The plan.
+    pub plan: &'r Plan,
+    /// The rest.
+    pub case: &'r Case,
+}
+
+/// What is known of the one who asks, and what they bring.
+#[derive(Debug, Clone, Default)]
+pub struct Case {
+    /// Their account on the controller.
+    pub account: String,
+    /// The change ticket.
+    pub ticket: Option<String>,
+    /// For each rule the hosts of the plan that its selection has; of a rule without one, all.
+    pub selected: Vec<BTreeSet<HostName>>,
+    /// Hosts of the plan that are in the inventory no more, or have become others there: no rule can be chosen for them.
+    pub strangers: BTreeSet<HostName>,
+    /// Digest of `windows.yaml`.
+    pub windows: Option<Sha256>,
+    /// What persons decided.
+    pub offered: Vec<Offered>,
+    /// The finished run that is to be taken back.
+    pub takes_back: Option<RunId>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Judged {
+    /// Why nothing may be begun whatever the rules ask: rejections, hosts that nobody knows.
+    pub blocked: Vec<String>,
+    /// The rules that are for a host of the plan, in order.
+    pub rules: Vec<Asked>,
+    /// Decisions that do not count, each with its reason.
+    pub set_aside: Vec<String>,
+    /// The approvals that count for a rule.
+    pub used: Vec<Used>,
+}
+
+/// A rule that is for hosts of the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The rule's name.
+    pub rule: String,
+    /// The hosts that it is for.
+    pub hosts: Vec<HostName>,
+    /// What it requires.
+    pub needs: Vec<Need>,
+}
+
+/// A requirement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// In words.
+    pub what: String,
+    /// What is missing; empty: it is met.
+    pub missing: Vec<String>,
+}
+
+impl Judged {
+    /// Why the policy does not allow it, one per reason; none: it does.
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons = self.blocked.clone();
+        let mut wants_approvals = false;
+        for asked in &self.rules {
+            for need in &asked.needs {
+                wants_approvals |= !need.missing.is_empty() && need.what.starts_with(APPROVED);
+                for missing in &need.missing {
+                    let reason = format!("{}: {missing}", asked.rule);
+                    if !reasons.contains(&reason) {
+                        reasons.push(reason);
+                    }
+                }
+            }
+        }
+        if wants_approvals {
+            reasons.extend(self.set_aside.iter().cloned());
+        }
+        reasons
+    }
+}
+
+/// How a requirement of approvals begins.
+const APPROVED: &str = "approved by ";
+
+/// Decides, for a new run.
+pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
+    let Policed { policy, people, plan, case, .. } = policed;
+    let decided = approvals::decide(policed, ask.now);
+    let mut judged = Judged { set_aside: decided.set_aside.clone(), ..Judged::default() };
+    if ask.act != Act::Check {
+        judged.blocked.extend(decided.rejections.iter().cloned());
+    }
+    if let Some(first) = case.strangers.first() {
+        let more = case.strangers.len() - 1;
+        let others = if more == 0 { String::new() } else { format!(" and {more} more") };
+        judged.blocked.push(format!(
+            "{first}{others}: not in the inventory as the plan has it, so no rule can be chosen; plan again"
+        ));
+    }
+    let mut used: BTreeMap<&str, &Counted<'_>> = BTreeMap::new();
+    for (no, rule) in policy.rules.iter().enumerate() {
+        let hosts: Vec<HostName> = plan
+            .hosts
+            .values()
+            .filter(|host| case.selected.get(no).is_none_or(|selected| selected.contains(&host.name)))
+            .filter(|host| rule.risk.is_empty() || host.risk.as_ref().is_some_and(|risk| rule.risk.contains(risk)))
+            .map(|host| host.name.clone())
+            .collect();
+        if hosts.is_empty() || !rule.tiers.is_empty() && !rule.tiers.contains(&plan.runbook.tier) {
+            continue;
+        }
+        let mut needs = Vec::new();
+        if let Some(wanted) = &rule.operator {
+            needs.push(operator(wanted, people, case, ask.now));
+        }
+        if !rule.transports.is_empty() {
+            needs.push(transports(rule, plan, &hosts));
+        }
+        if ask.act != Act::Check {
+            if let Some(wanted) = &rule.approvals {
+                let (need, counted) = approved(wanted, &decided, people, case, ask.now);
+                needs.push(need);
+                used.extend(counted.into_iter().map(|counted| (counted.person, counted)));
+            }
+            if let Some(pattern) = &rule.ticket {
+                needs.push(ticket(pattern, case));
+            }
+            if rule.windows && ask.break_glass.is_none() {
+                needs.push(windows(&hosts, ask));
+            }
+        }
+        if rule.snapshot && ask.act == Act::Apply {
+            let missing = match plan.phase(Phase::Snapshot).next() {
+                Some(_) => Vec::new(),
+                None => vec!["the runbook takes no snapshot".to_owned()],
+            };
+            needs.push(Need { what: "a snapshot is taken".to_owned(), missing });
+        }
+        judged.rules.push(Asked { rule: rule.name.clone(), hosts, needs });
+    }
+    judged.used = used.into_values().map(|counted| counted.used.clone()).collect();
+    judged
+}
+
+/// The day (UTC) of a moment.
+pub(crate) fn day(now: Timestamp) -> Date {
+    now.to_zoned(TimeZone::UTC).date()
+}
+
+fn names<'n>(names: impl IntoIterator<Item = &'n String>) -> String {
+    names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn operator(wanted: &Operator, people: &People, case: &Case, now: Timestamp) -> Need {
+    let mut what = "run by a person of people.yaml".to_owned();
+    if !wanted.roles.is_empty() {
+        what.push_str(&format!(" with a role of {}", names(&wanted.roles)));
+    }
+    if !wanted.training.is_empty() {
+        what.push_str(&format!(", trained in {}", names(&wanted.training)));
+    }
+    let Some((id, member)) = people.with_account(&case.account) else {
+        let missing = format!("the account {} is nobody's in people.yaml", case.account);
+        return Need { what, missing: vec![missing] };
+    };
+    let mut missing = Vec::new();
+    if !wanted.roles.is_empty() && wanted.roles.is_disjoint(&member.roles) {
+        missing.push(format!("{id} has no role of {}", names(&wanted.roles)));
+    }
+    let today = day(now);
+    for training in &wanted.training {
+        match member.training.get(training) {
+            None => missing.push(format!("{id} has no training in {training}")),
+            Some(until) if *until < today => {
+                missing.push(format!("{id}'s training in {training} counted until {until}"));
+            }
+            Some(_) => {}
+        }
+    }
+    missing.extend(contract(id, member, today));
+    Need { what, missing }
+}
+
+/// What a vendor's contract lacks.
+fn contract(id: &str, member: &Member, today: Date) -> Vec<String> {
+    let Some(vendor) = &member.vendor else { return Vec::new() };
+    let mut missing = Vec::new();
+    if vendor.sow_until < today {
+        missing.push(format!("{id} works for {}, whose {} ended on {}", vendor.company, vendor.sow, vendor.sow_until));
+    }
+    if vendor.nda_until < today {
+        missing.push(format!(
+            "{id} works for {}, whose agreement not to disclose ended on {}",
+            vendor.company, vendor.nda_until
+        ));
+    }
+    missing
+}
+
+fn transports(rule: &Rule, plan: &Plan, hosts: &[HostName]) -> Need {
+    let mut missing = Vec::new();
+    for host in hosts.iter().filter_map(|host| plan.hosts.get(host)) {
+        if !rule.transports.contains(&host.transport) {
+            missing.push(format!("{} is reached by {}", host.name, host.transport));
+        }
+    }
+    Need { what: format!("reached by {}", names(&rule.transports)), missing }
+}
+
+fn ticket(pattern: &str, case: &Case) -> Need {
+    let what = format!("a ticket like {pattern}");
+    let whole = regex::RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(1 << 20).build();
+    let missing = match (whole, &case.ticket) {
+        (Err(_), _) => Some(format!("`{pattern}` cannot stand for a whole ticket")),
+        (Ok(_), None) => Some("no ticket is named (`--ticket`)".to_owned()),
+        (Ok(whole), Some(ticket)) => {
+            (!whole.is_match(ticket)).then(|| format!("the ticket {ticket} is not like {pattern}"))
+        }
+    };
+    Need { what, missing: missing.into_iter().collect() }
+}
+
+fn windows(hosts: &[HostName], ask: &Ask) -> Need {
+    let without = |host: &&HostName| ask.hosts.get(*host).is_none_or(|cover| cover.windows.is_empty());
+    let missing = hosts.iter().filter(without).map(|host| format!("no window of windows.yaml is for {host}"));
+    Need { what: "inside of windows".to_owned(), missing: missing.collect() }
+}
+
+/// The requirement, and the approvals that count for it.
+fn approved<'d>(
+    wanted: &Approvals,
+    decided: &'d Decided<'_>,
+    people: &People,
+    case: &Case,
+    now: Timestamp,
+) -> (Need, Vec<&'d Counted<'d>>) {
+    let mut parts: Vec<String> = wanted.roles.iter().map(|(role, count)| format!("{count} {role}")).collect();
+    parts.extend(wanted.persons.map(|count| format!("{count} in all")));
+    let mut what = format!("{APPROVED}{}", parts.join(", "));
+    if wanted.not_operator {
+        what.push_str(", other than who runs it");
+    }
+    let operator = people.with_account(&case.account).map(|(id, _)| id);
+    let mut missing = Vec::new();
+    if wanted.not_operator && operator.is_none() {
+        missing.push(format!(
+            "the account {} is nobody's in people.yaml, so nobody can tell whether they approved it themselves",
+            case.account
+        ));
+    }
+    let now_ms = approvals::ms(now);
+    let mut counted = Vec::new();
+    let mut uncounted = Vec::new();
+    for approval in &decided.approvals {
+        let Counted { person, made_ms, presence, file, .. } = approval;
+        let why = if wanted.not_operator && operator == Some(*person) {
+            Some(format!("{person} runs it, and cannot approve it"))
+        } else if made_ms.saturating_add(wanted.valid_for_ms) <= now_ms {
+            let hours = wanted.valid_for_ms.div_ceil(3_600_000);
+            Some(format!("it is older than the {hours} h that this rule allows"))
+        } else if wanted.security_key.is_some_and(|least| presence.is_none_or(|proved| proved < least)) {
+            Some(match presence {
+                Some(_) => "its security key was touched, and neither PIN nor finger was asked for".to_owned(),
+                None => "it was not signed with a security key that was touched".to_owned(),
+            })
+        } else {
+            None
+        };
+        match why {
+            None => counted.push(approval),
+            Some(why) => uncounted.push(format!("{file} does not count: {why}")),
+        }
+    }
+    let mut short = false;
+    for (role, count) in &wanted.roles {
+        let there = counted.iter().filter(|approval| approval.member.roles.contains(role)).count();
+        if u32::try_from(there).unwrap_or(u32::MAX) < *count {
+            short = true;
+            missing.push(format!("approved by {there} of {count} with the role {role}"));
+        }
+    }
+    if let Some(count) = wanted.persons
+        && u32::try_from(counted.len()).unwrap_or(u32::MAX) < count
+    {
+        short = true;
+        missing.push(format!("approved by {} of {count} persons", counted.len()));
+    }
+    if short {
+        missing.extend(uncounted);
+    }
+    (Need { what, missing }, counted)
+}
