@@ -5,22 +5,24 @@ use std::path::{Path, PathBuf};
 
 use runbook_lang::{Inventory, PolicyFile, parse_people, parse_policy};
 use runbook_ledger::sshsig;
-use runbook_model::approval::{self, Approval};
+use runbook_model::approval::{self, Approval, Decision};
 use runbook_model::people::People;
 use runbook_model::plan::Plan;
 use runbook_model::rules::Presence;
-use runbook_model::{HostName, RunId, Sha256};
+use runbook_model::{HostName, Notice, RunId, Sha256};
 use runbook_policy::approvals::{Offered, Signed};
 use runbook_policy::{Act, Case};
-use runbook_ports::Store as _;
+use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::Palette;
 use runbook_store::SqliteStore;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, REFUSED};
 use crate::output::note;
 use crate::project::Project;
 use crate::{problems, record, sources};
 
+/// The type of the notices with decisions.
+pub(crate) const DECIDED: &str = "plan_decided";
 /// Decisions that are looked at; more than that are a mistake.
 const APPROVALS_MAX: usize = 10_000;
 
@@ -135,14 +137,14 @@ pub(crate) fn signature_of(path: &Path) -> PathBuf {
 pub(crate) async fn decisions(project: &Project, store: Option<&SqliteStore>) -> Result<Vec<Found>, Failure> {
     let Some(root) = &project.root else { return Ok(Vec::new()) };
     let folder = root.join("approvals");
+    let unusable = |error: std::io::Error| Failure::file("RB0724", "read", &folder, &error);
     let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Failure::file("RB0724", "read", &folder, &error)),
+        Ok(entries) => entries.collect::<Result<Vec<_>, _>>().map_err(unusable)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(unusable(error)),
     };
     let mut paths: Vec<PathBuf> = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| Failure::file("RB0724", "read", &folder, &error))?.path();
+    for path in entries.iter().map(std::fs::DirEntry::path) {
         if path.extension().is_some_and(|extension| extension == "json") {
             paths.push(path);
         }
@@ -152,16 +154,39 @@ pub(crate) async fn decisions(project: &Project, store: Option<&SqliteStore>) ->
             .next("move those of plans that are over elsewhere"));
     }
     paths.sort();
+    let mut found = on_record(store).await?;
     let used = used(store).await?;
-    let mut found = Vec::new();
     for path in &paths {
         match read(path)? {
+            Some(one) if found.iter().any(|known| known.offered.document == one.offered.document) => {}
             Some(mut one) => {
                 one.offered.used_by = used.get(&one.offered.approval.nonce).cloned();
                 found.push(one);
             }
             None => note(format!("{} is no decision as it is signed, and is passed over", sources::shown(path))),
         }
+    }
+    Ok(found)
+}
+
+/// Rejections that are on the record: removing their files does not take them back.
+async fn on_record(store: Option<&SqliteStore>) -> Result<Vec<Found>, Failure> {
+    let Some(store) = store else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for (told, notice) in record::notices(store, &[DECIDED]).await? {
+        let Notice::PlanDecided { decision: Decision::Reject, document, signature, .. } = notice else { continue };
+        let get = |digest: Sha256| async move {
+            let most = u64::try_from(approval::BYTES_MAX).unwrap_or(u64::MAX);
+            store.get(&digest, most).await.map_err(|error| record::failed(&error))
+        };
+        let (bytes, armored) = (get(document).await?, get(signature).await?);
+        let approval = Approval::parse(&bytes).ok_or_else(|| {
+            Failure::new("RB0724", REFUSED, format!("the rejection in record {} does not read", told.seq))
+        })?;
+        let signed = signed(&bytes, &armored);
+        let file = format!("record {}", told.seq);
+        let offered = Offered { file, approval, document, signature, signed, used_by: None };
+        found.push(Found { offered, bytes, armored });
     }
     Ok(found)
 }

@@ -132,7 +132,14 @@ fn nothing_runs_before_those_whom_the_policy_names_have_approved_exactly_it() {
     assert_eq!(explained["approvals"].as_array().unwrap().len(), 2);
     assert!(explained["approvals"][0]["used_by"].is_string());
     assert_eq!(explained["approvals"][0]["document"]["ledger"]["size"].as_u64().map(|size| size > 0), Some(true));
-    firm.0.run(&["evidence", "verify", "last"]).code(11);
+    let verified = firm.0.run(&["evidence", "verify", "last"]).code(11);
+    let held = "2 approvals of this plan, signed before it was opened";
+    assert!(verified.stdout.contains(held), "{}", verified.stdout);
+    let shown = firm.0.run(&["show", "last"]).code(0).stdout;
+    assert!(shown.contains("approved by") && shown.contains("jane, raj"), "{shown}");
+    let run = firm.0.run(&["show", "last", "--json"]).code(0).json();
+    assert_eq!(run["policy_sha256"], Sha256::of(POLICY.as_bytes()).to_string());
+    assert_eq!(run["approvals"][1]["signer"], "raj");
     firm.0.run(&["evidence", "export", "last", "--out", "bundle"]).code(0);
     let header = std::fs::read_dir(firm.0.path("bundle/records")).unwrap();
     let opening = header
@@ -145,6 +152,8 @@ fn nothing_runs_before_those_whom_the_policy_names_have_approved_exactly_it() {
         let digest = opening["event"]["approvals"][0][key].as_str().unwrap();
         assert!(firm.0.path(&format!("bundle/blobs/sha256/{}/{digest}", &digest[..2])).exists(), "{key}");
     }
+    let verified = firm.0.run(&["evidence", "verify", "./bundle"]).code(11);
+    assert!(verified.stdout.contains(held), "{}", verified.stdout);
 }
 
 #[test]
@@ -233,7 +242,7 @@ fn case_13_the_operator_the_same_person_twice_and_keys_that_do_not_count() {
     firm.approve("raj");
     firm.approve("ben");
     firm.refused(&["ben runs it, and cannot approve it", "approved by 0 of 1 with the role it-lead"]);
-    firm.0.write("policy.yaml", &POLICY.replace("it-lead: 1", "it-lead: 2").replace("cui-owner: 1", "cui-owner: 1"));
+    firm.0.write("policy.yaml", &POLICY.replace("it-lead: 1", "it-lead: 2"));
     firm.approve("jane");
     firm.approve("jane");
     firm.refused(&["approved by 1 of 2 with the role it-lead", "jane counts once, with"]);
@@ -267,6 +276,10 @@ fn case_14_a_rejection_blocks_until_the_same_person_approves() {
     firm.approve("jane");
     firm.decide("reject", "raj", &["--reason", "  "]).code(2);
     firm.decide("reject", "raj", &["--reason", "not before the audit"]).code(0);
+    firm.refused(&["raj has rejected it: not before the audit"]);
+    // It is on the record: without its files it still blocks.
+    std::fs::remove_dir_all(firm.0.path("approvals")).unwrap();
+    firm.approve("jane");
     firm.refused(&["raj has rejected it: not before the audit"]);
     firm.approve("raj");
     firm.apply().code(0);

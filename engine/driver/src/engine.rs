@@ -209,12 +209,12 @@ impl Engine {
         let plan_sha256 = self.keep_plan(&plan, &request.run).await?;
         let permit = self.keep_permit(&request.granted).await?;
         let fence = self.lease(&request.run, &request.operator, &plan, request.wait.then_some(control)).await?;
+        let header = Arc::new(self.header(&plan, plan_sha256, permit, &request, None));
         // Only now: while the hosts were waited for, another run of the same plan may have begun and ended.
-        if let Err(error) = self.approvals_are_unused(&request.granted).await {
+        if let Err(error) = self.approvals_hold(&header).await {
             self.release_lease(&request.run, fence).await;
             return Err(error);
         }
-        let header = Arc::new(self.header(&plan, plan_sha256, permit, &request, None));
         let run = Run::new(Arc::clone(&plan), Arc::clone(&header)).permitted(request.granted.permit());
         let memory = Memory::new(&plan);
         let leftovers = Leftovers::of(&plan);
@@ -335,6 +335,10 @@ impl Engine {
         };
         let plan_sha256 = loaded.header.plan_sha256;
         let header = Arc::new(self.header(&loaded.plan, plan_sha256, permit, &request, Some(finished.clone())));
+        if let Err(error) = self.approvals_hold(&header).await {
+            self.release_lease(&request.run, fence).await;
+            return Err(error);
+        }
         let run = Run::taking_back(Arc::clone(&header), told.run).permitted(request.granted.permit());
         let told = Told { header: Arc::clone(&header), run, run_seq: 0, begun: false, decided_ms: 0, ..told };
         let by = request.operator.clone();
@@ -690,15 +694,20 @@ impl Engine {
         kept.map(Some).map_err(|error| DriverError::from_store(error, None))
     }
 
-    /// No run has begun with one of the approvals.
-    async fn approvals_are_unused(&self, granted: &Granted) -> Result<(), DriverError> {
-        if granted.approvals().is_empty() {
+    /// The approvals of the run to be opened still count, and no run has begun with one of them but the one that it takes
+    /// back.
+    async fn approvals_hold(&self, header: &RunHeader) -> Result<(), DriverError> {
+        if let Some(over) = header.approvals.iter().find(|approval| approval.valid_until_ms <= header.started_ms) {
+            return Err(DriverError::ApprovalOver { signer: over.signer.clone() });
+        }
+        // A way back is part of what was approved; it may be tried again.
+        if header.approvals.is_empty() || header.takes_back.is_some() {
             return Ok(());
         }
         let runs = self.store.runs().await.map_err(|error| DriverError::from_store(error, None))?;
         for index in runs {
             for used in &index.header.approvals {
-                if granted.approvals().iter().any(|approval| approval.nonce == used.nonce) {
+                if header.approvals.iter().any(|approval| approval.nonce == used.nonce) {
                     let signer = used.signer.clone();
                     return Err(DriverError::ApprovalUsed { run: index.header.run, signer });
                 }

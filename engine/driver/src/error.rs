@@ -59,6 +59,12 @@ pub enum DriverError {
         /// Whose approval.
         signer: String,
     },
+    /// An approval that the run needs was over before its hosts were free. Nothing was touched.
+    #[error("the approval of {signer} was over before the hosts were free")]
+    ApprovalOver {
+        /// Whose approval.
+        signer: String,
+    },
     /// There is no such run.
     #[error("there is no run {0}")]
     UnknownRun(RunId),
@@ -152,6 +158,7 @@ impl DriverError {
             DriverError::NotReleased { .. } => "RB0312",
             DriverError::WayBackGone { .. } => "RB0313",
             DriverError::ApprovalUsed { .. } => "RB0728",
+            DriverError::ApprovalOver { .. } => "RB0729",
         }
     }
 
@@ -159,7 +166,10 @@ impl DriverError {
     pub fn exit_code(&self) -> u8 {
         match self {
             DriverError::Evidence { .. } | DriverError::TakenOver(_) => 9,
-            DriverError::Held { .. } | DriverError::Secret { .. } | DriverError::ApprovalUsed { .. } => 3,
+            DriverError::Held { .. }
+            | DriverError::Secret { .. }
+            | DriverError::ApprovalUsed { .. }
+            | DriverError::ApprovalOver { .. } => 3,
             DriverError::NotWaited { .. } => 8,
             DriverError::FileChanged { .. }
             | DriverError::FileMissing { .. }
@@ -186,7 +196,9 @@ impl DriverError {
             DriverError::NotWaited { by, .. } => format!("see `runbook show {}`, and begin again later", by.run),
             DriverError::FileChanged { .. } => "plan again, so that what is approved is what is sent".into(),
             DriverError::FileMissing { .. } => "put the file back, or plan again".into(),
-            DriverError::ApprovalUsed { .. } => "have the plan approved once more: `runbook approve PLAN`".into(),
+            DriverError::ApprovalUsed { .. } | DriverError::ApprovalOver { .. } => {
+                "have the plan approved once more: `runbook approve PLAN`".into()
+            }
             DriverError::UnknownRun(_) => "`runbook runs` lists the runs of this project".into(),
             DriverError::Ended { run, .. } => {
                 format!("see `runbook show {run}`; `runbook rollback {run}` takes it back")
@@ -246,6 +258,7 @@ mod tests {
             DriverError::NotReleased { failed: Vec::new() },
             DriverError::WayBackGone { run: run(), gone: Vec::new() },
             DriverError::ApprovalUsed { run: run(), signer: "jane".into() },
+            DriverError::ApprovalOver { signer: "jane".into() },
         ];
         let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
         let mut codes = std::collections::BTreeSet::new();

@@ -81,6 +81,8 @@ pub struct Used {
     pub signer: String,
     /// The document's nonce: no other run begins with it.
     pub nonce: String,
+    /// From when on it counts no more, by itself and by the policy (Unix ms).
+    pub valid_until_ms: u64,
 }
 
 impl Approval {

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::approval::Decision;
 use crate::digest::Sha256;
 use crate::event::{ClockState, Person};
 use crate::id::{AttemptId, RunId};
@@ -164,6 +165,23 @@ pub enum Notice {
         /// Why, one per reason.
         reasons: Vec<String>,
         /// Who asked.
+        by: Person,
+    },
+    /// A person approved or rejected a plan, and the decision was signed or taken in here.
+    PlanDecided {
+        /// The runbook's name.
+        runbook: String,
+        /// Digest of the plan.
+        plan_sha256: Sha256,
+        /// Yes or no.
+        decision: Decision,
+        /// Short name of whoever signed.
+        signer: String,
+        /// Blob with the document's exact bytes.
+        document: Sha256,
+        /// Blob with the armored signature.
+        signature: Sha256,
+        /// Who took it in.
         by: Person,
     },
     /// The project's settings are other ones than before.

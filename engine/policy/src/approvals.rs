@@ -117,6 +117,7 @@ pub(crate) fn decide(policed: Policed<'_>, now: Timestamp) -> Decided<'_> {
                     signature: *signature,
                     signer: person.to_owned(),
                     nonce: approval.nonce.clone(),
+                    valid_until_ms: approval.valid_until_ms,
                 },
             }),
         }

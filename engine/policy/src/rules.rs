@@ -124,7 +124,7 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
             "{first}{others}: not in the inventory as the plan has it, so no rule can be chosen; plan again"
         ));
     }
-    let mut used: BTreeMap<&str, &Counted<'_>> = BTreeMap::new();
+    let mut used: BTreeMap<&str, Used> = BTreeMap::new();
     for (no, rule) in policy.rules.iter().enumerate() {
         let hosts: Vec<HostName> = plan
             .hosts
@@ -147,7 +147,10 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
             if let Some(wanted) = &rule.approvals {
                 let (need, counted) = approved(wanted, &decided, people, case, ask.now);
                 needs.push(need);
-                used.extend(counted.into_iter().map(|counted| (counted.person, counted)));
+                for Counted { person, made_ms, used: of, .. } in counted {
+                    let used = used.entry(person).or_insert_with(|| of.clone());
+                    used.valid_until_ms = used.valid_until_ms.min(made_ms.saturating_add(wanted.valid_for_ms));
+                }
             }
             if let Some(pattern) = &rule.ticket {
                 needs.push(ticket(pattern, case));
@@ -165,7 +168,7 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
         }
         judged.rules.push(Asked { rule: rule.name.clone(), hosts, needs });
     }
-    judged.used = used.into_values().map(|counted| counted.used.clone()).collect();
+    judged.used = used.into_values().collect();
     judged
 }
 

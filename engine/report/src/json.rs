@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use runbook_model::approval::Used;
 use runbook_model::event::{ClockState, Person, Revision, Transfer};
 use runbook_model::host::{AuthMethod, PeerIdentity, Secured, ToldBy};
 use runbook_model::manifest::Change;
@@ -49,6 +50,25 @@ pub struct LedgerHead {
     pub root: String,
 }
 
+/// An approval that the run began with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ApprovalLine {
+    /// Whose, by the short name in `people.yaml`.
+    pub signer: String,
+    /// SHA-256 of what was signed.
+    pub document_sha256: String,
+    /// SHA-256 of the signature.
+    pub signature_sha256: String,
+}
+
+fn approval_line(used: &Used) -> ApprovalLine {
+    ApprovalLine {
+        signer: used.signer.clone(),
+        document_sha256: used.document.to_string(),
+        signature_sha256: used.signature.to_string(),
+    }
+}
+
 /// `run/v1`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RunDocument {
@@ -73,6 +93,10 @@ pub struct RunDocument {
     pub break_glass: Vec<String>,
     /// SHA-256 of the times at which hosts could be begun, as they were when the run was opened; null: at any time.
     pub permit_sha256: Option<String>,
+    /// SHA-256 of the policy under which it was opened; null: no policy.
+    pub policy_sha256: Option<String>,
+    /// The approvals that the policy asked for.
+    pub approvals: Vec<ApprovalLine>,
     /// Only the prechecks were run.
     pub check_only: bool,
     /// The finished run that this one takes back.
@@ -328,6 +352,8 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
         ticket: header.and_then(|header| header.ticket.clone()),
         break_glass: view.break_glass.clone(),
         permit_sha256: header.and_then(|header| header.permit.map(|permit| permit.to_string())),
+        policy_sha256: header.and_then(|header| header.policy.map(|policy| policy.to_string())),
+        approvals: header.map(|header| header.approvals.iter().map(approval_line).collect()).unwrap_or_default(),
         check_only: header.is_some_and(|header| header.check_only),
         takes_back: header.and_then(|header| header.takes_back.as_ref().map(ToString::to_string)),
         state: match view.state {

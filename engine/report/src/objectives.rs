@@ -318,7 +318,7 @@ pub fn find(view: &RunView, evidence: Evidence) -> Finding {
     match evidence {
         Evidence::RunRecord => search.run_record(),
         Evidence::PlanVsExecution => search.plan_vs_execution(),
-        Evidence::Approval => search.gap("Nobody's approval of this plan is on record."),
+        Evidence::Approval => search.approval(),
         Evidence::SessionOpen => search.session_open(),
         Evidence::SessionClose => search.session_close(),
         Evidence::Operator => search.operator(),
@@ -374,6 +374,16 @@ impl<'a> Search<'a> {
     /// The hosts that were started.
     fn hosts(&self) -> impl Iterator<Item = (&'a HostName, &'a HostView)> + use<'a> {
         self.view.hosts.iter().filter(|(_, host)| host.started_ms.is_some())
+    }
+
+    fn approval(&mut self) {
+        let approvals = self.view.header.as_ref().map_or(&[][..], |header| &header.approvals);
+        if approvals.is_empty() {
+            return self.gap("Nobody's approval of this plan is on record.");
+        }
+        let names: Vec<&str> = approvals.iter().map(|used| used.signer.as_str()).collect();
+        let what = format!("the plan was approved by {} before it was opened, with their signatures", names.join(", "));
+        self.cite_run(self.view.opened_seq, what, false);
     }
 
     fn run_record(&mut self) {

@@ -1,7 +1,7 @@
 //! What happened in a run, as text: the run, then each host with its steps and attempts.
 
 use runbook_model::HostName;
-use runbook_model::event::Transfer;
+use runbook_model::event::{RunHeader, Transfer};
 use runbook_model::manifest::{Change, Entry};
 use runbook_model::outcome::{AttemptOutcome, Ended, Exit, HostOutcome, OutputRef};
 use runbook_model::units::format_size;
@@ -112,6 +112,13 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments, host: Opt
         }
         if let Some(ticket) = &header.ticket {
             page.pair("ticket", &escape_line(ticket.as_bytes()));
+        }
+        match &header.policy {
+            None => page.pair("policy", "no policy"),
+            Some(policy) => page.pair("policy", &policy.to_string()),
+        }
+        if !header.approvals.is_empty() {
+            page.pair("approved by", &approvers(header));
         }
         for why in &view.break_glass {
             page.pair(
@@ -421,4 +428,10 @@ fn differences(before: &Entry, after: &Entry) -> String {
         parts.push("length".to_owned());
     }
     parts.join(", ")
+}
+
+/// Who approved, in the order of their names.
+fn approvers(header: &RunHeader) -> String {
+    let names: Vec<String> = header.approvals.iter().map(|used| escape_line(used.signer.as_bytes())).collect();
+    names.join(", ")
 }

@@ -20,7 +20,7 @@ use crate::{record, sources};
 pub(crate) async fn run(project: &Project, command: &Command, output: Output) -> Result<u8, Failure> {
     match command {
         Command::List(arguments) => list(project, arguments, output).await,
-        Command::Import(arguments) => import(project, arguments, output),
+        Command::Import(arguments) => import(project, arguments, output).await,
     }
 }
 
@@ -84,7 +84,7 @@ async fn list(project: &Project, arguments: &InventoryShow, output: Output) -> R
     Ok(0)
 }
 
-fn import(project: &Project, arguments: &ApprovalsImport, output: Output) -> Result<u8, Failure> {
+async fn import(project: &Project, arguments: &ApprovalsImport, output: Output) -> Result<u8, Failure> {
     let folder = policy::folder(project)?;
     let staff = Staff::must(project, output.error_palette)?;
     let path = &arguments.file;
@@ -93,6 +93,8 @@ fn import(project: &Project, arguments: &ApprovalsImport, output: Output) -> Res
             .next("it must be byte for byte the file that was signed; a mail program may have changed it: send it as an attachment")
     })?;
     let kept = approve::keep(&folder, &found.offered.approval, &found.armored, &staff)?;
+    let store = record::open_existing(project).await?;
+    approve::put_on_record(project, store.as_ref(), &found.offered.approval, &found.armored).await?;
     note(format!("taken in as {}", sources::shown(&kept)));
     Ok(0)
 }

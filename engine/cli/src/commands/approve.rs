@@ -8,7 +8,7 @@ use runbook_model::approval::{Approval, Decision, LedgerSeen, NAMESPACE, SCHEMA}
 use runbook_model::people::Member;
 use runbook_model::plan::Plan;
 use runbook_model::units::{parse_duration_ms, rfc3339_ms};
-use runbook_model::{RunOutcome, Sha256};
+use runbook_model::{Notice, RunOutcome, Sha256};
 use runbook_plan::Preview;
 use runbook_ports::Store as _;
 use runbook_store::SqliteStore;
@@ -21,7 +21,7 @@ use crate::failure::{Failure, REFUSED};
 use crate::output::{self, Output, note};
 use crate::policy::{self, Staff};
 use crate::project::Project;
-use crate::{keys, person, record, sources};
+use crate::{keys, notices, person, record, sources};
 
 /// Runs `approve`.
 pub(crate) async fn approve(project: &Project, arguments: &Approve, output: Output) -> Result<u8, Failure> {
@@ -111,6 +111,7 @@ async fn decide(project: &Project, what: What<'_>, output: Output) -> Result<u8,
     }
     let armored = sign(project, what.signing.key.as_deref(), member, &document.bytes())?;
     let path = keep(&folder, &document, &armored, &staff)?;
+    put_on_record(project, store.as_ref(), &document, &armored).await?;
     if what.signing.json {
         output::json(&json!({
             "schema": "approval-signed/v1", "decision": document.decision, "plan_sha256": document.plan_sha256,
@@ -286,6 +287,44 @@ fn own_key(member: &Member, work: &Path) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
+/// On the record too, where there is one: a rejection blocks although its file is removed.
+pub(crate) async fn put_on_record(
+    project: &Project,
+    store: Option<&SqliteStore>,
+    document: &Approval,
+    armored: &[u8],
+) -> Result<(), Failure> {
+    let opened;
+    let store = match store {
+        Some(store) => store,
+        // A copy of the project without its key has no record: it is put on record where it is taken in.
+        None if !keys::public_path(project).exists() => return Ok(()),
+        None => {
+            opened = record::open(project).await?;
+            &opened
+        }
+    };
+    let bytes = document.bytes();
+    let (digest, signature) = (Sha256::of(&bytes), Sha256::of(armored));
+    for (_, notice) in record::notices(store, &[policy::DECIDED]).await? {
+        if matches!(notice, Notice::PlanDecided { document, signature: by, .. } if document == digest && by == signature)
+        {
+            return Ok(());
+        }
+    }
+    let notice = Notice::PlanDecided {
+        runbook: document.runbook.clone(),
+        plan_sha256: document.plan_sha256,
+        decision: document.decision,
+        signer: document.signer.clone(),
+        document: digest,
+        signature,
+        by: person::operator(),
+    };
+    let blobs = vec![(digest, bytes), (signature, armored.to_vec())];
+    notices::append(project, store, vec![notice], blobs).await.map(drop)
+}
+
 /// Keeps a decision and its signature in the project, once it is certain that it is the signer's.
 pub(crate) fn keep(folder: &Path, document: &Approval, armored: &[u8], staff: &Staff) -> Result<PathBuf, Failure> {
     let bytes = document.bytes();
@@ -294,6 +333,11 @@ pub(crate) fn keep(folder: &Path, document: &Approval, armored: &[u8], staff: &S
             .next("`runbook people list` shows whose keys are known; `people.yaml` says which")
     };
     let signed = policy::signed(&bytes, armored).map_err(refused)?;
+    // It becomes part of a file's name.
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if document.runbook.is_empty() || !document.runbook.bytes().all(plain) {
+        return Err(refused("no runbook is called like the one that it names".to_owned()));
+    }
     let owner = staff.people.with_key(&signed.key).map(|(id, _)| id);
     if owner != Some(document.signer.as_str()) {
         return Err(refused(match owner {

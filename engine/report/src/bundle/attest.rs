@@ -131,7 +131,7 @@ pub fn layout(view: &RunView, names: &Names, signing: &Signing<'_>) -> Result<[(
         "keys": {id.clone(): key},
         "readme": format!(
             "Run {run}: each cell of its matrix that was not skipped, with the exact command that was sent. Approvals by \
-             persons are not on record in this version; the step `approve` is the ledger's own account of the plan.",
+             persons are in the run's first record, with their own signatures; the step `approve` is the ledger's own account of the plan.",
         ),
         "steps": steps,
     });

@@ -92,8 +92,9 @@ pub fn readme(facts: &Facts<'_>) -> String {
          WHAT IT DOES NOT SHOW\n\
          \n\
          * That the key is the right one, unless you have it from elsewhere.\n\
-         * Approvals by persons: they are not on record in this version. In attest/ the step `approve` is signed by the\n\
-         {:2}ledger's key and is the ledger's own account of what was planned.\n\
+         * That those who approved are who people.yaml of that day says: `approvals` in record {from} names their documents\n\
+         {:2}and signatures, by digest, which are in blobs/ as people and policy are; empty: no policy asked for any. In\n\
+         {:2}attest/ the step `approve` is signed by the ledger's key and is the ledger's own account of what was planned.\n\
          * True time: times are those of the controller's clock, whose state is in record {from}.\n\
          * What was done to the hosts outside of this run.\n",
         view.plan.runbook.name,

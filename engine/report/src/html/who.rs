@@ -19,6 +19,7 @@ const CONFIRMED_MAX: usize = 100;
 pub(super) fn section(view: &RunView) -> String {
     let mut out = String::from("<section aria-labelledby=\"who\">\n<h2 id=\"who\">Who and when</h2>\n");
     out.push_str(&acts(view));
+    out.push_str(&approved(view));
     out.push_str(&confirmed(view));
     out.push_str(&sessions(view));
     out.push_str("</section>\n");
@@ -45,6 +46,21 @@ fn acts(view: &RunView) -> String {
     }
     table.push_str("</tbody></table>");
     wide("Who did what", &table)
+}
+
+/// Under which policy, and who had approved the plan.
+fn approved(view: &RunView) -> String {
+    let Some(header) = &view.header else { return String::new() };
+    let opened = view.opened_seq.map(|seq| format!(" (record {})", to_record(seq))).unwrap_or_default();
+    let Some(policy) = header.policy else {
+        return format!("<p>It was opened under no policy{opened}.</p>\n");
+    };
+    let names: Vec<String> = header.approvals.iter().map(|used| text(&used.signer).to_string()).collect();
+    let by = match names.as_slice() {
+        [] => "it asked for nobody's approval".to_owned(),
+        names => format!("approved by {}", names.join(", ")),
+    };
+    format!("<p>It was opened under the policy <code>{policy}</code>: {by}{opened}.</p>\n")
 }
 
 /// Steps that asked a person. Who said yes is what such a step printed.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use runbook_ledger::redaction::Withheld;
 use runbook_ledger::segments::{LINE_BYTES, Seed, Segmenter};
+use runbook_model::approval::{Approval, Decision, NAMESPACE, Used};
 use runbook_model::digest::Hasher;
 use runbook_model::event::{Event, RunHeader, Transfer};
 use runbook_model::plan::Plan;
@@ -32,9 +33,14 @@ pub enum Kind {
     Transfers,
     /// A file that was fetched from a host.
     Download,
+    /// An approval, its signature, or who could give it.
+    Approval,
     /// An output, with its root and the number of its segments; without a root it is of the first form.
     Output(Option<(Sha256, u64)>),
 }
+
+/// Approvals and people of so many bytes are looked at; a run has some kilobytes of them.
+const APPROVALS_BYTES_MAX: usize = 16 << 20;
 
 /// Where a content is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,6 +162,8 @@ pub struct Contents {
     missing: Vec<Gap>,
     /// Records that say something else of a content than earlier ones.
     contradictions: Vec<(u64, String)>,
+    /// Contents of approvals.
+    approvals: BTreeMap<Sha256, Vec<u8>>,
 }
 
 impl Contents {
@@ -173,6 +181,7 @@ impl Contents {
             unsalted: 0,
             missing: Vec::new(),
             contradictions: Vec::new(),
+            approvals: BTreeMap::new(),
         }
     }
 
@@ -192,14 +201,14 @@ impl Contents {
                     self.name(policy, Kind::List, record.seq, || "the policy that it was begun under".to_owned());
                 }
                 if let Some(people) = header.people {
-                    self.name(people, Kind::List, record.seq, || {
+                    self.name(people, Kind::Approval, record.seq, || {
                         "the people whom the policy was asked with".to_owned()
                     });
                 }
                 for used in &header.approvals {
                     let by = &used.signer;
-                    self.name(used.document, Kind::List, record.seq, || format!("the approval of {by}"));
-                    self.name(used.signature, Kind::List, record.seq, || format!("the signature of {by}"));
+                    self.name(used.document, Kind::Approval, record.seq, || format!("the approval of {by}"));
+                    self.name(used.signature, Kind::Approval, record.seq, || format!("the signature of {by}"));
                 }
             }
             Event::RunResumed { permit: Some(permit), .. } => {
@@ -320,6 +329,43 @@ impl Contents {
         Ok(())
     }
 
+    /// Takes a content of the kind [`Kind::Approval`].
+    pub fn approval(&mut self, digest: Sha256, content: &[u8]) {
+        let kept: usize = self.approvals.values().map(Vec::len).sum();
+        if kept + content.len() <= APPROVALS_BYTES_MAX {
+            self.approvals.insert(digest, content.to_vec());
+        }
+    }
+
+    /// Whether the approvals that the run began with are of its plan, were signed by somebody whom it knew, and in time.
+    fn approved(&self, verdict: &mut Verdict) {
+        let Some(header) = self.view.header.as_ref() else { return };
+        let mut held = 0;
+        for used in &header.approvals {
+            let content = |digest: &Sha256| self.approvals.get(digest).map(Vec::as_slice);
+            let (Some(document), Some(signature)) = (content(&used.document), content(&used.signature)) else {
+                verdict.unchecked(format!("the approval of {}: it is missing, or too large for one", used.signer));
+                continue;
+            };
+            let people = header.people.as_ref().and_then(content);
+            if people.is_none() {
+                verdict
+                    .unchecked(format!("whether the key of {} was in the people's file: it is missing", used.signer));
+            }
+            match approval_holds(header, used, document, signature, people) {
+                Ok(()) => held += 1,
+                Err(why) => {
+                    let seq = self.view.opened_seq.unwrap_or(0);
+                    let text = format!("record {seq}: the approval of {} does not hold: {why}", used.signer);
+                    verdict.found(Code::Tampered, Place::record(seq), text);
+                }
+            }
+        }
+        if held > 0 {
+            verdict.held(format!("{} of this plan, signed before it was opened", count(held, "approval")));
+        }
+    }
+
     /// Says what was found of a content that is wanted.
     pub fn found(&mut self, digest: &Sha256, found: &Found, verdict: &mut Verdict) {
         let Some(named) = self.uses.get(digest) else { return };
@@ -382,6 +428,7 @@ impl Contents {
             verdict.redacted = true;
             verdict.held(format!("{} are withheld in part, and the rest fits", count(self.withheld, "output")));
         }
+        self.approved(verdict);
         for (record, text) in self.contradictions {
             verdict.found(Code::Tampered, Place::record(record), text);
         }
@@ -392,6 +439,37 @@ impl Contents {
         }
         verdict.settle();
         self.view
+    }
+}
+
+/// Checks an approval against the opening that names it.
+fn approval_holds(
+    header: &RunHeader,
+    used: &Used,
+    document: &[u8],
+    signature: &[u8],
+    people: Option<&[u8]>,
+) -> Result<(), String> {
+    let approval = Approval::parse(document).ok_or("it is no approval")?;
+    if approval.decision != Decision::Approve || approval.plan_sha256 != header.plan_sha256 {
+        return Err("it is not for this plan".to_owned());
+    }
+    if approval.signer != used.signer || approval.nonce != used.nonce {
+        return Err("it is not the one that the record tells of".to_owned());
+    }
+    if approval.made_ms > header.started_ms || approval.valid_until_ms <= header.started_ms {
+        return Err("it was not valid when the run was opened".to_owned());
+    }
+    let signature = std::str::from_utf8(signature).map_err(|_| "its signature is no text")?;
+    let by =
+        runbook_ledger::sshsig::verify_person(signature, NAMESPACE, document).map_err(|error| error.to_string())?;
+    // The file is written by people; a key is in it when its base64 is.
+    let key = by.key.split(' ').nth(1).unwrap_or(&by.key).as_bytes();
+    match people {
+        Some(people) if !people.windows(key.len()).any(|part| part == key) => {
+            Err("its key is nobody's in the people's file of the run".to_owned())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -436,5 +514,66 @@ mod tests {
             assert_eq!(measure.finish(), whole);
         }
         assert_eq!(Measured::of(&b"as it is"[..]).unwrap().output, None);
+    }
+
+    /// An opening with an approval in it, and the approval's document.
+    fn approved() -> (RunHeader, Approval) {
+        let plan_sha256 = Sha256::of(b"plan");
+        let approval = Approval {
+            schema: runbook_model::approval::SCHEMA.into(),
+            decision: Decision::Approve,
+            runbook: "patch".into(),
+            tier: runbook_model::plan::Tier::Routine,
+            plan_sha256,
+            hosts_sha256: Sha256::of(b"hosts"),
+            parameters_sha256: Sha256::of(b"parameters"),
+            windows_sha256: None,
+            reason: String::new(),
+            made_ms: 1_000,
+            valid_until_ms: 9_000,
+            nonce: "n".into(),
+            ledger: None,
+            signer: "jane".into(),
+        };
+        let digest = plan_sha256.to_string();
+        let header = serde_json::json!({
+            "run": "r", "plan_sha256": digest, "runbook": "patch", "operator": {"name": "ben", "uid": 0}, "started_ms": 5_000,
+            "seed": 0, "cells": 0, "engine_version": "", "engine_sha256": digest, "controller": "", "controller_boot_id": "",
+            "clock": {"source": "", "synchronised": null},
+        });
+        (serde_json::from_value(header).unwrap(), approval)
+    }
+
+    #[test]
+    fn case_11_and_13_an_approval_that_a_run_should_not_have_begun_with_is_tampering() {
+        let key = runbook_ledger::key::FileKey::from_seed([7; 32]);
+        let people = format!("schema: people/v1\n{}", runbook_ledger::sshsig::public_key_line(&key.public_key()));
+        let holds = |change: &dyn Fn(&mut RunHeader, &mut Approval), namespace: &str, people: &str| {
+            let (mut header, mut approval) = approved();
+            change(&mut header, &mut approval);
+            let bytes = approval.bytes();
+            let message = runbook_ledger::sshsig::Message::of(&bytes);
+            let sign = |bytes: &[u8]| Ok(key.sign(bytes));
+            let signature = runbook_ledger::sshsig::sign(namespace, &message, &key.public_key(), sign).unwrap();
+            let digest = Sha256::of(b"");
+            let used = Used {
+                document: digest,
+                signature: digest,
+                signer: "jane".into(),
+                nonce: "n".into(),
+                valid_until_ms: 9_000,
+            };
+            approval_holds(&header, &used, &bytes, signature.as_bytes(), Some(people.as_bytes()))
+        };
+        assert_eq!(holds(&|_, _| (), NAMESPACE, &people), Ok(()));
+        let bad = |change: &dyn Fn(&mut RunHeader, &mut Approval)| holds(change, NAMESPACE, &people).unwrap_err();
+        assert!(bad(&|header, _| header.plan_sha256 = Sha256::of(b"other")).contains("not for this plan"));
+        assert!(bad(&|_, approval| approval.decision = Decision::Reject).contains("not for this plan"));
+        assert!(bad(&|header, _| header.started_ms = 999).contains("not valid when the run was opened"), "made after");
+        assert!(bad(&|header, _| header.started_ms = 9_000).contains("not valid when the run was opened"), "over");
+        assert!(bad(&|_, approval| approval.nonce = "m".into()).contains("not the one"));
+        assert!(bad(&|_, approval| approval.signer = "raj".into()).contains("not the one"));
+        assert!(holds(&|_, _| (), "file", &people).unwrap_err().contains("\"file\""));
+        assert!(holds(&|_, _| (), NAMESPACE, "schema: people/v1").unwrap_err().contains("nobody's"));
     }
 }

@@ -223,6 +223,11 @@ async fn look(store: &SqliteStore, mut contents: Contents, verdict: &mut Verdict
             verdict.found(Code::Tampered, Place::blob(&list), text);
         }
     }
+    for digest in kept(&contents, |kind| *kind == Kind::Approval) {
+        if let Ok(bytes) = store.get(&digest, LIST_BYTES_MAX).await {
+            contents.approval(digest, &bytes);
+        }
+    }
     for digest in kept(&contents, |_| true) {
         let found = find(store, &digest).await;
         contents.found(&digest, &found, verdict);

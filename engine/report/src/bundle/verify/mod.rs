@@ -188,6 +188,13 @@ fn look(source: &Source, mut contents: Contents, verdict: &mut Verdict) -> Resul
             verdict.found(Code::Tampered, Place::file(name), text);
         }
     }
+    for digest in of(&contents, &|kind| *kind == Kind::Approval) {
+        let name = source::blob_name(&digest);
+        // One that was not kept aside is not what its record says; that it was not looked at is told.
+        if source.entry(&name).is_some_and(|entry| entry.digest == digest) && source.get(&name, &mut bytes).is_ok() {
+            contents.approval(digest, &bytes);
+        }
+    }
     let mut editions = redactions::Editions::default();
     for digest in of(&contents, &|_| true) {
         let found = match source.blob(&digest) {

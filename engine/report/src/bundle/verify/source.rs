@@ -168,6 +168,17 @@ fn is_kept(name: &str) -> bool {
     kept.iter().any(|start| name.starts_with(start)) || !name.contains('/')
 }
 
+/// The largest file of people that is looked at, as when it is read.
+const APPROVAL_BYTES_MAX: u64 = 1 << 20;
+
+/// Whether a content may be an approval, a signature or a file of people, by its beginning.
+fn is_of_approvals(beginning: &[u8]) -> bool {
+    let people = b"people/v1";
+    beginning.starts_with(b"{\"decision\":")
+        || beginning.starts_with(b"-----BEGIN SSH SIGNATURE-----")
+        || beginning.windows(people.len()).any(|part| part == people)
+}
+
 /// The longest entry of its kind; `None`: any length.
 fn bytes_max(name: &str) -> Option<u64> {
     let kinds = [
@@ -518,6 +529,8 @@ impl Reading {
             }
             // Lists of moved files are looked at again: small blobs that begin as a list does.
             kept |= bytes == 0 && blob && self.buffer[0] == b'[' && length <= super::LIST_BYTES_MAX;
+            // And so are approvals, their signatures and who could give them.
+            kept |= bytes == 0 && blob && length <= APPROVAL_BYTES_MAX && is_of_approvals(&self.buffer[..read]);
             bytes += read as u64;
             if bytes > length {
                 return Err(refused("it is longer than it says".into()));
