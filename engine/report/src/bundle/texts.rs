@@ -117,6 +117,7 @@ pub fn readme(facts: &Facts<'_>) -> String {
         "",
         "",
         "",
+        "",
     );
     if facts.anchors.is_empty() {
         out.push_str(
