@@ -167,6 +167,26 @@ fn case_11_an_approval_counts_for_one_run_and_so_is_not_replayed() {
 }
 
 #[test]
+fn case_11_of_two_runs_that_wait_with_the_same_approvals_one_begins() {
+    let firm = Firm::new();
+    std::fs::remove_file(firm.0.path("policy.yaml")).unwrap();
+    let mut other = firm.0.start_waiting();
+    firm.0.write("policy.yaml", POLICY);
+    firm.approve("jane");
+    firm.approve("raj");
+    let mut both = [firm.0.begin(&["apply", "p.json", "--wait"]), firm.0.begin(&["apply", "p.json", "--wait"])];
+    both.iter_mut().for_each(|waiting| waiting.hear("is held by run"));
+    assert!(!firm.done());
+    firm.0.write("go", "");
+    assert!(other.wait().unwrap().success());
+    let mut ended: Vec<_> = both.into_iter().map(place::Running::code).collect();
+    ended.sort_by_key(|(code, _)| *code);
+    assert_eq!((ended[0].0, ended[1].0), (Some(0), Some(3)), "{ended:?}");
+    assert!(ended[1].1.contains("RB0728"), "{}", ended[1].1);
+    assert!(firm.done());
+}
+
+#[test]
 fn what_was_approved_is_the_way_back_too() {
     let firm = Firm::new();
     firm.approve("jane");
