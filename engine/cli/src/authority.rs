@@ -1,17 +1,16 @@
 //! What the project's rules say to what is asked for. Every command that begins or continues work comes through here.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use jiff::Timestamp;
-use runbook_lang::{Inventory, WindowsFile, parse_windows};
+use runbook_lang::{Diagnostic, Inventory, Parsed, WindowsFile, parse_windows};
 use runbook_model::people::People;
 use runbook_model::plan::{Plan, Tier};
-use runbook_model::{HostName, HostOutcome, Notice, RunId, RunOutcome, Sha256};
-use runbook_policy::calendar::Cover;
+use runbook_model::{HostName, HostOutcome, Notice, RunId, Sha256};
+use runbook_policy::calendar::{Cover, Misfit};
 use runbook_policy::rules::{Judged, judge};
 use runbook_policy::{Act, Ask, Calendar, Case, Granted, Policed, Rules, authorize, estimate};
-use runbook_ports::{BlobStore as _, Store as _};
+use runbook_ports::BlobStore as _;
 use runbook_report::Palette;
 use runbook_store::SqliteStore;
 
@@ -22,37 +21,41 @@ use crate::{notices, person, problems, record, sources};
 
 /// So many of the latest runs of a runbook tell how long its hosts take.
 const EARLIER_RUNS: usize = 20;
+/// Hosts of earlier runs that are enough: a run of thousands tells it alone, and its record takes long to read.
+const EARLIER_HOSTS: usize = 1_000;
 
 /// The project's windows, checked.
 pub(crate) struct Windows {
     pub(crate) calendar: Calendar,
     file: WindowsFile,
+    shown: String,
     pub(crate) sha256: Sha256,
+}
+
+/// The windows in the bytes of the file called `name`, with the calendar that they make.
+///
+/// # Errors
+/// All that is wrong with them, rules and zones included.
+pub(crate) fn windows(name: &str, bytes: &[u8]) -> Result<Parsed<(WindowsFile, Calendar)>, Vec<Diagnostic>> {
+    let Parsed { value: file, warnings } = parse_windows(name, bytes)?;
+    match Calendar::new(&file.windows) {
+        Ok(calendar) => Ok(Parsed { value: (file, calendar), warnings }),
+        Err(misfits) => {
+            let at_its_place = |misfit: &Misfit| file.misfit(misfit.kind, &misfit.name, misfit.fault.to_string());
+            Err(misfits.iter().map(at_its_place).collect())
+        }
+    }
 }
 
 impl Windows {
     /// `None` when the project has no `windows.yaml`.
     pub(crate) fn of(project: &Project, palette: Palette) -> Result<Option<Self>, Failure> {
-        let Some(path) = project.windows() else { return Ok(None) };
-        let bytes = match sources::read(&path, runbook_lang::FILE_BYTES_MAX) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Failure::file("RB0608", "read", &path, &error)),
-        };
-        Self::parse(&path, &bytes, palette).map(Some)
-    }
-
-    fn parse(path: &Path, bytes: &[u8], palette: Palette) -> Result<Self, Failure> {
-        let shown = sources::shown(path);
-        let parsed = parse_windows(&shown, bytes).map_err(|found| problems::failure(&found, &shown, palette))?;
+        let Some((path, bytes)) = sources::of_project(project, "windows.yaml")? else { return Ok(None) };
+        let shown = sources::shown(&path);
+        let parsed = windows(&shown, &bytes).map_err(|found| problems::failure(&found, &shown, palette))?;
         problems::show(&parsed.warnings, palette);
-        let file = parsed.value;
-        let calendar = Calendar::new(&file.windows).map_err(|misfits| {
-            let found: Vec<_> =
-                misfits.iter().map(|misfit| file.misfit(misfit.kind, &misfit.name, misfit.fault.to_string())).collect();
-            problems::failure(&found, &shown, palette)
-        })?;
-        Ok(Self { calendar, file, sha256: Sha256::of(bytes) })
+        let (file, calendar) = parsed.value;
+        Ok(Some(Self { calendar, file, shown, sha256: Sha256::of(&bytes) }))
     }
 
     /// What of them is for each host, for work of that tier.
@@ -69,18 +72,13 @@ impl Windows {
     ) -> Result<BTreeMap<HostName, Cover>, Failure> {
         let mut selected = BTreeMap::new();
         for (text, (_, selector)) in &self.file.selections {
-            let hosts =
-                selector.hosts(inventory).map_err(|found| problems::failure(&found, &self.file_name(), palette))?;
+            let hosts = selector.hosts(inventory).map_err(|found| problems::failure(&found, &self.shown, palette))?;
             selected.insert(text.as_str(), hosts);
         }
         let cover = |host: &HostName| {
             self.calendar.cover(tier, |selection| selected.get(selection).is_some_and(|hosts| hosts.contains(host)))
         };
         Ok(hosts.into_iter().map(|host| (host.clone(), cover(host))).collect())
-    }
-
-    fn file_name(&self) -> String {
-        "windows.yaml".into()
     }
 }
 
@@ -120,9 +118,13 @@ impl<'a> Question<'a> {
         palette: Palette,
     ) -> Result<Self, Failure> {
         let Asked { act, plan, .. } = asked;
-        let windows = Windows::of(project, palette)?;
+        // A way back must not wait for somebody to mend a file.
+        let windows = if act == Act::Cancel { None } else { Windows::of(project, palette)? };
         // A run goes on with what was authorized when it was opened.
-        let policy = if act == Act::Resume { None } else { Policy::of(project, palette)? };
+        let policy = match act {
+            Act::Resume | Act::Cancel => None,
+            Act::Apply | Act::Check | Act::TakeBack => Policy::of(project, palette)?,
+        };
         let mut ask = Ask {
             act,
             now: Timestamp::now(),
@@ -225,7 +227,7 @@ pub(crate) async fn granted(
     };
     let act = match act {
         Act::TakeBack => "rollback",
-        Act::Apply | Act::Check | Act::Resume => "apply",
+        Act::Apply | Act::Check | Act::Resume | Act::Cancel => "apply",
     };
     let notice = Notice::RunRefused {
         runbook: plan.runbook.name.clone(),
@@ -255,20 +257,12 @@ pub(crate) async fn granted(
 
 /// How long each host took in the latest runs of the runbook that ended well, in milliseconds.
 async fn earlier(store: &SqliteStore, plan: &Plan) -> Result<Vec<u64>, Failure> {
-    let runs = store.runs().await.map_err(|error| record::failed(&error))?;
-    let mut same: Vec<_> = runs
-        .into_iter()
-        .filter(|index| {
-            let header = &index.header;
-            header.runbook == plan.runbook.name
-                && index.outcome == Some(RunOutcome::Succeeded)
-                && !header.check_only
-                && header.takes_back.is_none()
-        })
-        .collect();
-    same.sort_by_key(|index| std::cmp::Reverse(index.header.started_ms));
+    let same = record::ended_well(store, &plan.runbook.name).await?;
     let mut taken = Vec::new();
     for index in same.iter().take(EARLIER_RUNS) {
+        if taken.len() >= EARLIER_HOSTS {
+            break;
+        }
         let view = record::view(store, index).await?;
         taken.extend(view.hosts.values().filter_map(|host| match (host.started_ms, host.ended_ms, host.outcome) {
             (Some(start), Some(end), Some(HostOutcome::Succeeded)) => Some(end.saturating_sub(start)),

@@ -174,7 +174,7 @@ fn write_whole(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
 }
 
 /// The same over a file that may be there: afterwards it is the old one or the new one.
-fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
     write(path, mode, content, |temporary, path| fs::rename(temporary, path))
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Staff {
 impl Staff {
     /// `None` when the project has no `people.yaml`.
     pub(crate) fn of(project: &Project, palette: Palette) -> Result<Option<Self>, Failure> {
-        let Some((path, bytes)) = file(project, "people.yaml")? else { return Ok(None) };
+        let Some((path, bytes)) = sources::of_project(project, "people.yaml")? else { return Ok(None) };
         let shown = sources::shown(&path);
         let parsed = parse_people(&shown, &bytes).map_err(|found| problems::failure(&found, &shown, palette))?;
         problems::show(&parsed.warnings, palette);
@@ -69,7 +69,7 @@ pub(crate) struct Policy {
 impl Policy {
     /// `None` when the project has no `policy.yaml`.
     pub(crate) fn of(project: &Project, palette: Palette) -> Result<Option<Self>, Failure> {
-        let Some((path, bytes)) = file(project, "policy.yaml")? else { return Ok(None) };
+        let Some((path, bytes)) = sources::of_project(project, "policy.yaml")? else { return Ok(None) };
         let shown = sources::shown(&path);
         let parsed = parse_policy(&shown, &bytes).map_err(|found| problems::failure(&found, &shown, palette))?;
         problems::show(&parsed.warnings, palette);
@@ -101,16 +101,6 @@ impl Policy {
         }
         let strangers = if act == Act::TakeBack { BTreeSet::new() } else { strangers };
         Ok(Case { selected, strangers, ..Case::default() })
-    }
-}
-
-fn file(project: &Project, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Failure> {
-    let Some(root) = &project.root else { return Ok(None) };
-    let path = root.join(name);
-    match sources::read(&path, runbook_lang::FILE_BYTES_MAX) {
-        Ok(bytes) => Ok(Some((path, bytes))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::file("RB0608", "read", &path, &error)),
     }
 }
 

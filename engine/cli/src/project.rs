@@ -62,11 +62,6 @@ impl Project {
         self.root.as_ref().map(|root| root.join("inventory.yaml"))
     }
 
-    /// The project's windows, whether the file is there or not.
-    pub(crate) fn windows(&self) -> Option<PathBuf> {
-        self.root.as_ref().map(|root| root.join("windows.yaml"))
-    }
-
     /// A place in the state's folder.
     pub(crate) fn state_path(&self, name: &str) -> PathBuf {
         self.state.join(name)

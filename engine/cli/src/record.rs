@@ -9,7 +9,7 @@ use runbook_model::digest::Hasher;
 use runbook_model::event::RunHeader;
 use runbook_model::plan::Plan;
 use runbook_model::record::Record;
-use runbook_model::{Event, Notice, OutputRef, RunId, Sha256};
+use runbook_model::{Event, Notice, OutputRef, RunId, RunOutcome, Sha256};
 use runbook_ports::store::{RunIndex, RunStatus, StoreError};
 use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::RunView;
@@ -245,6 +245,20 @@ pub(crate) fn parse(bytes: &[u8], run: &RunId) -> Result<Record, Failure> {
         Failure::new("RB0610", FAULT, format!("a record of run {run} cannot be read: {error}"))
             .next(format!("`runbook evidence verify {run}` says whether it was changed"))
     })
+}
+
+/// The runs of a runbook that changed something and ended well, the latest first.
+pub(crate) async fn ended_well(store: &SqliteStore, runbook: &str) -> Result<Vec<RunIndex>, Failure> {
+    let mut runs = store.runs().await.map_err(|error| failed(&error))?;
+    runs.retain(|index| {
+        let header = &index.header;
+        header.runbook == runbook
+            && index.outcome == Some(RunOutcome::Succeeded)
+            && !header.check_only
+            && header.takes_back.is_none()
+    });
+    runs.sort_by_key(|index| std::cmp::Reverse(index.header.started_ms));
+    Ok(runs)
 }
 
 /// A run as its records tell it.

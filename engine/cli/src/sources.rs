@@ -29,6 +29,17 @@ pub(crate) fn read(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A file of the project with its path; `None` when there is no project, or no such file in it.
+pub(crate) fn of_project(project: &Project, name: &str) -> Result<Option<(PathBuf, Vec<u8>)>, Failure> {
+    let Some(root) = &project.root else { return Ok(None) };
+    let path = root.join(name);
+    match read(&path, runbook_lang::FILE_BYTES_MAX) {
+        Ok(bytes) => Ok(Some((path, bytes))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::file("RB0608", "read", &path, &error)),
+    }
+}
+
 /// The runbook in a file.
 pub(crate) fn runbook(path: &Path, palette: Palette) -> Result<Runbook, Failure> {
     let bytes =

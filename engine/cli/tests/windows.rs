@@ -134,12 +134,26 @@ fn a_resume_ends_what_was_begun_although_everything_is_frozen_meanwhile() {
 }
 
 #[test]
+fn a_dead_run_is_taken_back_although_the_windows_cannot_be_read() {
+    let place = Place::project();
+    let mut waiting = place.start_waiting();
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    place.write("windows.yaml", "schema: windows/v1\nwindows: [");
+    place.run(&["resume", "last"]).code(2);
+    place.run(&["cancel", "last"]).code(8);
+    assert!(!place.path("changed").exists());
+}
+
+#[test]
 fn problems_of_the_file_are_told_at_their_places_before_anything_is_done() {
     let place = Place::project();
     let wrong = "schema: windows/v1\nwindows:\n  a: {rule: FREQ=HOURLY, at: \"02:00\", for: 1h, zone: UTC}\n  b: {when: every day \
                  02:00 for 1h, zone: America/Gotham}\n";
     place.write("windows.yaml", wrong);
-    for said in [place.run(&["windows", "check"]).code(2), apply(&place, &[]).code(2)] {
+    let by = [&["windows", "check"][..], &["validate", "windows.yaml"]];
+    let said = by.map(|arguments| place.run(arguments).code(2));
+    for said in said.into_iter().chain([apply(&place, &[]).code(2)]) {
         for word in
             ["windows.yaml:3:13", "no frequency below a day", "windows.yaml:4:13", "no time zone `America/Gotham`"]
         {

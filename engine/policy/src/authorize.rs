@@ -26,6 +26,8 @@ pub enum Act {
     Check,
     /// Going on with a run. What was begun is brought to its end at any time; what was not begun waits for its window.
     Resume,
+    /// Taking a run up only to take it back: no host is begun, so nothing is asked.
+    Cancel,
     /// A new run that takes a finished one back.
     TakeBack,
 }
@@ -126,7 +128,7 @@ impl std::error::Error for Refusal {}
 /// times for each, and the others are blocked when their turn comes.
 pub fn authorize(rules: Rules<'_>, ask: &Ask) -> Result<Granted, Refusal> {
     // A run goes on with what was authorized when it was opened.
-    let policed = rules.policy.filter(|_| ask.act != Act::Resume);
+    let policed = rules.policy.filter(|_| !matches!(ask.act, Act::Resume | Act::Cancel));
     let judged = policed.map_or_else(Judged::default, |policed| judge(policed, ask));
     let mut reasons = judged.reasons();
     let by_policy = !reasons.is_empty();
@@ -152,7 +154,7 @@ fn times(rules: Rules<'_>, ask: &Ask) -> Result<Permit, (Vec<String>, Option<Tim
         return Ok(Permit::default());
     };
     let mut permit = Permit { windows: Some(sha256), ..Permit::default() };
-    if ask.break_glass.is_some() || ask.act == Act::Check {
+    if ask.break_glass.is_some() || matches!(ask.act, Act::Check | Act::Cancel) {
         return Ok(permit);
     }
     let until = ask.now.saturating_add(HORIZON).unwrap_or(Timestamp::MAX);

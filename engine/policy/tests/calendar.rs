@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Span, Timestamp};
 use runbook_model::plan::Tier;
 use runbook_model::windows::{Blackout, Freeze, Gap, OnHoliday, Overlap, Times, When, Window, Windows};
 use runbook_policy::Calendar;
-use runbook_policy::calendar::{Closed, Cover, Fault, Moved, Open, State, check};
+use runbook_policy::calendar::{Closed, Cover, Fault, Moved, Open, State};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -37,6 +37,12 @@ fn calendar(times: Times) -> Calendar {
 
 fn with(windows: Windows) -> Calendar {
     Calendar::new(&windows).unwrap_or_else(|misfits| panic!("{misfits:?}"))
+}
+
+/// Whether times are right.
+fn check(times: &Times) -> Result<(), Fault> {
+    let windows = Windows { windows: [("w".to_owned(), window(times.clone()))].into(), ..Windows::default() };
+    Calendar::new(&windows).map(drop).map_err(|misfits| misfits[0].fault.clone())
 }
 
 fn at(text: &str) -> Timestamp {

@@ -46,11 +46,6 @@ pub(crate) struct PolicyExplain {
 /// `approve`.
 #[derive(Debug, Args)]
 pub(crate) struct Approve {
-    /// A plan that `plan --out` wrote, or a runbook that is planned now.
-    #[arg(value_name = "PLAN|FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) sources: Sources,
     #[command(flatten)]
     pub(crate) signing: Signing,
     /// Why, or under which conditions.
@@ -64,11 +59,6 @@ pub(crate) struct Approve {
 /// `reject`.
 #[derive(Debug, Args)]
 pub(crate) struct Reject {
-    /// A plan that `plan --out` wrote, or a runbook that is planned now.
-    #[arg(value_name = "PLAN|FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) sources: Sources,
     #[command(flatten)]
     pub(crate) signing: Signing,
     /// Why.
@@ -76,9 +66,14 @@ pub(crate) struct Reject {
     pub(crate) reason: String,
 }
 
-/// Who signs, and with what.
+/// What is decided about, who signs, and with what.
 #[derive(Debug, Args)]
 pub(crate) struct Signing {
+    /// A plan that `plan --out` wrote, or a runbook that is planned now.
+    #[arg(value_name = "PLAN|FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     /// The person, by the short name in `people.yaml` [default: whose account this is].
     #[arg(long = "as", value_name = "PERSON")]
     pub(crate) person: Option<String>,

@@ -8,13 +8,12 @@ use runbook_model::approval::{Approval, Decision, LedgerSeen, NAMESPACE, SCHEMA}
 use runbook_model::people::Member;
 use runbook_model::plan::Plan;
 use runbook_model::units::{parse_duration_ms, rfc3339_ms};
-use runbook_model::{Notice, RunOutcome, Sha256};
+use runbook_model::{Notice, Sha256};
 use runbook_plan::Preview;
 use runbook_ports::Store as _;
 use runbook_store::SqliteStore;
 use serde_json::json;
 
-use crate::arguments::Sources;
 use crate::arguments::rules::{Approve, Reject, Signing};
 use crate::authority::Windows;
 use crate::failure::{Failure, REFUSED};
@@ -27,14 +26,8 @@ use crate::{keys, notices, person, record, sources};
 pub(crate) async fn approve(project: &Project, arguments: &Approve, output: Output) -> Result<u8, Failure> {
     let valid_ms = parse_duration_ms(&arguments.valid_for)
         .map_err(|error| Failure::usage("RB0617", format!("--valid-for: {error}")))?;
-    let what = What {
-        decision: Decision::Approve,
-        file: &arguments.file,
-        sources: &arguments.sources,
-        signing: &arguments.signing,
-        reason: arguments.reason.trim(),
-        valid_ms,
-    };
+    let what =
+        What { decision: Decision::Approve, signing: &arguments.signing, reason: arguments.reason.trim(), valid_ms };
     decide(project, what, output).await
 }
 
@@ -46,8 +39,6 @@ pub(crate) async fn reject(project: &Project, arguments: &Reject, output: Output
     }
     let what = What {
         decision: Decision::Reject,
-        file: &arguments.file,
-        sources: &arguments.sources,
         signing: &arguments.signing,
         reason,
         // It does not expire: the plan is not better later.
@@ -58,8 +49,6 @@ pub(crate) async fn reject(project: &Project, arguments: &Reject, output: Output
 
 struct What<'a> {
     decision: Decision,
-    file: &'a Path,
-    sources: &'a Sources,
     signing: &'a Signing,
     reason: &'a str,
     valid_ms: u64,
@@ -68,7 +57,7 @@ struct What<'a> {
 async fn decide(project: &Project, what: What<'_>, output: Output) -> Result<u8, Failure> {
     let palette = output.error_palette;
     let folder = policy::folder(project)?;
-    let plan = sources::plan_or_saved(project, what.file, what.sources, palette)?;
+    let plan = sources::plan_or_saved(project, &what.signing.file, &what.signing.sources, palette)?;
     let staff = Staff::must(project, palette)?;
     let (id, member) = signer(&staff, what.signing.person.as_deref())?;
     let windows = Windows::of(project, palette)?.map(|windows| windows.sha256);
@@ -191,17 +180,7 @@ async fn shown(plan: &Plan, document: &Approval, store: Option<&SqliteStore>) ->
 /// What is different from the latest run of the same runbook that ended well.
 async fn difference(plan: &Plan, store: Option<&SqliteStore>) -> Result<String, Failure> {
     let Some(store) = store else { return Ok(String::new()) };
-    let runs = store.runs().await.map_err(|error| record::failed(&error))?;
-    let last = runs
-        .into_iter()
-        .filter(|index| {
-            let header = &index.header;
-            header.runbook == plan.runbook.name
-                && index.outcome == Some(RunOutcome::Succeeded)
-                && !header.check_only
-                && header.takes_back.is_none()
-        })
-        .max_by_key(|index| index.header.started_ms);
+    let last = record::ended_well(store, &plan.runbook.name).await?.into_iter().next();
     let Some(last) = last else {
         return Ok("\nno earlier run of this runbook ended well: there is nothing to compare it with\n".to_owned());
     };
@@ -353,19 +332,11 @@ pub(crate) fn keep(folder: &Path, document: &Approval, armored: &[u8], staff: &S
     for (path, content) in [(policy::signature_of(&path), armored), (path.clone(), &bytes)] {
         match std::fs::read(&path) {
             Ok(there) if there == content => {}
-            _ => replace(&path, content)?,
+            _ => keys::replace(&path, 0o644, content)
+                .map_err(|error| Failure::file("RB0724", "written", &path, &error))?,
         }
     }
     Ok(path)
-}
-
-/// Written whole or not at all.
-fn replace(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    std::fs::write(&temporary, content)
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .map_err(|error| Failure::file("RB0724", "written", path, &error))
 }
 
 fn hex(bytes: &[u8]) -> String {

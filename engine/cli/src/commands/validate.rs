@@ -59,7 +59,7 @@ fn check(project: &Project, path: &Path) -> Vec<Diagnostic> {
             Ok(parsed) => parsed.warnings,
             Err(problems) => problems,
         },
-        Kind::Windows => match runbook_lang::parse_windows(&name, &bytes) {
+        Kind::Windows => match crate::authority::windows(&name, &bytes) {
             Ok(parsed) => parsed.warnings,
             Err(problems) => problems,
         },

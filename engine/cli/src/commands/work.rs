@@ -155,7 +155,8 @@ async fn take_up(
     refuse_unanswerable(&plan, index.header.check_only || cancel, output)?;
     store.close().await;
     let desk = Desk::open(project, output, ending, None).await?;
-    let granted = desk.granted(Asked { break_glass, ..Asked::new(Act::Resume, &plan) }).await?;
+    let act = if cancel { Act::Cancel } else { Act::Resume };
+    let granted = desk.granted(Asked { break_glass, ..Asked::new(act, &plan) }).await?;
     let stage = desk.stage(&plan, &run)?;
     let mut earlier = Vec::new();
     record::read(&desk.store, &run, 0, |record| earlier.push(record)).await?;

@@ -22,54 +22,10 @@ pub(crate) const KEYS: &[&str] = &["schema", "zone", "windows", "blackouts", "fr
 /// The keys that say times which come again.
 pub(crate) const TIMES_KEYS: &[&str] =
     &["when", "rule", "plus_days", "at", "for", "zone", "starting", "until", "except", "gap", "overlap"];
-pub(crate) const WINDOW_KEYS: &[&str] = &[
-    "title",
-    "hosts",
-    "tiers",
-    "holidays",
-    "when",
-    "rule",
-    "plus_days",
-    "at",
-    "for",
-    "zone",
-    "starting",
-    "until",
-    "except",
-    "gap",
-    "overlap",
-];
-pub(crate) const BLACKOUT_KEYS: &[&str] = &[
-    "reason",
-    "hosts",
-    "from",
-    "when",
-    "rule",
-    "plus_days",
-    "at",
-    "for",
-    "zone",
-    "starting",
-    "until",
-    "except",
-    "gap",
-    "overlap",
-];
-pub(crate) const FREEZE_KEYS: &[&str] = &[
-    "reason",
-    "from",
-    "when",
-    "rule",
-    "plus_days",
-    "at",
-    "for",
-    "zone",
-    "starting",
-    "until",
-    "except",
-    "gap",
-    "overlap",
-];
+/// The keys of a window, a blackout and a freeze, beside those.
+pub(crate) const WINDOW_KEYS: &[&str] = &["title", "hosts", "tiers", "holidays"];
+pub(crate) const BLACKOUT_KEYS: &[&str] = &["reason", "hosts", "from"];
+pub(crate) const FREEZE_KEYS: &[&str] = &["reason", "from"];
 pub(crate) const TIERS: &[(&str, Tier)] =
     &[("routine", Tier::Routine), ("corrective", Tier::Corrective), ("emergency", Tier::Emergency)];
 pub(crate) const GAPS: &[(&str, Gap)] = &[("later", Gap::Later), ("skip", Gap::Skip)];
@@ -134,7 +90,7 @@ impl Reader {
     }
 
     fn window(&mut self, node: &Node, problems: &mut Problems) -> Option<Window> {
-        let fields = Fields::of(node, "a window", WINDOW_KEYS, &[], problems)?;
+        let fields = Fields::of(node, "a window", &[WINDOW_KEYS, TIMES_KEYS].concat(), &[], problems)?;
         let title = fields.get("title", problems).and_then(|node| scalar::filled(node, "title", problems));
         let hosts = self.hosts(&fields, problems);
         let tiers = match fields.get("tiers", problems) {
@@ -161,7 +117,7 @@ impl Reader {
     }
 
     fn blackout(&mut self, node: &Node, problems: &mut Problems) -> Option<Blackout> {
-        let fields = Fields::of(node, "a blackout", BLACKOUT_KEYS, &[], problems)?;
+        let fields = Fields::of(node, "a blackout", &[BLACKOUT_KEYS, TIMES_KEYS].concat(), &[], problems)?;
         let reason = fields.get("reason", problems).and_then(|node| scalar::filled(node, "reason", problems));
         let hosts = self.hosts(&fields, problems);
         let when = self.when(&fields, "a blackout", problems)?;
@@ -169,7 +125,7 @@ impl Reader {
     }
 
     fn freeze(&mut self, node: &Node, problems: &mut Problems) -> Option<Freeze> {
-        let fields = Fields::of(node, "a freeze", FREEZE_KEYS, &[], problems)?;
+        let fields = Fields::of(node, "a freeze", &[FREEZE_KEYS, TIMES_KEYS].concat(), &[], problems)?;
         let reason = fields
             .require("reason", "a freeze", "the books are being closed", problems)
             .and_then(|node| scalar::filled(node, "reason", problems));

@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use runbook_model::plan::Tier;
-use runbook_model::windows::{OnHoliday, Times, When, Windows};
+use runbook_model::windows::{OnHoliday, When, Windows};
 
 pub use recurring::Fault;
 use recurring::Recurring;
@@ -289,14 +289,6 @@ impl Calendar {
         let name = self.said.windows.get(window).map(|window| window.times.zone.as_str());
         name.and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC)
     }
-}
-
-/// Whether times are right.
-///
-/// # Errors
-/// What is wrong with them.
-pub fn check(times: &Times) -> Result<(), Fault> {
-    Recurring::new(times).map(drop)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
