@@ -154,6 +154,23 @@ fn nothing_runs_before_those_whom_the_policy_names_have_approved_exactly_it() {
     }
     let verified = firm.0.run(&["evidence", "verify", "./bundle"]).code(11);
     assert!(verified.stdout.contains(held), "{}", verified.stdout);
+    // By programs that are not ours, as VERIFY.txt says: with the list of who may approve from elsewhere.
+    let text = std::fs::read_to_string(firm.0.path("bundle/VERIFY.txt")).unwrap();
+    let step = text.split("Those whom the policy asked").nth(1).unwrap().split("\n\n").nth(1).unwrap();
+    let ours = firm.0.path("approvers");
+    let line = |name: &str| format!("{name} namespaces=\"runbook-approval@v1\" {}\n", firm.public(name));
+    std::fs::write(&ours, format!("{}{}", line("jane"), line("raj"))).unwrap();
+    let check = |approvers: &std::path::Path| {
+        let script = format!("T=$(mktemp -d)\nAPPROVERS={}\n{step}\nrm -r $T", approvers.display());
+        let mut bash = Command::new("bash");
+        bash.args(["-e", "-u", "-o", "pipefail", "-c", &script]).current_dir(firm.0.path("bundle")).output().unwrap()
+    };
+    let done = check(&ours);
+    assert!(done.status.success(), "{step}\n{}", String::from_utf8_lossy(&done.stderr));
+    assert!(check(std::path::Path::new("approvals/allowed_signers")).status.success());
+    std::fs::write(&ours, format!("jane namespaces=\"runbook-approval@v1\" {}\n{}", firm.public("eve"), line("raj")))
+        .unwrap();
+    assert!(!check(&ours).status.success(), "eve's key is not jane's");
 }
 
 #[test]

@@ -311,6 +311,14 @@ fn a_bundle_signed_anew_with_the_ledgers_key_is_still_held_against_its_own_tree(
         files.insert(name, serde_json::to_vec_pretty(&value).unwrap());
     });
     expect(&written_anew, 20, "one line");
+    let policy = change(&|files| drop(files.insert("policy/policy.yaml".into(), made::POLICY.into())));
+    expect(&policy, 10, "NO OUTSIDE ANCHOR");
+    for (name, content) in
+        [("policy/policy.yaml", "rules: []\n"), ("policy/people.yaml", ""), ("approvals/1.json", "{}\n")]
+    {
+        let invented = change(&|files| drop(files.insert(name.into(), content.into())));
+        expect(&invented, 20, "is not what the run's opening names");
+    }
     let swapped = change(&|files| {
         let (a, b) = (files[&record(files, 3)].clone(), files[&record(files, 4)].clone());
         let (first, second) = (record(files, 3), record(files, 4));
@@ -512,6 +520,12 @@ fn the_verifier_in_python_says_the_same() {
         ("other plan", resealed(&|files| drop(files.insert("plan/plan.json".into(), b"{}".to_vec())))),
         ("key twice", resealed(&|files| edit(files, "records/1.json", "{\"schema\"", "{\"seq\":1,\"schema\""))),
         ("other record", resealed(&|files| edit(files, "records/2.json", "\"mono_ms\":", "\"mono_ms\":1"))),
+        (
+            "a policy under its name",
+            resealed(&|files| drop(files.insert("policy/policy.yaml".into(), made::POLICY.into()))),
+        ),
+        ("another policy", resealed(&|files| drop(files.insert("policy/policy.yaml".into(), b"rules: []".to_vec())))),
+        ("an invented approval", resealed(&|files| drop(files.insert("approvals/1.json".into(), b"{}".to_vec())))),
         ("short tile", resealed(&|files| drop(files.insert(tile(files), vec![0; 31])))),
         ("a tile too many", resealed(&|files| drop(files.insert("ledger/tile/0/007".into(), vec![0; 8192])))),
         (

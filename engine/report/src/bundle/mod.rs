@@ -4,6 +4,7 @@
 //! signed head gives the same bytes. The writer (`evidence export`) brings the contents that are streamed (records, blobs,
 //! tiles, proofs), and puts all of it in its place.
 
+mod approvals;
 mod attest;
 mod cmmc;
 mod document;
@@ -20,6 +21,7 @@ use runbook_ledger::sshsig::{self, Message};
 use runbook_model::event::{Event, Transfer};
 use runbook_model::{Sha256, canonical};
 
+pub use approvals::{Copied, SIGNERS, approvers, authorization};
 pub use attest::{Link, cells, key_id, layout, link, statement};
 pub use cmmc::{log_begin, log_line};
 pub use document::{ExportDocument, schema_of_export};

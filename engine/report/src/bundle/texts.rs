@@ -82,6 +82,8 @@ pub fn readme(facts: &Facts<'_>) -> String {
          {:22}(C2SP tlog-proof). Entries of other runs are private and not here; their hashes are\n\
          anchors/              receipts of those outside who hold the head, when there are any; or a later head, which\n\
          {:22}ledger/consistency-to-anchor.txt proves to go on from this one\n\
+         policy/, approvals/   the policy and the people that it was asked with, and the approvals that the run began with,\n\
+         {:22}each with its signature; when there were any\n\
          sessions/HOST.cast    recordings, made from the records: asciinema play sessions/HOST.cast\n\
          attest/               an in-toto layout with a link for each cell, and a signed statement about the run\n\
          oscal/                observations for each assessment objective (NIST SP 800-171A); no finding is claimed\n\
@@ -92,9 +94,9 @@ pub fn readme(facts: &Facts<'_>) -> String {
          WHAT IT DOES NOT SHOW\n\
          \n\
          * That the key is the right one, unless you have it from elsewhere.\n\
-         * That those who approved are who people.yaml of that day says: `approvals` in record {from} names their documents\n\
-         {:2}and signatures, by digest, which are in blobs/ as people and policy are; empty: no policy asked for any. In\n\
-         {:2}attest/ the step `approve` is signed by the ledger's key and is the ledger's own account of what was planned.\n\
+         * That those who approved are who people.yaml of that day says: `approvals` in record {from} names what they signed;\n\
+         {:2}empty: no policy asked for any. In attest/ the step `approve` is signed by the ledger's key and is\n\
+         {:2}the ledger's own account of what was planned.\n\
          * True time: times are those of the controller's clock, whose state is in record {from}.\n\
          * What was done to the hosts outside of this run.\n",
         view.plan.runbook.name,
@@ -113,6 +115,7 @@ pub fn readme(facts: &Facts<'_>) -> String {
         if facts.anchors.is_empty() { "by nobody outside".to_owned() } else { facts.anchors.join(", ") },
         "",
         super::NAMESPACE,
+        "",
         "",
         "",
         "",
@@ -185,7 +188,13 @@ pub fn verify_txt(facts: &Facts<'_>) -> String {
         "This run did not succeed, so it must fail, and name the first cell that was not done or did not end well."
     };
     let good = if facts.redacted.is_some() { REDACTED } else { WHOLE };
-    commands(facts.origin, &VERIFY_RUN.replace("{IN-TOTO}", told), facts.stamps, good)
+    let mut steps = VERIFY_RUN.replace("{IN-TOTO}", told);
+    if let Some(header) = facts.view.header.as_ref().filter(|header| !header.approvals.is_empty()) {
+        let step = next_step(&format!("{VERIFY}{steps}"));
+        let from = facts.view.opened_seq.unwrap_or_default();
+        steps.push_str(&super::approvals::verify_step(header, from).replace("{N}", &step.to_string()));
+    }
+    commands(facts.origin, &steps, facts.stamps, good)
 }
 
 /// What `verify.py` ends with for a bundle from which nothing is missing.
@@ -196,7 +205,7 @@ pub(super) const REDACTED: &str = "= 13";
 /// The text with what stands between the steps that every bundle has.
 pub(super) fn commands(origin: &str, steps: &str, stamps: &[Stamp], good: &str) -> String {
     let mut text = format!("{VERIFY}{steps}");
-    let mut step = text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count() + 1;
+    let mut step = next_step(&text);
     if !stamps.is_empty() {
         text.push_str(&format!(
             "{step}. Somebody outside stamped a head at the time that is said. Get the certificates of the authority from elsewhere\n   \
@@ -213,6 +222,11 @@ pub(super) fn commands(origin: &str, steps: &str, stamps: &[Stamp], good: &str) 
     }
     text.push_str(&VERIFY_END.replace("{N}", &step.to_string()));
     text.replace("{ORIGIN}", origin).replace("{NAMESPACE}", super::NAMESPACE).replace("{GOOD}", good)
+}
+
+/// The number of the step that comes after these.
+fn next_step(text: &str) -> usize {
+    text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count() + 1
 }
 
 const VERIFY: &str = include_str!("verify.txt");

@@ -529,6 +529,14 @@ class Bundle:
         gaps, whole = self.gaps, 0
         if self.files.get("plan/plan.json") != records[0]["event"]["plan_sha256"]:
             raise Bad("plan/plan.json is not the plan with which the run began")
+        opening = records[0]["event"]
+        named = [("policy/policy.yaml", opening.get("policy")), ("policy/people.yaml", opening.get("people"))]
+        for number, used in enumerate(opening.get("approvals") or [], 1):
+            named += [("approvals/%d.json" % number, used["document"]), ("approvals/%d.json.sig" % number, used["signature"])]
+        named = dict(named)
+        for path in sorted(self.files):
+            if path.startswith(("policy/", "approvals/")) and path != "approvals/allowed_signers" and self.files[path] != named.get(path):
+                raise Bad("%s is not what the run's opening names" % path)
         wanted, downloads = {}, []
         for record in records:
             event, seq = record["event"], record["seq"]

@@ -22,6 +22,9 @@ use crate::sample;
 /// The ledger's name.
 pub(crate) const ORIGIN: &str = "runbook-made";
 
+/// The policy of the run.
+pub(crate) const POLICY: &str = "schema: policy/v1\nrules: []\n";
+
 /// A bundle's files by name.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
@@ -103,7 +106,9 @@ impl Made {
     fn events(&mut self) -> Vec<Event> {
         let plan = self.plan.clone();
         let command = self.blob(b"true".to_vec());
-        let mut events = vec![Event::RunOpened(Box::new(sample::opening(&plan))), Event::RunStarted];
+        let mut opening = sample::opening(&plan);
+        opening.policy = Some(self.blob(POLICY.into()));
+        let mut events = vec![Event::RunOpened(Box::new(opening)), Event::RunStarted];
         for host in plan.hosts.keys() {
             events.push(Event::HostStarted { host: host.clone() });
             for step in &plan.steps {

@@ -99,8 +99,9 @@ fn check(source: &Source, trust: &Trust, anchored: Option<&Judge>, verdict: &mut
         Some(Of::Run(contents)) => {
             let view = look(source, *contents, verdict)?;
             summary(source, &view, verdict)?;
+            authorization(source, &view, verdict);
             verdict
-                .unchecked("what is only a view of the records: report, recordings, attestations, rendered commands");
+                .unchecked("what is only a view of the records: report, recordings, attestations, rendered commands, lists of keys");
             view.last_seq
         }
         Some(Of::Purged(record)) => {
@@ -224,6 +225,21 @@ fn look(source: &Source, mut contents: Contents, verdict: &mut Verdict) -> Resul
         verdict.unchecked(format!("{} are named by no record of the run", count(unnamed, "content")));
     }
     Ok(contents.finish(verdict))
+}
+
+/// What has a name of its own of the authorization is what the opening names, and no more: people read it there.
+fn authorization(source: &Source, view: &RunView, verdict: &mut Verdict) {
+    let Some(header) = &view.header else { return };
+    let named: BTreeMap<String, Sha256> =
+        super::authorization(header).into_iter().map(|file| (file.path, file.digest)).collect();
+    let is_of_it = |path: &&str| path.starts_with("policy/") || path.starts_with("approvals/");
+    for path in source.others().filter(is_of_it).filter(|path| *path != super::SIGNERS) {
+        let is = source.entry(path).map(|entry| entry.digest);
+        if is.is_none() || named.get(path).copied() != is {
+            let text = format!("{path} is not what the run's opening names");
+            verdict.found(Code::Tampered, Place::file(path), text);
+        }
+    }
 }
 
 /// `run.json` is a view, and the one that programs read: it must not say something else than the records.

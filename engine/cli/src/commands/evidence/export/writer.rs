@@ -25,6 +25,8 @@ use crate::record;
 
 /// The longest list of transfers that is read for the contents that it names.
 const LIST_BYTES_MAX: u64 = 64 << 20;
+/// The longest file of a policy, its people or an approval.
+const AUTHORIZATION_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of an output that are redacted at once.
 const PIECE: usize = 256 * 1024;
 
@@ -46,6 +48,7 @@ impl Writer<'_> {
         self.base.anchors(&source.head).await?;
         self.records().await?;
         self.contents().await?;
+        self.authorization().await?;
         let run_json = self.run_json(project).await?;
         self.sessions().await?;
         self.attest(run_json).await?;
@@ -115,6 +118,23 @@ impl Writer<'_> {
         if !source.edition.is_full() {
             let list = bundle::redactions(&source.run, source.edition.listed());
             self.base.target.put("redactions.json", &list)?;
+        }
+        Ok(())
+    }
+
+    /// Who allowed it, under names. What is not in the store any more was told with the contents.
+    async fn authorization(&mut self) -> Result<(), Failure> {
+        let source = self.source.clone();
+        let Some(header) = &source.view.header else { return Ok(()) };
+        for file in bundle::authorization(header) {
+            let Ok(content) = self.base.store.get(&file.digest, AUTHORIZATION_BYTES_MAX).await else { continue };
+            self.base.target.put(&file.path, &content)?;
+            if header.people == Some(file.digest)
+                && !header.approvals.is_empty()
+                && let Ok(people) = runbook_lang::parse_people(&file.path, &content)
+            {
+                self.base.target.put(bundle::SIGNERS, bundle::approvers(&people.value, header).as_bytes())?;
+            }
         }
         Ok(())
     }
