@@ -5,12 +5,13 @@
 //! trace, in hexadecimal digits, and as UTF-16LE. What comes out does not depend on how the stream was cut into reads: as many bytes are held back as the longest pattern has.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
+use aho_corasick::{AhoCorasick, packed};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
-use regex::bytes::{Regex, RegexBuilder};
 use runbook_ports::SecretBytes;
 use zeroize::Zeroizing;
 
@@ -25,23 +26,161 @@ const LINE_BYTES_MIN: usize = 8;
 const HEX_BYTES_MIN: usize = 6;
 
 /// Base64 of a value, or of one line of it, that is no longer is found although its writer broke it into lines (`base64`
-/// after 76 characters, PEM after 64). A pattern that may break anywhere costs memory for each of its bytes.
-const WRAPPED_BYTES_MAX: usize = 256;
+/// after 76 characters, PEM after 64). All that a pattern can be long, line ends included, is held back of a stream.
+const WRAPPED_BYTES_MAX: usize = 4_096;
+
+/// So many bytes of a form are searched for; the rest is compared where they are found.
+const SOUGHT_BYTES: usize = 16;
+
+/// Where something was found, so many bytes are searched without haste.
+const STRETCH: usize = 4_096;
 
 /// What a value looks like, and whether line ends may stand between its characters.
 type Forms = BTreeMap<Vec<u8>, bool>;
 
-/// The compiled patterns of a set of secrets. Cheap to clone.
+/// The patterns of a set of secrets. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Mask {
     patterns: Option<Arc<Patterns>>,
 }
 
 struct Patterns {
-    regex: Regex,
-    /// What it finds, the longest first.
-    forms: Vec<Zeroizing<Vec<u8>>>,
+    /// In what is read as it is.
+    plain: Option<Sought>,
+    /// In what is read with its line ends left out.
+    wrapped: Option<Sought>,
     bytes_max: usize,
+}
+
+/// Forms that are searched for together, by their beginnings.
+struct Sought {
+    beginnings: AhoCorasick,
+    /// The same, many times as fast where nothing is found; `None` for so many that it would not be.
+    first: Option<packed::Searcher>,
+    /// For each beginning the forms that have it, the longest first; in the order of the beginnings.
+    forms: Vec<Vec<Zeroizing<Vec<u8>>>>,
+}
+
+impl Sought {
+    /// `None` without any form.
+    fn new(forms: impl Iterator<Item = Zeroizing<Vec<u8>>>) -> Option<Self> {
+        let mut of_beginning: BTreeMap<Vec<u8>, Vec<Zeroizing<Vec<u8>>>> = BTreeMap::new();
+        for form in forms {
+            let beginning = form[..form.len().min(SOUGHT_BYTES)].to_vec();
+            of_beginning.entry(beginning).or_default().push(form);
+        }
+        if of_beginning.is_empty() {
+            return None;
+        }
+        let beginnings =
+            AhoCorasick::new(of_beginning.keys()).expect("no more beginnings than a machine has memory for");
+        let first = packed::Searcher::new(of_beginning.keys());
+        let forms = of_beginning.into_values().map(|mut forms| {
+            forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+            forms
+        });
+        Some(Self { beginnings, first, forms: forms.collect() })
+    }
+
+    fn may_go_on(&self, end: &[u8]) -> bool {
+        let beginning = &end[..end.len().min(SOUGHT_BYTES)];
+        let from = self.forms.partition_point(|forms| forms[0].as_slice() < beginning);
+        let begin_so = self.forms[from..].iter().take_while(|forms| forms[0].starts_with(beginning));
+        begin_so.flatten().any(|form| form.len() > end.len() && form.starts_with(end))
+    }
+
+    /// Where forms may begin: the place, and the forms. A place may come twice.
+    fn hits<'s>(&'s self, text: &'s [u8]) -> impl Iterator<Item = (usize, &'s [Zeroizing<Vec<u8>>])> {
+        let mut place = 0;
+        let stretches = std::iter::from_fn(move || {
+            // The first of all is found fast where there is none. Others may overlap it.
+            let rest = &text[place..];
+            let first = self.first.as_ref().map_or_else(|| self.beginnings.find(rest), |first| first.find(rest))?;
+            let begin = (place + first.end()).saturating_sub(SOUGHT_BYTES);
+            let end = text.len().min(begin + STRETCH);
+            place = if end == text.len() { end } else { end - SOUGHT_BYTES };
+            Some(begin..end)
+        });
+        stretches.flat_map(move |stretch| {
+            let hits = self.beginnings.find_overlapping_iter(&text[stretch.clone()]);
+            hits.map(move |hit| (stretch.start + hit.start(), self.forms[hit.pattern()].as_slice()))
+        })
+    }
+}
+
+impl Patterns {
+    /// Where secrets stand that begin before `safe`, in the order of their beginnings.
+    fn find(&self, buffer: &[u8], safe: usize) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        if let Some(plain) = &self.plain {
+            let text = &buffer[..buffer.len().min(safe + SOUGHT_BYTES)];
+            for (start, forms) in plain.hits(text).filter(|(start, _)| *start < safe) {
+                let form = forms.iter().find(|form| buffer[start..].starts_with(form));
+                found.extend(form.map(|form| start..start + form.len()));
+            }
+        }
+        if let Some(wrapped) = &self.wrapped {
+            let (text, lines) = unwrapped(&buffer[..buffer.len().min(safe + SOUGHT_BYTES * 3)]);
+            for (at, forms) in wrapped.hits(&text) {
+                let line = lines.partition_point(|(begin, _)| *begin <= at) - 1;
+                let start = lines[line].1 + (at - lines[line].0);
+                if start < safe {
+                    let length = forms.iter().find_map(|form| wrapped_length(&buffer[start..], form));
+                    found.extend(length.map(|length| start..start + length));
+                }
+            }
+        }
+        found.sort_unstable_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
+        found
+    }
+
+    /// Whether a form begins with `end`, and goes on.
+    fn may_go_on(&self, end: &[u8]) -> bool {
+        [&self.plain, &self.wrapped].into_iter().flatten().any(|sought| sought.may_go_on(end))
+    }
+}
+
+/// Length of a line end at the beginning of `text`; 0: there is none.
+fn line_end(text: &[u8]) -> usize {
+    match text {
+        [b'\n', ..] => 1,
+        [b'\r', b'\n', ..] => 2,
+        _ => 0,
+    }
+}
+
+/// The text without line ends, but for those right after another; and of each line where it begins there and where in
+/// `text`.
+fn unwrapped(text: &[u8]) -> (Zeroizing<Vec<u8>>, Vec<(usize, usize)>) {
+    let mut out = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut lines = vec![(0, 0)];
+    let mut from = 0;
+    for end in memchr::memchr_iter(b'\n', text) {
+        let begin = if end > from && text[end - 1] == b'\r' { end - 1 } else { end };
+        if begin > from {
+            out.extend_from_slice(&text[from..begin]);
+            from = end + 1;
+            lines.push((out.len(), from));
+        }
+    }
+    out.extend_from_slice(&text[from..]);
+    (out, lines)
+}
+
+/// How long `form` is where it begins `text` with a line end, at most, between any two of its characters; `None`: it does
+/// not begin it.
+fn wrapped_length(text: &[u8], form: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    for (no, byte) in form.iter().enumerate() {
+        if no > 0 {
+            at += line_end(&text[at..]);
+        }
+        if text.get(at) != Some(byte) {
+            return None;
+        }
+        at += 1;
+    }
+    Some(at)
 }
 
 impl Mask {
@@ -51,38 +190,13 @@ impl Mask {
         for secret in secrets {
             add_forms(secret.expose(), &mut forms);
         }
-        if forms.is_empty() {
-            return Self::default();
-        }
-        // The first alternative that fits wins, so the longest stands first.
-        let mut forms: Vec<_> = forms.into_iter().map(|(form, wraps)| (Zeroizing::new(form), wraps)).collect();
-        forms.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         // Between two characters CR and LF at most.
-        let longest = |(form, wraps): &(Zeroizing<Vec<u8>>, bool)| if *wraps { form.len() * 3 } else { form.len() };
+        let longest = |(form, wraps): (&Vec<u8>, &bool)| if *wraps { form.len() * 3 } else { form.len() };
         let bytes_max = forms.iter().map(longest).max().unwrap_or_default();
-        let mut text = Zeroizing::new(String::from("(?s-u)"));
-        for (i, (form, wraps)) in forms.iter().enumerate() {
-            if i > 0 {
-                text.push('|');
-            }
-            for (at, byte) in form.iter().enumerate() {
-                if *wraps && at > 0 {
-                    text.push_str(r"(?:\r?\n)?");
-                }
-                if byte.is_ascii_alphanumeric() {
-                    text.push(char::from(*byte));
-                } else {
-                    text.push_str(&format!("\\x{byte:02x}"));
-                }
-            }
-        }
-        let regex = RegexBuilder::new(&text)
-            .size_limit(usize::MAX)
-            .dfa_size_limit(8 << 20)
-            .build()
-            .expect("an alternation of literals is a regular expression");
-        let forms = forms.into_iter().map(|(form, _)| form).collect();
-        Self { patterns: Some(Arc::new(Patterns { regex, forms, bytes_max })) }
+        let (wrapped, plain): (Vec<_>, Vec<_>) = forms.into_iter().partition(|(_, wraps)| *wraps);
+        let of = |forms: Vec<(Vec<u8>, bool)>| Sought::new(forms.into_iter().map(|(form, _)| Zeroizing::new(form)));
+        let patterns = Patterns { plain: of(plain), wrapped: of(wrapped), bytes_max };
+        Self { patterns: (bytes_max > 0).then(|| Arc::new(patterns)) }
     }
 
     /// A masker for one stream.
@@ -141,11 +255,7 @@ impl Masker {
     pub fn finish_cut_off(mut self, out: &mut Vec<u8>) -> u32 {
         if let Some(patterns) = self.mask.patterns.clone() {
             let all = self.buffer.len();
-            let begins = |at: &usize| {
-                let end = &self.buffer[*at..];
-                patterns.forms.iter().any(|form| form.len() > end.len() && form.starts_with(end))
-            };
-            let from = (0..all).find(begins).unwrap_or(all);
+            let from = (0..all).find(|at| patterns.may_go_on(&self.buffer[*at..])).unwrap_or(all);
             self.decide(&patterns, from, out);
             if from < all && from >= self.masked_until {
                 out.extend_from_slice(MASKED);
@@ -156,9 +266,7 @@ impl Masker {
     }
 
     fn decide(&mut self, patterns: &Patterns, safe: usize, out: &mut Vec<u8>) {
-        let mut place = 0;
-        while let Some(found) = patterns.regex.find_at(&self.buffer, place).filter(|found| found.start() < safe) {
-            let (start, end) = (found.start(), found.end());
+        for Range { start, end } in patterns.find(&self.buffer, safe) {
             // One that overlaps the last is covered by the same mask.
             if start >= self.masked_until {
                 self.emit(start, out);
@@ -166,7 +274,6 @@ impl Masker {
                 self.masked = self.masked.saturating_add(1);
             }
             self.masked_until = self.masked_until.max(end);
-            place = start + 1;
         }
         self.emit(safe, out);
     }
@@ -401,6 +508,23 @@ mod tests {
     }
 
     #[test]
+    fn line_ends_count_one_by_one_between_the_characters_of_base64_and_nowhere_else() {
+        let mask = mask(&["correct horse battery staple"]);
+        let text = base64::engine::general_purpose::STANDARD.encode("correct horse battery staple");
+        let broken =
+            |end: &str| text.as_bytes().iter().map(|byte| format!("{}{end}", char::from(*byte))).collect::<String>();
+        for (shown, count) in
+            [(broken(""), 1), (broken("\n"), 1), (broken("\r\n"), 1), (broken("\n\n"), 0), (broken("\r"), 0)]
+        {
+            let whole = masked(&mask, &[shown.as_bytes()]);
+            assert_eq!(whole.1, count, "{shown:?}");
+            let bytes: Vec<&[u8]> = shown.as_bytes().chunks(1).collect();
+            assert_eq!(masked(&mask, &bytes), whole, "{shown:?}");
+        }
+        assert_eq!(masked(&mask, &[b"correct horse\n battery staple"]).1, 0);
+    }
+
+    #[test]
     fn without_secrets_nothing_is_held_back() {
         let mut out = Vec::new();
         mask(&[""]).stream().push(b"abc", &mut out);
@@ -410,12 +534,18 @@ mod tests {
     proptest! {
         #[test]
         fn cuts_between_reads_change_nothing(
-            secrets in prop::collection::vec("[ab]{1,5}", 1..4),
-            text in "[abc]{0,60}",
-            cuts in prop::collection::vec(0usize..60, 0..10),
+            secrets in prop::collection::vec("[ab]{1,5}|[ab]{14,24}", 1..4),
+            pieces in prop::collection::vec((any::<prop::sample::Index>(), 0usize..24, 1usize..25, "[abc]{0,6}"), 0..8),
+            cuts in prop::collection::vec(0usize..120, 0..10),
         ) {
             let values: Vec<SecretBytes> = secrets.iter().map(|s| SecretBytes::from(s.as_str())).collect();
             let mask = Mask::new(&values);
+            // Whole secrets, parts of them, and what looks like them.
+            let text: String = pieces.iter().fold(String::new(), |text, (which, from, length, more)| {
+                let secret = which.get(&secrets);
+                let from = (*from).min(secret.len() - 1) * usize::from(from % 3 == 0);
+                text + &secret[from..(from + length).min(secret.len())] + more
+            });
             let whole = masked(&mask, &[text.as_bytes()]);
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
             cuts.push(0);
