@@ -32,8 +32,9 @@ impl Firm {
 
     fn make_key(&self, name: &str) {
         let path = self.0.path(&format!("home/{name}"));
-        let made =
-            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(path).status();
+        // One of them has a key of the other kind.
+        let kind = if name == "raj" { "ecdsa" } else { "ed25519" };
+        let made = Command::new("ssh-keygen").args(["-q", "-t", kind, "-N", "", "-C", name, "-f"]).arg(path).status();
         assert!(made.unwrap().success());
     }
 

@@ -1,12 +1,17 @@
-//! Signatures of OpenSSH (its PROTOCOL.sshsig) with Ed25519: what `ssh-keygen -Y sign` makes and `ssh-keygen -Y verify`
+//! Signatures of OpenSSH (its PROTOCOL.sshsig): what `ssh-keygen -Y sign` makes and `ssh-keygen -Y verify`
 //! checks. A signature is for one namespace, so that none can be taken for a signature of another purpose.
 //!
-//! Reading is strict: one form of each thing, no byte too many, Ed25519 keys alone, the hash SHA-512 or SHA-256.
+//! Reading is strict: one form of each thing, no byte too many, the hash SHA-512 or SHA-256. The ledger's keys are of
+//! Ed25519; persons have other ones too.
+
+mod person;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature as Ed25519, VerifyingKey};
 use sha2::Digest as _;
+
+pub use person::{BySomebody, check_person_key, verify_person};
 
 /// The longest armored signature that is read, in bytes. Ours have 300.
 pub const BYTES_MAX: usize = 16 * 1024;
@@ -15,8 +20,8 @@ const BEGIN: &str = "-----BEGIN SSH SIGNATURE-----\n";
 const END: &str = "-----END SSH SIGNATURE-----";
 const MAGIC: &[u8] = b"SSHSIG";
 const KEY_TYPE: &[u8] = b"ssh-ed25519";
-/// A key that is inside of a device (FIDO2).
-const SECURITY_KEY_TYPE: &[u8] = b"sk-ssh-ed25519@openssh.com";
+/// The types of the ledger's own keys.
+const OWN_TYPES: &str = "ssh-ed25519";
 /// Characters in a line of the armor, as ssh-keygen has them.
 const LINE: usize = 70;
 
@@ -26,11 +31,11 @@ pub enum Error {
     /// Not a signature of OpenSSH.
     #[error("not a signature of OpenSSH: {0}")]
     Malformed(&'static str),
-    /// One that this program does not know.
-    #[error("only Ed25519 keys are known here")]
-    OtherKey,
+    /// Of a type that is not known here.
+    #[error("keys of this type are not known here: {0} are")]
+    OtherKey(&'static str),
     /// Not a key.
-    #[error("not an Ed25519 key of OpenSSH: {0}")]
+    #[error("not a key of OpenSSH: {0}")]
     Key(&'static str),
     /// For another purpose.
     #[error("the signature is for {found:?}, not for {expected:?}")]
@@ -79,7 +84,7 @@ pub fn parse_public_key_line(line: &str) -> Result<[u8; 32], Error> {
     let mut words = line.split_ascii_whitespace();
     match words.next() {
         Some("ssh-ed25519") => {}
-        Some(_) => return Err(Error::OtherKey),
+        Some(_) => return Err(Error::OtherKey(OWN_TYPES)),
         None => return Err(Error::Key("it is empty")),
     }
     let blob = words.next().and_then(|word| STANDARD.decode(word).ok()).ok_or(Error::Key("it is not base64"))?;
@@ -252,83 +257,6 @@ impl Hash {
     }
 }
 
-/// Who signed for a purpose: a person's key, in a file or inside of a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BySomebody {
-    /// Type and base64 of the public key, as in `authorized_keys`. Who it belongs to is for the caller to know.
-    pub key: String,
-    /// The device says that it was touched. A key in a file says nothing.
-    pub touched: bool,
-    /// The device says that its PIN was given, or a finger read. OpenSSH's own verification does not ask for it.
-    pub verified: bool,
-}
-
-/// Checks a person's armored signature of a message: by an Ed25519 key in a file, or in a FIDO2 device.
-///
-/// # Errors
-/// `Malformed`, `OtherKey`, `Key`; `OtherNamespace` before `Bad`.
-pub fn verify_person(armored: &str, namespace: &str, message: &[u8]) -> Result<BySomebody, Error> {
-    let parts = parts(armored)?;
-    if parts.namespace != namespace {
-        return Err(Error::OtherNamespace { expected: namespace.to_owned(), found: parts.namespace });
-    }
-    let mut blob = parts.key.as_slice();
-    let kind = take(&mut blob).map_err(|_| Error::Key("it is cut off"))?;
-    let line = |kind: &str| format!("{kind} {}", STANDARD.encode(&parts.key));
-    if kind == KEY_TYPE {
-        let key = Signature::parse(armored)?.verify(namespace, message)?;
-        return Ok(BySomebody { key: public_key_line(&key), touched: false, verified: false });
-    }
-    if kind != SECURITY_KEY_TYPE {
-        return Err(Error::OtherKey);
-    }
-    let mut part = || take(&mut blob).map_err(|_| Error::Key("it is cut off"));
-    let key: [u8; 32] = part()?.try_into().map_err(|_| Error::Key("it has not 32 bytes"))?;
-    let application = part()?;
-    if !blob.is_empty() {
-        return Err(Error::Key("something follows after it"));
-    }
-    let mut inner = parts.signature.as_slice();
-    if take(&mut inner)? != SECURITY_KEY_TYPE {
-        return Err(Error::Malformed("its key and its signature are of different types"));
-    }
-    let signature: [u8; 64] =
-        take(&mut inner)?.try_into().map_err(|_| Error::Malformed("its signature has not 64 bytes"))?;
-    // The device's flags, and its counter in four bytes.
-    let &[flags, a, b, c, d] = inner else {
-        return Err(Error::Malformed("its flags and its counter have not five bytes"));
-    };
-    let message: [u8; 32] = sha2::Sha256::digest(parts.hash.signed_bytes(namespace, message)).into();
-    let application: [u8; 32] = sha2::Sha256::digest(application).into();
-    let signed = [&application[..], &[flags, a, b, c, d], &message].concat();
-    let verifying = verifying_key(&key)?;
-    verifying.verify_strict(&signed, &Ed25519::from_bytes(&signature)).map_err(|_| Error::Bad)?;
-    let kind = std::str::from_utf8(SECURITY_KEY_TYPE).expect("ASCII");
-    Ok(BySomebody { key: line(kind), touched: flags & 1 != 0, verified: flags & 4 != 0 })
-}
-
-/// Whether a line of `people.yaml` or a `.pub` file is a key whose signatures [`verify_person`] can check.
-///
-/// # Errors
-/// `OtherKey`, `Key`.
-pub fn check_person_key(line: &str) -> Result<(), Error> {
-    let mut words = line.split_ascii_whitespace();
-    let (kind, body) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    if kind.as_bytes() != SECURITY_KEY_TYPE {
-        return verifying_key(&parse_public_key_line(line)?).map(drop);
-    }
-    let blob = STANDARD.decode(body).map_err(|_| Error::Key("it is not base64"))?;
-    let mut rest = blob.as_slice();
-    let mut part = || take(&mut rest).map_err(|_| Error::Key("it is cut off"));
-    let same = part()? == SECURITY_KEY_TYPE;
-    let key: [u8; 32] = part()?.try_into().map_err(|_| Error::Key("it has not 32 bytes"))?;
-    part()?;
-    match same && rest.is_empty() {
-        true => verifying_key(&key).map(drop),
-        false => Err(Error::Key("it is not of the type that it says")),
-    }
-}
-
 fn verifying_key(public_key: &[u8; 32]) -> Result<VerifyingKey, Error> {
     let key = VerifyingKey::from_bytes(public_key).map_err(|_| Error::Key("no point of the curve"))?;
     if key.is_weak() { Err(Error::Key("anybody could sign for it")) } else { Ok(key) }
@@ -352,7 +280,7 @@ fn key_blob(public_key: &[u8; 32]) -> Vec<u8> {
 
 fn read_key(mut blob: &[u8]) -> Result<[u8; 32], Error> {
     if take(&mut blob).map_err(|_| Error::Key("it is cut off"))? != KEY_TYPE {
-        return Err(Error::OtherKey);
+        return Err(Error::OtherKey(OWN_TYPES));
     }
     let key = take(&mut blob).map_err(|_| Error::Key("it is cut off"))?;
     if !blob.is_empty() {
@@ -421,60 +349,9 @@ mod tests {
         assert!(sign("", &Message::of(b"m"), &key.public_key(), |bytes| Ok(key.sign(bytes))).is_err());
     }
 
-    /// A signature as a FIDO2 device makes it (PROTOCOL.u2f), by a key in a file.
-    pub(crate) fn by_device(message: &[u8], flags: u8, namespace: &str) -> (String, String) {
-        let key = FileKey::from_seed([9; 32]);
-        let mut blob = Vec::new();
-        string(&mut blob, SECURITY_KEY_TYPE);
-        string(&mut blob, &key.public_key());
-        string(&mut blob, b"ssh:");
-        let line = format!("sk-ssh-ed25519@openssh.com {}", STANDARD.encode(&blob));
-        let inner = Hash::Sha512.signed_bytes(namespace, message);
-        let tail = [&[flags][..], &7_u32.to_be_bytes()].concat();
-        let hash = |bytes: &[u8]| <[u8; 32]>::from(sha2::Sha256::digest(bytes));
-        let signed = [&hash(b"ssh:")[..], &tail, &hash(&inner)].concat();
-        let mut signature = Vec::new();
-        string(&mut signature, SECURITY_KEY_TYPE);
-        string(&mut signature, &key.sign(&signed));
-        signature.extend(tail);
-        let mut body = MAGIC.to_vec();
-        body.extend(1_u32.to_be_bytes());
-        for part in [blob.as_slice(), namespace.as_bytes(), b"", b"sha512", &signature] {
-            string(&mut body, part);
-        }
-        (format!("{BEGIN}{}\n{END}\n", STANDARD.encode(body)), line)
-    }
-
-    #[test]
-    fn case_12_what_a_device_says_of_touch_and_pin_is_read_and_cannot_be_changed() {
-        for (flags, touched, verified) in [(0, false, false), (1, true, false), (4, false, true), (5, true, true)] {
-            let (text, line) = by_device(b"message", flags, "n");
-            let by = verify_person(&text, "n", b"message").unwrap();
-            assert_eq!(by, BySomebody { key: line.clone(), touched, verified });
-            assert_eq!(check_person_key(&line), Ok(()));
-            assert_eq!(verify_person(&text, "n", b"messagE"), Err(Error::Bad));
-            assert!(matches!(verify_person(&text, "m", b"message"), Err(Error::OtherNamespace { .. })));
-            // The flags are the fifth byte from the end.
-            let body = text.strip_prefix(BEGIN).unwrap().split(END).next().unwrap().replace('\n', "");
-            let mut blob = STANDARD.decode(body).unwrap();
-            let at = blob.len() - 5;
-            blob[at] ^= 5;
-            let text = format!("{BEGIN}{}\n{END}\n", STANDARD.encode(&blob));
-            assert_eq!(verify_person(&text, "n", b"message"), Err(Error::Bad));
-        }
-    }
-
-    #[test]
-    fn a_key_in_a_file_proves_no_touch() {
-        let by = verify_person(FOREIGN, "runbook-bundle@v1", b"sums\n").unwrap();
-        assert!(!by.touched && !by.verified && FOREIGN_KEY.starts_with(&by.key));
-        assert_eq!(check_person_key(FOREIGN_KEY), Ok(()));
-        assert!(check_person_key("sk-ssh-ed25519@openssh.com AAAA").is_err());
-    }
-
     #[test]
     fn keys_of_other_types_are_not_known() {
-        assert_eq!(parse_public_key_line("ssh-rsa AAAA"), Err(Error::OtherKey));
+        assert_eq!(parse_public_key_line("ssh-rsa AAAA"), Err(Error::OtherKey(OWN_TYPES)));
         assert!(matches!(parse_public_key_line("ssh-ed25519 AAAA"), Err(Error::Key(_))));
         assert!(matches!(parse_public_key_line(""), Err(Error::Key(_))));
     }
@@ -495,9 +372,7 @@ mod tests {
         #[test]
         fn no_text_makes_the_reader_panic(text in "(-----BEGIN SSH SIGNATURE-----\n)?[A-Za-z0-9+/=\n]{0,200}(-----END SSH SIGNATURE-----)?") {
             let _ = Signature::parse(&text);
-            let _ = verify_person(&text, "n", b"");
             let _ = parse_public_key_line(&text);
-            let _ = check_person_key(&text);
         }
 
         #[test]
@@ -505,7 +380,6 @@ mod tests {
             let blob = [MAGIC, &1_u32.to_be_bytes(), &body].concat();
             let text = format!("{BEGIN}{}\n{END}\n", STANDARD.encode(blob));
             let _ = Signature::parse(&text);
-            let _ = verify_person(&text, "n", b"");
         }
     }
 }

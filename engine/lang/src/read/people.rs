@@ -19,7 +19,8 @@ pub(crate) const MEMBER_KEYS: &[&str] = &["name", "roles", "keys", "accounts", "
 pub(crate) const KEY_KEYS: &[&str] = &["key", "until", "revoked"];
 pub(crate) const VENDOR_KEYS: &[&str] = &["company", "sow", "sow_until", "nda_until", "supervisor"];
 /// The types of keys that this program can verify.
-pub(crate) const KEY_TYPES: [&str; 2] = ["ssh-ed25519", "sk-ssh-ed25519@openssh.com"];
+pub(crate) const KEY_TYPES: [&str; 4] =
+    ["ssh-ed25519", "ecdsa-sha2-nistp256", "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"];
 
 pub(crate) const NAME_RULES: &str = "small letters, digits and `-`, at most 63";
 
@@ -143,7 +144,7 @@ fn key(node: &Node, problems: &mut Problems) -> Option<(Text, Key)> {
     if !KEY_TYPES.contains(&kind) {
         problems
             .error(Code::InvalidValue, &line.span, format!("`{}` is no type of key that is known here", shown(kind)))
-            .help = Some(format!("a key is a line of a .pub file whose type is {}", KEY_TYPES.join(" or ")));
+            .help = Some(format!("a key is a line of a .pub file whose type is one of {}", KEY_TYPES.join(", ")));
         return None;
     }
     let base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
