@@ -1,8 +1,9 @@
 //! Masks secrets by value in a stream of bytes.
 //!
 //! A value is found raw, line by line when it has several lines, in base64 (standard and URL alphabet, at each of the
-//! three places at which it can stand in a group), percent-encoded, escaped as in JSON, quoted as shells do when they
-//! trace, in hexadecimal digits, and as UTF-16LE. What comes out does not depend on how the stream was cut into reads: as many bytes are held back as the longest pattern has.
+//! three places at which it can stand in a group), percent-encoded, escaped as in JSON, in HTML and XML, quoted as shells do
+//! when they trace, in hexadecimal digits, and as UTF-16. What comes out does not depend on how the stream was cut into
+//! reads: as many bytes are held back as the longest pattern has.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -320,8 +321,13 @@ fn add_encodings(value: &[u8], forms: &mut Forms) {
     }
     if value.len() >= HEX_BYTES_MIN {
         let digits = Zeroizing::new(hex(value));
-        forms.entry(digits.to_ascii_uppercase().into_bytes()).or_default();
-        forms.entry(digits.as_bytes().to_vec()).or_default();
+        // As one number, and byte by byte: `od -An -tx1`, fingerprints.
+        for between in ["", " ", ":"] {
+            let bytes: Vec<&str> = (0..value.len()).map(|at| &digits[at * 2..at * 2 + 2]).collect();
+            let digits = Zeroizing::new(bytes.join(between));
+            forms.entry(digits.to_ascii_uppercase().into_bytes()).or_default();
+            forms.entry(digits.as_bytes().to_vec()).or_default();
+        }
     }
     for (lower, space) in [(false, "%20"), (true, "%20"), (false, "+"), (true, "+")] {
         forms.entry(percent_encoded(value, lower, space, false)).or_default();
@@ -345,6 +351,14 @@ fn add_encodings(value: &[u8], forms: &mut Forms) {
             forms.entry(text.replace('\'', quote).into_bytes()).or_default();
         }
         forms.entry(text.encode_utf16().flat_map(u16::to_le_bytes).collect()).or_default();
+        forms.entry(text.encode_utf16().flat_map(u16::to_be_bytes).collect()).or_default();
+        // HTML and XML: some writers leave quotes as they are outside of attributes.
+        let markup = Zeroizing::new(text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"));
+        forms.entry(markup.as_bytes().to_vec()).or_default();
+        let markup = Zeroizing::new(markup.replace('"', "&quot;"));
+        for apostrophe in ["'", "&#39;", "&#x27;", "&apos;"] {
+            forms.entry(markup.replace('\'', apostrophe).into_bytes()).or_default();
+        }
     }
 }
 
@@ -444,14 +458,17 @@ mod tests {
             "s3cr%2ft+%22P%c3%a4%24%24%5cw".into(),
             serde_json::to_string(secret).unwrap(),
             "s3cr\\/t \\\"P\\u00e4$$\\\\w".into(),
+            "s3cr/t &quot;Pä$$\\w".into(),
         ] {
             let (out, count) = masked(&mask, &[b"<", shown.as_bytes(), b">"]);
             let out = String::from_utf8(out).unwrap();
             assert!(out.contains("***") && count == 1, "{shown} gave {out}");
             assert!(!out.contains("cr") && !out.contains("P"), "{shown} gave {out}");
         }
-        let wide: Vec<u8> = secret.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        assert_eq!(masked(&mask, &[&wide]), (b"***".to_vec(), 1));
+        for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+            let wide: Vec<u8> = secret.encode_utf16().flat_map(bytes).collect();
+            assert_eq!(masked(&mask, &[&wide]), (b"***".to_vec(), 1));
+        }
     }
 
     #[test]
@@ -480,7 +497,16 @@ mod tests {
     #[test]
     fn digits_and_quotes_of_traces_hide_nothing() {
         let mask = mask(&["it's-s3cret", "abc"]);
-        for shown in ["697427732d733363726574", "697427732D733363726574", r"'it'\''s-s3cret'", r#"'it'"'"'s-s3cret'"#] {
+        for shown in [
+            "697427732d733363726574",
+            "697427732D733363726574",
+            "69 74 27 73 2d 73 33 63 72 65 74",
+            "69:74:27:73:2D:73:33:63:72:65:74",
+            r"'it'\''s-s3cret'",
+            r#"'it'"'"'s-s3cret'"#,
+            "it&#39;s-s3cret",
+            "it&apos;s-s3cret",
+        ] {
             let (out, count) = masked(&mask, &[shown.as_bytes()]);
             let out = String::from_utf8(out).unwrap();
             assert!(count == 1 && out.trim_matches('\'') == "***", "{shown} gave {out}");
