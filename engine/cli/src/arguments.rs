@@ -1,9 +1,12 @@
 //! The command line, as data. Help texts, completions and man pages all come from here.
 
 pub(crate) mod rules;
+pub(crate) mod schedule;
 pub(crate) mod upkeep;
 
 use std::path::PathBuf;
+
+use runbook_model::schedule::Occurrence;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
@@ -154,6 +157,14 @@ pub(crate) enum Command {
         after_help = "Examples:\n  runbook windows list\n  runbook windows list fs01 --next 12\n  runbook windows check"
     )]
     Windows(Windows),
+    /// Show or check what runs by itself.
+    #[command(subcommand, after_help = "Examples:\n  runbook schedule list --next 12\n  runbook schedule check")]
+    Schedule(schedule::Schedule),
+    /// Run what is scheduled, when it is due: a daemon.
+    #[command(
+        after_help = "Examples:\n  runbook serve\n  runbook serve --print-unit --user maint > /etc/systemd/system/runbook.service\n  runbook serve --once\n\nEach occurrence is run once, however many of these there are. docs/operations/serve.md says what happens when it is late, down or killed."
+    )]
+    Serve(schedule::Serve),
     /// Show or check who works here.
     #[command(subcommand, after_help = "Examples:\n  runbook people list\n  runbook people check")]
     People(rules::People),
@@ -230,7 +241,7 @@ pub(crate) struct Validate {
 }
 
 /// What a plan is made from.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Default)]
 pub(crate) struct Sources {
     /// A parameter of the runbook; may be given several times.
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
@@ -312,6 +323,9 @@ pub(crate) struct Apply {
     /// Set windows, blackouts and freezes aside, and say why; it is on the record for good.
     #[arg(long, value_name = "WHY")]
     pub(crate) break_glass: Option<String>,
+    /// The occurrence of a schedule that this is the run of, `NAME@TIME`: it is run once.
+    #[arg(long, value_name = "NAME@TIME", hide = true)]
+    pub(crate) occurrence: Option<Occurrence>,
     #[command(flatten)]
     pub(crate) ending: Ending,
 }
@@ -828,6 +842,8 @@ pub(crate) enum SchemaKind {
     Action,
     /// When work may be done.
     Windows,
+    /// What runs by itself, and when.
+    Schedule,
     /// Who works here.
     People,
     /// What work needs before it may begin.

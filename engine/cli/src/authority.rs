@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use runbook_lang::{Diagnostic, Inventory, Parsed, WindowsFile, parse_windows};
 use runbook_model::people::People;
 use runbook_model::plan::{Plan, Tier};
+use runbook_model::schedule::Occurrence;
 use runbook_model::{HostName, HostOutcome, Notice, RunId, Sha256};
 use runbook_policy::calendar::{Cover, Misfit};
 use runbook_policy::rules::{Judged, judge};
@@ -91,12 +92,14 @@ pub(crate) struct Asked<'a> {
     pub(crate) break_glass: Option<&'a str>,
     /// The finished run that is to be taken back.
     pub(crate) takes_back: Option<&'a RunId>,
+    /// The occurrence of a schedule that it is the run of.
+    pub(crate) occurrence: Option<&'a Occurrence>,
 }
 
 impl<'a> Asked<'a> {
     /// Of `plan`, with nothing else said.
     pub(crate) fn new(act: Act, plan: &'a Plan) -> Self {
-        Self { act, plan, ticket: None, break_glass: None, takes_back: None }
+        Self { act, plan, ticket: None, break_glass: None, takes_back: None, occurrence: None }
     }
 }
 
@@ -234,6 +237,7 @@ pub(crate) async fn granted(
         plan_sha256: plan.digest(),
         act: act.to_owned(),
         reasons: refusal.reasons.clone(),
+        occurrence: asked.occurrence.cloned(),
         by: person::operator(),
     };
     notices::append(project, store, vec![notice], Vec::new()).await?;

@@ -27,6 +27,8 @@ mod project;
 mod record;
 mod revision;
 mod running;
+mod schedule;
+mod serve;
 mod settings;
 mod shrink;
 mod signals;
@@ -41,7 +43,7 @@ use clap::Parser as _;
 use crate::arguments::{Arguments, Command};
 use crate::commands::{
     actions, approvals, approve, doctor, evidence, inventory, people, plan, policy as policies, reference, retention,
-    show, snapshots, validate, windows, witness, work,
+    schedule as schedules, serve as daemon, show, snapshots, validate, windows, witness, work,
 };
 use crate::failure::{Failure, fault};
 use crate::output::Output;
@@ -112,6 +114,8 @@ fn with_runtime(arguments: &Arguments, project: &Project, output: Output) -> Res
             Command::Approve(arguments) => approve::approve(project, arguments, output).await,
             Command::Reject(arguments) => approve::reject(project, arguments, output).await,
             Command::Approvals(command) => approvals::run(project, command, output).await,
+            Command::Schedule(command) => schedules::run(project, command, output).await,
+            Command::Serve(arguments) => daemon::run(project, arguments, output).await,
             Command::Evidence(command) => evidence::run(project, command, output).await,
             Command::Retention(command) => retention::run(project, command, output).await,
             Command::Snapshots(arguments) => snapshots::run(project, arguments, output).await,

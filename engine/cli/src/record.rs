@@ -62,7 +62,7 @@ pub(crate) fn failed(error: &StoreError) -> Failure {
         StoreError::Missing(_) | StoreError::Newer { .. } | StoreError::TooLarge(_) => USAGE,
         StoreError::Corrupt(_) => FAULT,
         StoreError::FenceLost | StoreError::Failed(_) | StoreError::HeadMoved(_) => UNRECORDED,
-        StoreError::Held { .. } => crate::failure::REFUSED,
+        StoreError::Held { .. } | StoreError::Settled(_) => crate::failure::REFUSED,
     };
     Failure::new(runbook_store::code(error), exit, error.to_string())
         .next("`runbook doctor` says what is wrong; `runbook evidence verify RUN` whether the record was changed")

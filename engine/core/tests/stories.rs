@@ -826,6 +826,7 @@ fn header_of() -> RunHeader {
         retention: None,
         revision: None,
         settings_sha256: None,
+        occurrence: None,
     }
 }
 

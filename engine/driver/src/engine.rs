@@ -12,6 +12,7 @@ use runbook_model::permit::Permit;
 use runbook_model::plan::Place;
 use runbook_model::record::Record;
 use runbook_model::retention::Periods;
+use runbook_model::schedule::Occurrence;
 use runbook_model::{Cell, Event, HostName, Input, Plan, RunId, RunOutcome, Sha256, StepId, canonical};
 use runbook_policy::Granted;
 use runbook_ports::store::{Fence, RunStatus, StoreError};
@@ -127,6 +128,8 @@ pub struct RunRequest {
     pub revision: Option<Revision>,
     /// Digest of the project's settings.
     pub settings_sha256: Option<Sha256>,
+    /// The occurrence of a schedule that it is the run of.
+    pub occurrence: Option<Occurrence>,
     /// The folder that the paths in `Plan::files` are relative to.
     pub files: PathBuf,
     /// Wait while another run holds a host, instead of refusing.
@@ -641,6 +644,7 @@ impl Engine {
             retention: request.retention.map(|periods| periods.promise(plan)),
             revision: request.revision.clone(),
             settings_sha256: request.settings_sha256,
+            occurrence: request.occurrence.clone(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What can go wrong with a run as a whole. What goes wrong on a host is an outcome, not an error.
 
+use runbook_model::schedule::Occurrence;
 use runbook_model::{HostName, RunId, Sha256, StepId};
 use runbook_ports::store::{Holder, StoreError};
 
@@ -65,6 +66,9 @@ pub enum DriverError {
         /// Whose approval.
         signer: String,
     },
+    /// Another run is the run of the occurrence, or it was said to be missed.
+    #[error("{0} is settled already: an occurrence of a schedule is run once")]
+    OccurrenceSettled(Occurrence),
     /// There is no such run.
     #[error("there is no run {0}")]
     UnknownRun(RunId),
@@ -159,6 +163,7 @@ impl DriverError {
             DriverError::WayBackGone { .. } => "RB0313",
             DriverError::ApprovalUsed { .. } => "RB0728",
             DriverError::ApprovalOver { .. } => "RB0729",
+            DriverError::OccurrenceSettled(_) => "RB0746",
         }
     }
 
@@ -169,7 +174,8 @@ impl DriverError {
             DriverError::Held { .. }
             | DriverError::Secret { .. }
             | DriverError::ApprovalUsed { .. }
-            | DriverError::ApprovalOver { .. } => 3,
+            | DriverError::ApprovalOver { .. }
+            | DriverError::OccurrenceSettled(_) => 3,
             DriverError::NotWaited { .. } => 8,
             DriverError::FileChanged { .. }
             | DriverError::FileMissing { .. }
@@ -199,6 +205,7 @@ impl DriverError {
             DriverError::ApprovalUsed { .. } | DriverError::ApprovalOver { .. } => {
                 "have the plan approved once more: `runbook approve PLAN`".into()
             }
+            DriverError::OccurrenceSettled(_) => "`runbook schedule list` shows what became of it".into(),
             DriverError::UnknownRun(_) => "`runbook runs` lists the runs of this project".into(),
             DriverError::Ended { run, .. } => {
                 format!("see `runbook show {run}`; `runbook rollback {run}` takes it back")
@@ -222,6 +229,7 @@ impl DriverError {
     pub(crate) fn from_store(error: StoreError, run: Option<&RunId>) -> Self {
         match (error, run) {
             (StoreError::FenceLost, Some(run)) => DriverError::TakenOver(run.clone()),
+            (StoreError::Settled(occurrence), _) => DriverError::OccurrenceSettled(occurrence),
             (StoreError::Held { what, by }, _) => DriverError::Held { what, by: Box::new(by) },
             (error, run) => DriverError::Evidence { cause: error.to_string(), run: run.cloned() },
         }
@@ -259,6 +267,7 @@ mod tests {
             DriverError::WayBackGone { run: run(), gone: Vec::new() },
             DriverError::ApprovalUsed { run: run(), signer: "jane".into() },
             DriverError::ApprovalOver { signer: "jane".into() },
+            DriverError::OccurrenceSettled(Occurrence { schedule: "patch".into(), at_ms: 0 }),
         ];
         let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
         let mut codes = std::collections::BTreeSet::new();

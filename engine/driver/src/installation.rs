@@ -15,7 +15,7 @@ use runbook_ports::store::{self, Append, StoreError};
 use runbook_ports::{Clock, Signer, Store};
 
 use crate::DriverError;
-use crate::journal::TRIES_MAX;
+use crate::journal::{TRIES_MAX, settles};
 use crate::sealing::{self, End, sign_head};
 
 /// Where they are written.
@@ -162,6 +162,7 @@ pub fn prepare(
         checkpoint: Some(store::Checkpoint { size: signed.size, note }),
         blobs,
         index: None,
+        settles: settles(&run, records.iter().map(|record| (record.seq, &record.event))),
     };
     Ok((records, append))
 }

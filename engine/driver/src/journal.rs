@@ -7,7 +7,7 @@ use runbook_model::event::RunHeader;
 use runbook_model::record::{Record, SCHEMA};
 use runbook_model::units::rfc3339_ms;
 use runbook_model::{Event, RunId, RunOutcome, Sha256};
-use runbook_ports::store::{self, Append, Fence, RunIndex, RunStatus, StoreError};
+use runbook_ports::store::{self, Append, Fence, RunIndex, RunStatus, Settled, StoreError};
 use runbook_ports::{Clock, Signer, Store};
 
 use crate::DriverError;
@@ -105,6 +105,10 @@ impl Journal {
                     .map(|(head, note)| store::Checkpoint { size: head.size, note: note.clone() }),
                 blobs: std::mem::take(&mut group.blobs),
                 index: group.index.clone(),
+                settles: settles(
+                    &self.run,
+                    (self.sealer.size()..).zip(group.events.iter().map(|stamped| &stamped.event)),
+                ),
             };
             let blobs = append.blobs.clone();
             match self.store.append(append).await {
@@ -161,6 +165,13 @@ impl Journal {
             tracing::debug!(run = %self.run, %error, "the lease was not given up");
         }
     }
+}
+
+/// The occurrence that one of these events of a run settles, each with its place in the ledger.
+pub(crate) fn settles<'e>(run: &RunId, events: impl IntoIterator<Item = (u64, &'e Event)>) -> Option<Settled> {
+    events
+        .into_iter()
+        .find_map(|(seq, event)| Some(Settled { occurrence: event.settles()?.clone(), run: run.clone(), seq }))
 }
 
 /// The run's line in the list of runs.

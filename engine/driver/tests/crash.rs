@@ -14,7 +14,7 @@ use runbook_model::outcome::RunOutcome;
 use runbook_model::plan::{Phase, Plan};
 use runbook_model::{Event, HostName, RunId};
 use runbook_ports::Store;
-use runbook_ports::store::{Append, Checkpoint, Fence, Head, Holder, RunIndex, Sealed, StoreError};
+use runbook_ports::store::{Append, Checkpoint, Fence, Head, Holder, RunIndex, Sealed, Settled, StoreError};
 use runbook_testkit::fake_transport::{Behaviour, Ending};
 use runbook_testkit::memory_store::MemoryStore;
 use support::*;
@@ -55,6 +55,10 @@ impl Store for Deadly {
 
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
         self.store.checkpoints().await
+    }
+
+    async fn settled(&self, from_ms: u64) -> Result<Vec<Settled>, StoreError> {
+        self.store.settled(from_ms).await
     }
 
     async fn runs(&self) -> Result<Vec<RunIndex>, StoreError> {

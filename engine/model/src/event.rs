@@ -16,6 +16,7 @@ use crate::notice::Notice;
 use crate::outcome::{AttemptOutcome, Ended, HostOutcome, Obstacle, OutputRef, RunOutcome};
 use crate::plan::Phase;
 use crate::retention::Retention;
+use crate::schedule::Occurrence;
 use crate::session::SessionClose;
 
 /// An event of a run.
@@ -282,6 +283,17 @@ pub struct Person {
     pub from: Option<String>,
 }
 
+impl Event {
+    /// The occurrence of a schedule that this settles: no other event does.
+    pub fn settles(&self) -> Option<&Occurrence> {
+        match self {
+            Self::RunOpened(header) => header.occurrence.as_ref(),
+            Self::Installation(notice) => notice.settles(),
+            _ => None,
+        }
+    }
+}
+
 /// Who, when, why, what: the opening of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -346,6 +358,9 @@ pub struct RunHeader {
     /// Digest of the project's settings as they were when the run was opened; `None`: there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings_sha256: Option<Sha256>,
+    /// The occurrence of a schedule that it is the run of. No other record settles it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurrence: Option<Occurrence>,
 }
 
 /// A file's place under version control: what `git show COMMIT:PATH` prints can be held against what was read.

@@ -23,6 +23,7 @@ pub mod plan;
 pub mod record;
 pub mod retention;
 pub mod rules;
+pub mod schedule;
 pub mod session;
 pub mod shell;
 pub mod timing;

@@ -9,6 +9,7 @@ use crate::approval::Decision;
 use crate::digest::Sha256;
 use crate::event::{ClockState, Person};
 use crate::id::{AttemptId, RunId};
+use crate::schedule::Occurrence;
 
 /// An event of the installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,7 +165,21 @@ pub enum Notice {
         act: String,
         /// Why, one per reason.
         reasons: Vec<String>,
+        /// The occurrence of a schedule that it would have been the run of. It is settled by this.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        occurrence: Option<Occurrence>,
         /// Who asked.
+        by: Person,
+    },
+    /// An occurrence of a schedule was not run, and will not be.
+    OccurrenceMissed {
+        /// The occurrence. It is settled by this.
+        occurrence: Occurrence,
+        /// What would have been run: the path of a runbook or of a saved plan.
+        would_run: String,
+        /// Why.
+        why: String,
+        /// Whose program says so.
         by: Person,
     },
     /// A person approved or rejected a plan, and the decision was signed or taken in here.
@@ -195,6 +210,17 @@ pub enum Notice {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seen_by: Option<Person>,
     },
+}
+
+impl Notice {
+    /// The occurrence of a schedule that this settles.
+    pub fn settles(&self) -> Option<&Occurrence> {
+        match self {
+            Self::RunRefused { occurrence, .. } => occurrence.as_ref(),
+            Self::OccurrenceMissed { occurrence, .. } => Some(occurrence),
+            _ => None,
+        }
+    }
 }
 
 /// A person's signature under a request to remove evidence.

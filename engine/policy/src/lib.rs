@@ -8,6 +8,7 @@ pub mod authorize;
 pub mod calendar;
 pub mod estimate;
 pub mod rules;
+pub mod schedule;
 
 pub use authorize::{Act, Ask, Estimate, Granted, Refusal, Rules, authorize};
 pub use calendar::Calendar;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use runbook_model::event::RunHeader;
 pub use runbook_model::record::{Head, Sealed};
+use runbook_model::schedule::Occurrence;
 use runbook_model::{HostName, RunId, RunOutcome, Sha256};
 
 /// Proof of being the one controller of a run. A later lease of the same run has a larger fence.
@@ -28,6 +29,19 @@ pub struct Append {
     pub blobs: Vec<(Sha256, Vec<u8>)>,
     /// What the list of runs should say from now on.
     pub index: Option<RunIndex>,
+    /// The occurrence of a schedule that one of its records settles.
+    pub settles: Option<Settled>,
+}
+
+/// An occurrence that is settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Which.
+    pub occurrence: Occurrence,
+    /// The run that is its run; that of the installation when a notice settled it.
+    pub run: RunId,
+    /// The record that settled it.
+    pub seq: u64,
 }
 
 /// A signed head.
@@ -98,6 +112,9 @@ pub enum StoreError {
     /// It is not there.
     #[error("{0} is not in the store")]
     Missing(String),
+    /// What became of the occurrence of a schedule is on record already.
+    #[error("{0} is settled already")]
+    Settled(Occurrence),
     /// It is there and not as it was written.
     #[error("{0} is damaged: its content does not have its digest")]
     Corrupt(String),
@@ -128,7 +145,8 @@ pub trait Store: Send + Sync {
     /// Appends. All of it is durable when it returns `Ok`; nothing of it is visible after an error other than `Failed`.
     ///
     /// # Errors
-    /// `HeadMoved` when the ledger's size is not `expected_size`; `FenceLost` when the fence is not the current one.
+    /// `HeadMoved` when the ledger's size is not `expected_size`; `FenceLost` when the fence is not the current one;
+    /// `Settled` when another append has settled the occurrence: of any number that try, one succeeds.
     async fn append(&self, append: Append) -> Result<(), StoreError>;
 
     /// A run's records from `from` (place in the run), at most `limit`.
@@ -150,6 +168,9 @@ pub trait Store: Send + Sync {
     async fn signed_frontier(&self, _size: u64) -> Result<Option<Vec<Sha256>>, StoreError> {
         Ok(None)
     }
+
+    /// The occurrences that are settled and were due at `from_ms` (Unix ms) or later, in the order of their keys.
+    async fn settled(&self, from_ms: u64) -> Result<Vec<Settled>, StoreError>;
 
     /// All runs, oldest first.
     async fn runs(&self) -> Result<Vec<RunIndex>, StoreError>;

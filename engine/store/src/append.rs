@@ -3,12 +3,14 @@
 //! belongs. The texts differ only in how many rows they insert; the connection keeps them prepared.
 
 use runbook_model::{RunOutcome, Sha256};
-use runbook_ports::store::{Append, Head, RunIndex, RunStatus, Sealed, StoreError};
+use runbook_ports::store::{Append, Head, RunIndex, RunStatus, Sealed, Settled, StoreError};
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::blob::Packed;
 
+/// The head, a checkpoint, an occurrence and the line in the list of runs.
+const FIXED: usize = 4;
 /// Rows per text. A larger append is sent as several texts of one transaction.
 const ROWS_MAX: usize = 24;
 
@@ -27,6 +29,9 @@ CREATE TEMP TRIGGER appended_blob INSTEAD OF INSERT ON appended WHEN NEW.kind = 
 END;
 CREATE TEMP TRIGGER appended_checkpoint INSTEAD OF INSERT ON appended WHEN NEW.kind = 'checkpoint' BEGIN
     INSERT INTO checkpoints (size, note, frontier) VALUES (NEW.a, NEW.b, NEW.c);
+END;
+CREATE TEMP TRIGGER appended_occurrence INSTEAD OF INSERT ON appended WHEN NEW.kind = 'occurrence' BEGIN
+    INSERT INTO occurrences (schedule, at_ms, run, seq) VALUES (NEW.a, NEW.b, NEW.c, NEW.d);
 END;
 CREATE TEMP TRIGGER appended_run INSTEAD OF INSERT ON appended WHEN NEW.kind = 'run' BEGIN
     INSERT INTO runs (run, started_ms, header, status, outcome, ended_ms)
@@ -99,7 +104,7 @@ impl Row<'_> {
 pub(crate) async fn rows(connection: &mut SqliteConnection, mut append: Append) -> Result<(), Error> {
     let blobs: Vec<_> =
         std::mem::take(&mut append.blobs).into_iter().map(|(digest, content)| (digest, Packed::of(content))).collect();
-    if 3 + append.records.len() + blobs.len() > ROWS_MAX {
+    if FIXED + append.records.len() + blobs.len() > ROWS_MAX {
         return Err(Error::Unfit("too many rows for one statement"));
     }
     run(connection, append, blobs).await
@@ -113,7 +118,7 @@ pub(crate) async fn run(
     blobs: Vec<(Sha256, Packed)>,
 ) -> Result<(), Error> {
     check(&append)?;
-    let rows = 3 + append.records.len() + blobs.len();
+    let rows = FIXED + append.records.len() + blobs.len();
     let whole = rows <= ROWS_MAX;
     if !whole {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
@@ -126,6 +131,13 @@ pub(crate) async fn run(
         let frontier = (checkpoint.size == append.head.size).then(|| frontier(&append.head));
         script.row("checkpoint", |row| {
             row.with(size).with(checkpoint.note).with(frontier);
+            Ok(())
+        })?;
+    }
+    if let Some(Settled { occurrence, run, seq }) = append.settles {
+        script.row("occurrence", |row| {
+            row.with(occurrence.schedule).with(number(occurrence.at_ms)?);
+            row.with(run.as_str().to_owned()).with(number(seq)?);
             Ok(())
         })?;
     }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use runbook_model::schedule::Occurrence;
 use runbook_model::{HostName, RunId, RunOutcome, Sha256};
-use runbook_ports::store::{Append, Checkpoint, Fence, Head, Holder, RunIndex, RunStatus, Sealed, Store, StoreError};
+use runbook_ports::store::{
+    Append, Checkpoint, Fence, Head, Holder, RunIndex, RunStatus, Sealed, Settled, Store, StoreError,
+};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 use tokio::sync::Mutex;
@@ -116,11 +119,15 @@ impl Inner {
             }
         }
         let head = append.head.clone();
+        let settles = append.settles.as_ref().map(|settled| settled.occurrence.clone());
         let written = self.write(async |connection| match append::run(connection, append, blobs).await {
             Err(append::Error::Sql(error)) if said(&error, "fence lost") => Err(StoreError::FenceLost),
             Err(append::Error::Sql(error)) if said(&error, "head moved") => {
                 roll_back(connection).await;
                 Err(StoreError::HeadMoved(read_head(connection).await?))
+            }
+            Err(append::Error::Sql(error)) if said(&error, "occurrence settled") => {
+                Err(settles.map_or_else(|| failed(&error), StoreError::Settled))
             }
             result => Ok(result?),
         });
@@ -171,6 +178,7 @@ pub fn code(error: &StoreError) -> &'static str {
         StoreError::Missing(_) => "RB0508",
         StoreError::Corrupt(_) => "RB0509",
         StoreError::TooLarge(_) => "RB0510",
+        StoreError::Settled(_) => "RB0746",
     }
 }
 
@@ -293,6 +301,21 @@ impl Store for SqliteStore {
                 .await
                 .map_err(|error| failed(&error))?;
         row.flatten().map(|frontier| frontier.chunks(32).map(digest).collect()).transpose()
+    }
+
+    async fn settled(&self, from_ms: u64) -> Result<Vec<Settled>, StoreError> {
+        let rows: Vec<(String, i64, String, i64)> = sqlx::query_as(
+            "SELECT schedule, at_ms, run, seq FROM occurrences WHERE at_ms >= ?1 ORDER BY schedule, at_ms",
+        )
+        .bind(from(from_ms))
+        .fetch_all(&self.0.readers)
+        .await
+        .map_err(|error| failed(&error))?;
+        let settled = rows.into_iter().map(|(schedule, at_ms, run, seq)| {
+            let occurrence = Occurrence { schedule, at_ms: unsigned(at_ms)? };
+            Ok(Settled { occurrence, run: run.into(), seq: unsigned(seq)? })
+        });
+        settled.collect()
     }
 
     async fn runs(&self) -> Result<Vec<RunIndex>, StoreError> {

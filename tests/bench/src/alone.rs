@@ -112,6 +112,7 @@ pub(crate) fn run() -> Result<()> {
             retention: None,
             revision: None,
             settings_sha256: None,
+            occurrence: None,
             files: ".".into(),
             wait: false,
             granted: runbook_testkit::unrestricted(),

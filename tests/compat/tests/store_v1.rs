@@ -58,6 +58,7 @@ fn header() -> RunHeader {
         retention: None,
         revision: None,
         settings_sha256: None,
+        occurrence: None,
     }
 }
 

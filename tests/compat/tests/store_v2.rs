@@ -51,6 +51,7 @@ fn header() -> RunHeader {
         retention: Some(Retention { class: Class::Cui, months: 72 }),
         revision: None,
         settings_sha256: None,
+        occurrence: None,
     }
 }
 

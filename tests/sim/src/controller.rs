@@ -107,6 +107,7 @@ fn header(plan: &Plan, run: &str, seed: u64) -> Arc<RunHeader> {
         retention: None,
         revision: None,
         settings_sha256: None,
+        occurrence: None,
     })
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use runbook_model::{HostName, RunId, Sha256};
 use runbook_ports::Store;
-use runbook_ports::store::{Append, Checkpoint, Fence, Head, Holder, RunIndex, Sealed, StoreError};
+use runbook_ports::store::{Append, Checkpoint, Fence, Head, Holder, RunIndex, Sealed, Settled, StoreError};
 
 /// The variable that says when: `before 17` (as record 17 of the ledger, counted from 0, is about to be written),
 /// `after 17` (as soon as it is durable), `each 5` (as soon as this process's fifth append is durable).
@@ -116,6 +116,10 @@ impl Store for Mortal {
 
     async fn signed_frontier(&self, size: u64) -> Result<Option<Vec<Sha256>>, StoreError> {
         self.store.signed_frontier(size).await
+    }
+
+    async fn settled(&self, from_ms: u64) -> Result<Vec<Settled>, StoreError> {
+        self.store.settled(from_ms).await
     }
 
     async fn runs(&self) -> Result<Vec<RunIndex>, StoreError> {

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use async_trait::async_trait;
 use runbook_ledger::Sealer;
 use runbook_model::digest::Hasher;
+use runbook_model::schedule::Occurrence;
 use runbook_model::{Event, HostName, RunId, Sha256};
 use runbook_ports::blob::{BlobFile, BlobStore, BlobWriter};
-use runbook_ports::store::{Append, Checkpoint, Fence, Head, Holder, RunIndex, Sealed, Store, StoreError};
+use runbook_ports::store::{Append, Checkpoint, Fence, Head, Holder, RunIndex, Sealed, Settled, Store, StoreError};
 
 /// The run in whose name [`AppendFault::HeadMoved`] appends.
 pub const OTHER_RUN: &str = "00000000-0000-7000-8000-00000000ffff";
@@ -49,6 +50,7 @@ struct World {
     hosts: BTreeMap<HostName, RunId>,
     fences: BTreeMap<RunId, u64>,
     blobs: BTreeMap<Sha256, Vec<u8>>,
+    settled: BTreeMap<Occurrence, (RunId, u64)>,
     alive: BTreeMap<u32, bool>,
     appends: u64,
     ledger_reads: u64,
@@ -196,6 +198,11 @@ impl World {
         if append.expected_size != self.head.size {
             return Err(StoreError::HeadMoved(self.head.clone()));
         }
+        if let Some(Settled { occurrence, .. }) = &append.settles
+            && self.settled.contains_key(occurrence)
+        {
+            return Err(StoreError::Settled(occurrence.clone()));
+        }
         let contiguous = append.records.iter().zip(append.expected_size..).all(|(record, seq)| record.seq == seq);
         if !contiguous || append.head.size != append.expected_size + append.records.len() as u64 {
             return Err(StoreError::Failed("the records to append are not in order".to_owned()));
@@ -206,6 +213,9 @@ impl World {
             if self.places.contains(&place) || !taken.insert(place) {
                 return Err(StoreError::Failed(format!("record {} of run {} exists", record.run_seq, record.run)));
             }
+        }
+        if let Some(Settled { occurrence, run, seq }) = append.settles {
+            self.settled.insert(occurrence, (run, seq));
         }
         self.places.extend(taken);
         self.records.extend(append.records);
@@ -276,6 +286,17 @@ impl Store for MemoryStore {
 
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
         Ok(self.world().checkpoints.clone())
+    }
+
+    async fn settled(&self, from_ms: u64) -> Result<Vec<Settled>, StoreError> {
+        let world = self.world();
+        let settled = world.settled.iter().filter(|(occurrence, _)| occurrence.at_ms >= from_ms);
+        let settled = settled.map(|(occurrence, (run, seq))| Settled {
+            occurrence: occurrence.clone(),
+            run: run.clone(),
+            seq: *seq,
+        });
+        Ok(settled.collect())
     }
 
     async fn runs(&self) -> Result<Vec<RunIndex>, StoreError> {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use runbook_ledger::{Sealer, Verifier};
 use runbook_model::event::{ClockState, Person, RunHeader};
+use runbook_model::schedule::Occurrence;
 use runbook_model::{Event, HostName, RunId, RunOutcome, Sha256};
 use runbook_ports::blob::BlobStore;
-use runbook_ports::store::{Append, Checkpoint, Fence, Head, RunIndex, RunStatus, Store, StoreError};
+use runbook_ports::store::{Append, Checkpoint, Fence, Head, RunIndex, RunStatus, Settled, Store, StoreError};
 
 /// Somewhere a store is kept, and processes that work on it.
 #[async_trait]
@@ -37,6 +38,7 @@ macro_rules! store_suite {
             pages_of_records_are_whole_and_in_order
             a_large_append_is_all_or_nothing
             the_list_of_runs_follows_the_log
+            an_occurrence_is_settled_once_whoever_tries
             a_host_is_leased_by_one_run_at_a_time
             a_lease_is_all_or_nothing
             a_dead_process_is_succeeded_and_its_fence_is_worthless
@@ -112,6 +114,7 @@ pub fn header(run: &RunId, started_ms: u64) -> RunHeader {
         retention: None,
         revision: None,
         settings_sha256: None,
+        occurrence: None,
     }
 }
 
@@ -311,6 +314,53 @@ pub async fn the_list_of_runs_follows_the_log<P: Place>(place: &P) {
         store.append(append).await.unwrap();
     }
     assert_eq!(store.runs().await.unwrap(), lines[2..], "the oldest first, each as it stands");
+}
+
+/// A fact.
+pub async fn an_occurrence_is_settled_once_whoever_tries<P: Place>(place: &P) {
+    let stores = [place.process().await, place.process().await];
+    let occurrence = |at_ms| Occurrence { schedule: "patch-night".to_owned(), at_ms };
+    for at_ms in [1_000, 2_000, 3_000] {
+        let tries = stores.iter().zip(1..).map(|(store, n)| {
+            let (store, occurrence) = (Arc::clone(store), occurrence(at_ms));
+            tokio::spawn(async move {
+                let run = run(u32::try_from(at_ms).unwrap() + n);
+                loop {
+                    let head = store.head().await.unwrap();
+                    let settled = Settled { occurrence: occurrence.clone(), run: run.clone(), seq: head.size };
+                    let append = Append { settles: Some(settled.clone()), ..sealed(&head, &run, 0, 1, None) };
+                    match store.append(append).await {
+                        Ok(()) => return Some(settled),
+                        Err(StoreError::HeadMoved(_)) => {}
+                        Err(StoreError::Settled(by_another)) => {
+                            assert_eq!(by_another, occurrence);
+                            return None;
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        });
+        let tries: Vec<_> = tries.collect();
+        let mut won = Vec::new();
+        for one in tries {
+            won.extend(one.await.unwrap());
+        }
+        assert_eq!(won.len(), 1);
+        for store in &stores {
+            let kept = store.settled(at_ms).await.unwrap();
+            assert_eq!(kept, won, "earlier ones are not told");
+        }
+    }
+    // What is refused leaves nothing, and the ledger goes on.
+    let head = verify(&*stores[0]).await;
+    assert_eq!(head.size, 3);
+    let other = Settled { occurrence: Occurrence { schedule: "other".to_owned(), at_ms: 3_000 }, run: run(9), seq: 3 };
+    let append = Append { settles: Some(other), ..sealed(&head, &run(9), 0, 1, None) };
+    stores[1].append(append).await.unwrap();
+    let names: Vec<_> = stores[0].settled(0).await.unwrap().into_iter().map(|one| one.occurrence.to_string()).collect();
+    assert_eq!(names.len(), 4);
+    assert!(names.is_sorted());
 }
 
 /// A fact.

@@ -112,8 +112,15 @@ mod tests {
             roots.push(sealer.root());
         }
         let head = sealer.head();
-        let append =
-            Append { expected_size: 0, fence: None, records, head, checkpoint: None, blobs: Vec::new(), index: None };
+        let append = Append {
+            expected_size: 0,
+            fence: None,
+            records,
+            head,
+            checkpoint: None,
+            blobs: Vec::new(),
+            ..Append::default()
+        };
         store.append(append).await.unwrap();
         (store, roots)
     }

@@ -11,6 +11,8 @@ pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod reference;
 pub(crate) mod retention;
+pub(crate) mod schedule;
+pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod snapshots;
 pub(crate) mod validate;

@@ -13,6 +13,7 @@ pub(crate) fn schema(arguments: &Schema) -> Result<u8, Failure> {
         SchemaKind::Inventory => runbook_lang::schema::inventory(),
         SchemaKind::Action => runbook_lang::schema::action(),
         SchemaKind::Windows => runbook_lang::schema::windows(),
+        SchemaKind::Schedule => runbook_lang::schema::schedule(),
         SchemaKind::People => runbook_lang::schema::people(),
         SchemaKind::Policy => runbook_lang::schema::policy(),
         SchemaKind::Run => runbook_report::json::schema_of_run(),

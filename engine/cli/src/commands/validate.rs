@@ -63,6 +63,16 @@ fn check(project: &Project, path: &Path) -> Vec<Diagnostic> {
             Ok(parsed) => parsed.warnings,
             Err(problems) => problems,
         },
+        Kind::Schedule => {
+            // The windows that it goes by are the project's. When they do not read, `windows check` says so.
+            let windows = sources::of_project(project, "windows.yaml").ok().flatten();
+            let windows =
+                windows.and_then(|(path, bytes)| crate::authority::windows(&sources::shown(&path), &bytes).ok());
+            match crate::schedule::schedule(&name, &bytes, windows.as_ref().map(|parsed| &parsed.value.1)) {
+                Ok(parsed) => parsed.warnings,
+                Err(problems) => problems,
+            }
+        }
         Kind::People => match runbook_lang::parse_people(&name, &bytes) {
             Ok(parsed) => parsed.warnings,
             Err(problems) => problems,
@@ -87,6 +97,7 @@ enum Kind {
     Inventory,
     Action,
     Windows,
+    Schedule,
     People,
     Policy,
 }
@@ -104,6 +115,7 @@ fn kind(bytes: &[u8]) -> Kind {
         Some(value) if value.starts_with("inventory/") => Kind::Inventory,
         Some(value) if value.starts_with("action/") => Kind::Action,
         Some(value) if value.starts_with("windows/") => Kind::Windows,
+        Some(value) if value.starts_with("schedule/") => Kind::Schedule,
         Some(value) if value.starts_with("people/") => Kind::People,
         Some(value) if value.starts_with("policy/") => Kind::Policy,
         _ => Kind::Runbook,

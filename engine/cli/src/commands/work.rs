@@ -47,6 +47,7 @@ pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) 
     let asked = Asked {
         ticket: arguments.ticket.as_deref(),
         break_glass: arguments.break_glass.as_deref(),
+        occurrence: arguments.occurrence.as_ref(),
         ..Asked::new(act, plan)
     };
     let granted = desk.granted(asked).await?;
@@ -63,6 +64,7 @@ pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) 
     let mut request =
         desk.request(granted, arguments.ticket.clone(), arguments.check, source.folder.clone(), arguments.wait)?;
     request.revision = source.revision;
+    request.occurrence = arguments.occurrence.clone();
     let plan = source.plan;
     let stage = desk.stage(&plan, &request.run)?;
     let engine = desk.engine(&stage, &plan);
@@ -387,6 +389,7 @@ impl<'p> Desk<'p> {
             retention: Some(self.project.settings.retention),
             revision: None,
             settings_sha256: self.project.settings_sha256,
+            occurrence: None,
             files,
             wait,
             granted,

@@ -362,6 +362,7 @@ impl Bench {
             retention: None,
             revision: None,
             settings_sha256: None,
+            occurrence: None,
             files: self.files.clone(),
             wait: false,
             granted: runbook_testkit::unrestricted(),

@@ -15,6 +15,7 @@ pub(crate) mod policy;
 pub(crate) mod resolve;
 pub(crate) mod runbook;
 pub(crate) mod scalar;
+pub(crate) mod schedule;
 pub(crate) mod step;
 pub(crate) mod texts;
 pub(crate) mod windows;

@@ -32,17 +32,18 @@ pub(crate) const GAPS: &[(&str, Gap)] = &[("later", Gap::Later), ("skip", Gap::S
 pub(crate) const OVERLAPS: &[(&str, Overlap)] = &[("first", Overlap::First), ("second", Overlap::Second)];
 pub(crate) const ON_HOLIDAYS: &[(&str, OnHoliday)] = &[("keep", OnHoliday::Keep), ("skip", OnHoliday::Skip)];
 
-const NAME_RULES: &str = "small letters, digits and `-`, at most 63";
+pub(super) const NAME_RULES: &str = "small letters, digits and `-`, at most 63";
 /// What a sentence looks like.
 const SENTENCE: &str = "second Tuesday 22:00 for 4h, America/New_York";
 
 /// What is gathered besides the windows themselves.
-struct Reader {
+#[derive(Default)]
+pub(super) struct Reader {
     zone: Option<String>,
     selections: BTreeMap<String, (Text, Selector)>,
     places: BTreeMap<(&'static str, String), Span>,
     /// Where the rule or sentence is that was read last.
-    said_at: Option<Span>,
+    pub(super) said_at: Option<Span>,
 }
 
 /// The windows file in `node`, as far as it could be read.
@@ -51,7 +52,7 @@ pub(crate) fn windows(node: &Node, problems: &mut Problems) -> Option<WindowsFil
     runbook::schema(&fields, "a windows file", SCHEMA, problems);
     let zone = fields.get("zone", problems).and_then(|node| scalar::literal(node, "zone", problems));
     let zone = zone.map(|zone| zone.value);
-    let mut reader = Reader { zone, selections: BTreeMap::new(), places: BTreeMap::new(), said_at: None };
+    let mut reader = Reader::of(zone);
     let mut windows = Windows {
         windows: reader.each(&fields, "windows", "window", Reader::window, problems),
         blackouts: reader.each(&fields, "blackouts", "blackout", Reader::blackout, problems),
@@ -65,6 +66,11 @@ pub(crate) fn windows(node: &Node, problems: &mut Problems) -> Option<WindowsFil
 }
 
 impl Reader {
+    /// With a zone for all that says none itself.
+    pub(super) fn of(zone: Option<String>) -> Self {
+        Self { zone, ..Self::default() }
+    }
+
     /// The entries of `key` by their names, each read by `read`.
     fn each<T>(
         &mut self,
@@ -192,8 +198,30 @@ impl Reader {
                 fields.refuse(&["rule", "plus_days", "at", "for"], "beside `when`, which says it", problems);
                 said(node, problems)?
             }
-            None => spelled(fields, what, problems)?,
+            None => spelled(fields, what, None, problems)?,
         };
+        self.with_days(said, fields, what, problems)
+    }
+
+    /// Times at which something only begins: they last for as long as it may begin late.
+    pub(super) fn moments(
+        &mut self,
+        fields: &Fields<'_>,
+        what: &str,
+        late_ms: u64,
+        problems: &mut Problems,
+    ) -> Option<Times> {
+        let said = match fields.get("when", problems) {
+            Some(node) => {
+                fields.refuse(&["rule", "plus_days", "at"], "beside `when`, which says it", problems);
+                said_moment(node, late_ms, problems)?
+            }
+            None => spelled(fields, what, Some(late_ms), problems)?,
+        };
+        self.with_days(said, fields, what, problems)
+    }
+
+    fn with_days(&mut self, said: Sentence, fields: &Fields<'_>, what: &str, problems: &mut Problems) -> Option<Times> {
         let mut day = |key: &str| fields.get(key, problems).and_then(|node| date(node, key, problems));
         let (starting, until) = (day("starting"), day("until"));
         let except = fields.get("except", problems).map(|node| dates(node, "except", problems)).unwrap_or_default();
@@ -230,8 +258,33 @@ fn said(node: &Node, problems: &mut Problems) -> Option<Sentence> {
     }
 }
 
+/// The same of something that only begins, and may begin so much later: without `for DURATION`.
+fn said_moment(node: &Node, late_ms: u64, problems: &mut Problems) -> Option<Sentence> {
+    let text = scalar::literal(node, "when", problems)?;
+    let (before, zone) = match text.value.rsplit_once(',') {
+        // `every Monday, Thursday 22:00` has no zone.
+        Some((before, zone)) if !zone.contains(':') => (before, Some(zone.trim().to_owned())),
+        _ => (text.value.as_str(), None),
+    };
+    let read = match before.contains(" for ") {
+        true => Err("how much later it may begin is said by `late`, not by `for`".to_owned()),
+        false => days_and_time(before.trim_end(), late_ms, zone),
+    };
+    match read {
+        Ok(sentence) => Some(sentence),
+        Err(why) => {
+            problems.error(Code::InvalidValue, &text.span, format!("`when`: {why}")).help = Some(
+                "write for example `second Tuesday 22:00, America/New_York` or `Patch Tuesday + 3 days 22:00`, or give `rule` \
+                 and `at`, or `window`"
+                    .into(),
+            );
+            None
+        }
+    }
+}
+
 /// What `rule`, `plus_days`, `at` and `for` say.
-fn spelled(fields: &Fields<'_>, what: &str, problems: &mut Problems) -> Option<Sentence> {
+fn spelled(fields: &Fields<'_>, what: &str, late_ms: Option<u64>, problems: &mut Problems) -> Option<Sentence> {
     if fields.entry("rule").is_none() {
         problems.error(Code::MissingKey, &fields.span, format!("{what} needs `when` or `rule`")).help =
             Some(format!("add for example `when: {SENTENCE}`"));
@@ -247,7 +300,9 @@ fn spelled(fields: &Fields<'_>, what: &str, problems: &mut Problems) -> Option<S
         }
         time
     });
-    let lasts = fields.require("for", what, "4h", problems).and_then(|node| scalar::positive_ms(node, "for", problems));
+    let lasts = late_ms.or_else(|| {
+        fields.require("for", what, "4h", problems).and_then(|node| scalar::positive_ms(node, "for", problems))
+    });
     let plus =
         fields.get("plus_days", problems).and_then(|node| scalar::integer(node, "plus_days", -366, 366, problems));
     Some(Sentence {
@@ -291,6 +346,11 @@ fn sentence(text: &str) -> Result<Sentence, String> {
     };
     let (before, lasts) = text.rsplit_once(" for ").ok_or("it does not say how long: `for 4h`")?;
     let lasts_ms = parse_duration_ms(lasts.trim()).map_err(|error| error.to_string())?;
+    days_and_time(before, lasts_ms, zone)
+}
+
+/// `DAYS [+ N days] [at] HH:MM`, with what is said of it elsewhere.
+fn days_and_time(before: &str, lasts_ms: u64, zone: Option<String>) -> Result<Sentence, String> {
     let (days, at) = before.trim_end().rsplit_once(' ').ok_or("it does not say at which time: `22:00`")?;
     let at = clock(at).ok_or_else(|| format!("`{at}` is no time of a day"))?;
     let days = days.trim_end();
@@ -344,10 +404,15 @@ fn plus(days: &str) -> Result<(&str, i32), String> {
     Ok((before.trim_end(), if negative { -count } else { count }))
 }
 
+/// `HH:MM`, or `HH:MM:SS`.
 fn clock(text: &str) -> Option<Time> {
-    let (hour, minute) = text.split_once(':')?;
     let part = |part: &str| (part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit())).then(|| part.parse().ok())?;
-    Time::new(part(hour)?, part(minute)?, 0, 0).ok()
+    let parts: Vec<i8> = text.split(':').map(part).collect::<Option<_>>()?;
+    match parts.as_slice() {
+        [hour, minute] => Time::new(*hour, *minute, 0, 0).ok(),
+        [hour, minute, second] => Time::new(*hour, *minute, *second, 0).ok(),
+        _ => None,
+    }
 }
 
 pub(crate) fn date(node: &Node, key: &str, problems: &mut Problems) -> Option<Date> {
@@ -394,7 +459,7 @@ mod tests {
         for (text, rule, plus_days) in [
             ("second Tuesday 22:00 for 4h", "FREQ=MONTHLY;BYDAY=2TU", 0),
             ("Second tuesday of the month at 22:00 for 4h", "FREQ=MONTHLY;BYDAY=2TU", 0),
-            ("last Fri 22:00 for 4h", "FREQ=MONTHLY;BYDAY=-1FR", 0),
+            ("last Fri 22:00:00 for 4h", "FREQ=MONTHLY;BYDAY=-1FR", 0),
             ("Patch Tuesday 22:00 for 4h", "FREQ=MONTHLY;BYDAY=2TU", 0),
             ("Patch Tuesday + 3 days 22:00 for 4h", "FREQ=MONTHLY;BYDAY=2TU", 3),
             ("Patch Tuesday +45 days at 22:00 for 4h", "FREQ=MONTHLY;BYDAY=2TU", 45),
@@ -431,6 +496,8 @@ mod tests {
             ("second Patchday 22:00 for 4h", "no day of the week"),
             ("second Tuesday 24:30 for 4h", "no time of a day"),
             ("second Tuesday 9:00 for 4h", "no time of a day"),
+            ("second Tuesday 09:00:60 for 4h", "no time of a day"),
+            ("second Tuesday 09:00:00:00 for 4h", "no time of a day"),
             ("day 32 22:00 for 4h", "no day of a month"),
             ("every 22:00 for 4h", "which days"),
             ("Patch Tuesday + many days 22:00 for 4h", "no number of days"),

@@ -9,6 +9,7 @@ mod inventory;
 mod people;
 mod policy;
 mod runbook;
+mod schedule;
 mod values;
 mod windows;
 
@@ -34,6 +35,11 @@ pub fn action() -> Value {
 /// The schema of `windows/v1`.
 pub fn windows() -> Value {
     of::<windows::Windows>("windows/v1", "Windows: when work may be done")
+}
+
+/// The schema of `schedule/v1`.
+pub fn schedule() -> Value {
+    of::<schedule::Schedules>("schedule/v1", "Schedules: what runs by itself, and when")
 }
 
 /// The schema of `people/v1`.

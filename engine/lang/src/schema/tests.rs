@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::codes::Code;
 use crate::inventory::{NoFiles, parse_inventory};
 use crate::read;
-use crate::{parse_action, parse_people, parse_policy, parse_runbook, parse_windows};
+use crate::{parse_action, parse_people, parse_policy, parse_runbook, parse_schedule, parse_windows};
 
 fn root() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -27,7 +27,8 @@ fn keys<'a>(schema: &'a Value, definition: &str) -> BTreeSet<&'a str> {
 #[test]
 fn the_schemas_have_the_keys_that_the_readers_have() {
     let (runbook, action, inventory) = (super::runbook(), super::action(), super::inventory());
-    let (windows, people, policy) = (super::windows(), super::people(), super::policy());
+    let (windows, people, policy, schedule) = (super::windows(), super::people(), super::policy(), super::schedule());
+    let times: Vec<&str> = read::windows::TIMES_KEYS.iter().copied().filter(|key| *key != "for").collect();
     let set = |known: &[&'static str]| known.iter().copied().collect::<BTreeSet<_>>();
     for (schema, definition, known) in [
         (&runbook, "", read::runbook::KEYS),
@@ -58,6 +59,8 @@ fn the_schemas_have_the_keys_that_the_readers_have() {
         (&windows, "Window", &[read::windows::WINDOW_KEYS, read::windows::TIMES_KEYS].concat()),
         (&windows, "Blackout", &[read::windows::BLACKOUT_KEYS, read::windows::TIMES_KEYS].concat()),
         (&windows, "Freeze", &[read::windows::FREEZE_KEYS, read::windows::TIMES_KEYS].concat()),
+        (&schedule, "", read::schedule::KEYS),
+        (&schedule, "Schedule", &[read::schedule::SCHEDULE_KEYS, &times].concat()),
         (&people, "", read::people::KEYS),
         (&people, "Member", read::people::MEMBER_KEYS),
         (&people, "Key", read::people::KEY_KEYS),
@@ -80,6 +83,7 @@ fn the_schemas_in_the_book_are_current() {
         ("action", super::action()),
         ("inventory", super::inventory()),
         ("windows", super::windows()),
+        ("schedule", super::schedule()),
         ("people", super::people()),
         ("policy", super::policy()),
     ] {
@@ -113,6 +117,8 @@ fn schemas_and_readers_agree_on_every_fixture() {
                 (super::inventory(), parse_inventory(&name, text.as_bytes(), &NoFiles).err())
             } else if name.contains(".windows.") {
                 (super::windows(), parse_windows(&name, text.as_bytes()).err())
+            } else if name.contains(".schedule.") {
+                (super::schedule(), parse_schedule(&name, text.as_bytes()).err())
             } else if name.contains(".people.") {
                 (super::people(), parse_people(&name, text.as_bytes()).err())
             } else if name.contains(".policy.") {

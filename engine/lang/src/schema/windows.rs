@@ -137,7 +137,7 @@ fn said_or_from(schema: &mut schemars::Schema) {
 pub(super) struct Day(#[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))] String);
 
 #[derive(JsonSchema)]
-struct Clock(#[schemars(regex(pattern = r"^[0-2][0-9]:[0-5][0-9]$"))] String);
+pub(super) struct Clock(#[schemars(regex(pattern = r"^[0-2][0-9]:[0-5][0-9](:[0-5][0-9])?$"))] String);
 
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
@@ -161,7 +161,7 @@ enum OnHoliday {
 
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
-enum Gap {
+pub(super) enum Gap {
     /// As much later as the clock jumps.
     Later,
     /// Not on that day.
@@ -170,7 +170,7 @@ enum Gap {
 
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
-enum Overlap {
+pub(super) enum Overlap {
     /// Before the clock is set back.
     First,
     /// After.

@@ -5,7 +5,7 @@
 //! where the clock shows it twice, [`Overlap`](runbook_model::windows::Overlap) says which is meant. An opening is told
 //! with what the clock did to it ([`Moved`]).
 
-mod recurring;
+pub(crate) mod recurring;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -49,14 +49,14 @@ pub(super) fn zone(name: &str) -> Result<TimeZone, Fault> {
 
 /// [`Times`], checked.
 #[derive(Debug, Clone)]
-pub(super) struct Recurring {
+pub(crate) struct Recurring {
     times: Times,
     rule: RRule<Unvalidated>,
     zone: TimeZone,
 }
 
 impl Recurring {
-    pub(super) fn new(times: &Times) -> Result<Self, Fault> {
+    pub(crate) fn new(times: &Times) -> Result<Self, Fault> {
         let rule: RRule<Unvalidated> = times
             .rule
             .parse()
@@ -110,7 +110,7 @@ impl Recurring {
     }
 
     /// Every opening that is not over at `from` and begins before `until`, in order.
-    pub(super) fn openings(&self, from: Timestamp, until: Timestamp) -> Vec<Open> {
+    pub(crate) fn openings(&self, from: Timestamp, until: Timestamp) -> Vec<Open> {
         let day = |moment: Timestamp| moment.to_zoned(self.zone.clone()).date();
         let plus = Span::new().days(self.times.plus_days);
         let days_back = i64::try_from(self.times.lasts_ms / 86_400_000).unwrap_or(31) + 2;

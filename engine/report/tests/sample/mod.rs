@@ -132,6 +132,7 @@ pub(crate) fn opening(plan: &Plan) -> RunHeader {
         retention: None,
         revision: None,
         settings_sha256: None,
+        occurrence: None,
     }
 }
 

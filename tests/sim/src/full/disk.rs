@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runbook_model::{Event, HostName, RunId};
-use runbook_ports::store::{Append, Checkpoint, Fence, Head, Holder, RunIndex, Sealed, Store, StoreError};
+use runbook_ports::store::{Append, Checkpoint, Fence, Head, Holder, RunIndex, Sealed, Settled, Store, StoreError};
 use runbook_testkit::memory_store::MemoryStore;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -197,6 +197,10 @@ impl Store for SimStore {
 
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, StoreError> {
         self.store.checkpoints().await
+    }
+
+    async fn settled(&self, from_ms: u64) -> Result<Vec<Settled>, StoreError> {
+        self.store.settled(from_ms).await
     }
 
     async fn runs(&self) -> Result<Vec<RunIndex>, StoreError> {

@@ -368,6 +368,7 @@ fn request(run: &str) -> RunRequest {
         retention: None,
         revision: None,
         settings_sha256: None,
+        occurrence: None,
         files: "/nowhere".into(),
         wait: false,
         granted: runbook_testkit::unrestricted(),
