@@ -131,6 +131,7 @@ impl<'a> Question<'a> {
         let mut ask = Ask {
             act,
             now: Timestamp::now(),
+            since: None,
             hosts: BTreeMap::new(),
             estimate: estimate::of(plan, &[]),
             break_glass: asked.break_glass.map(|why| why.trim().to_owned()),

@@ -8,6 +8,7 @@ use runbook_model::plan::{Phase, RetryClass, Role, Step};
 use runbook_model::{AttemptId, AttemptOutcome, Cell, Event, HostOutcome, Input, Sha256, StepId};
 
 use crate::layout::{HostNo, StepNo};
+use crate::permit::Times;
 use crate::state::{CellStage, Stage};
 use crate::{Run, Status, UNKNOWN_ATTEMPTS_MAX, VOID_ATTEMPTS_MAX};
 
@@ -26,6 +27,12 @@ impl Run {
             }
             Input::Resume { by, permit, break_glass, on } => {
                 self.accept_resume(Event::RunResumed { by, permit, break_glass, on });
+            }
+            Input::PermitChanged { permit, allowed } => {
+                if !matches!(self.status, Status::Ended(_)) {
+                    self.permit = Times::new(&allowed, &self.layout);
+                    self.emit(Event::PermitChanged { permit });
+                }
             }
             Input::CancelAsked { by } => {
                 // A suspended run may be cancelled: the resume that follows takes its halted hosts back.
@@ -69,10 +76,12 @@ impl Run {
                 }
             }
             Input::Prepared { cell, result } => {
-                if let Some((host, step)) = self.layout.locate(&cell)
-                    && self.wants_preparing(host, step)
-                {
-                    self.accept_prepared(host, step, result);
+                if let Some((host, step)) = self.layout.locate(&cell) {
+                    // Nothing begins at or after that moment.
+                    self.cut_off_when_due(host);
+                    if self.wants_preparing(host, step) {
+                        self.accept_prepared(host, step, result);
+                    }
                 }
             }
             Input::UnlessChecked { cell, done } => {
@@ -103,7 +112,11 @@ impl Run {
                 }
             }
             Input::TimerFired { timer } => {
-                if self.awaits(&timer) {
+                if let Timer::CutOff { host } = &timer {
+                    // Whether it is time is looked at when the host is settled; if it is not, the time is another by now.
+                    self.unsettled.extend(self.layout.host_no(host));
+                    self.dirty.extend(self.layout.host_no(host));
+                } else if self.awaits(&timer) {
                     self.emit(Event::TimerFired { timer });
                 }
             }
@@ -128,7 +141,8 @@ impl Run {
                 if !reopen || !self.awaits_operator(host, outcome) {
                     continue;
                 }
-                self.emit(Event::HostReopened { host: self.layout.hosts[host].clone() });
+                let begun_ms = self.cuts_off().then_some(self.now_ms);
+                self.emit(Event::HostReopened { host: self.layout.hosts[host].clone(), begun_ms });
                 if self.hosts[host].taking_back {
                     self.ask_after(host, Phase::Rollback, |stage| stage == CellStage::Ended(AttemptOutcome::Unknown));
                 } else if let Stage::Phase(phase) = self.hosts[host].stage {
@@ -202,6 +216,7 @@ impl Run {
                 .layout
                 .host_no(host)
                 .is_some_and(|no| self.hosts[no].stage == Stage::Phase(Phase::Rollback) && !self.hosts[no].expired),
+            Timer::CutOff { .. } => false,
         }
     }
 

@@ -80,8 +80,11 @@ impl Run {
             return commands;
         }
         let name = || self.layout.hosts[host].clone();
+        if let Some(at_ms) = self.cut_off_ms(host) {
+            commands.insert(Command::SetTimer { timer: Timer::CutOff { host: name() }, at_ms });
+        }
         match self.hosts[host].stage {
-            Stage::Connecting if !self.cancel => {
+            Stage::Connecting if !self.cancel && !self.hosts[host].cut => {
                 commands.insert(Command::Connect { host: name() });
             }
             Stage::Phase(phase) => {

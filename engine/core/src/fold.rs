@@ -14,6 +14,8 @@ impl Run {
     pub(crate) fn fold(&mut self, event: &Event) {
         match event {
             Event::RunOpened(_) | Event::RollbackAsked { .. } | Event::Installation(_) => {}
+            // What is allowed is no part of the state; timers go by it.
+            Event::PermitChanged { .. } => self.touch_all(),
             Event::SnapshotReleased { cell, .. } => self.on_cell(cell, |run, host, step| {
                 run.hosts[host].released.insert(step);
             }),
@@ -36,9 +38,15 @@ impl Run {
             }
             Event::TimerFired { timer } => self.fold_timer(timer),
             Event::BudgetSpent { .. } => self.budget_spent = true,
-            Event::HostStarted { host } => self.on_host(host, |run, no| {
+            Event::HostStarted { host, begun_ms } => self.on_host(host, |run, no| {
                 run.hosts[no].taking_back = run.taking_back;
+                run.hosts[no].begun_ms = *begun_ms;
                 run.set_stage(no, Stage::Connecting);
+            }),
+            Event::HostCutOff { host, reason, .. } => self.on_host(host, |run, no| {
+                run.hosts[no].cut = true;
+                run.hosts[no].cut_first = run.hosts[no].why.is_none();
+                run.note(no, reason);
             }),
             Event::SessionOpened { host, facts, .. } => self.on_host(host, |run, no| {
                 run.set_session(no, true);
@@ -136,8 +144,9 @@ impl Run {
                 run.hosts[no].verified = true;
                 run.set_stage(no, Stage::Held);
             }),
-            Event::HostReopened { host } => self.on_host(host, |run, no| {
+            Event::HostReopened { host, begun_ms } => self.on_host(host, |run, no| {
                 run.set_session(no, true);
+                run.hosts[no].begun_ms = *begun_ms;
                 run.fold_reopened(no);
             }),
             Event::HostEnded { host, outcome, .. } => self.on_host(host, |run, no| {
@@ -155,6 +164,8 @@ impl Run {
                 run.set_cell(host, step, CellStage::Due);
             }),
             Timer::RollbackBudget { host } => self.on_host(host, |run, no| run.hosts[no].expired = true),
+            // It is answered by an event of its own.
+            Timer::CutOff { .. } => {}
         }
     }
 
@@ -301,6 +312,8 @@ impl Run {
             let state = &mut self.hosts[host];
             state.failed_in = None;
             state.why = None;
+            state.cut = false;
+            state.cut_first = false;
             self.set_stage(host, Stage::Phase(phase));
         }
     }

@@ -16,6 +16,10 @@
 //! | held | `HostHeld`, with rollback scope `batch` or `run` | `PhaseStarted(rollback)` or `PhaseStarted(finally)`, once the peers are through |
 //! | ended | `HostEnded` | `HostReopened` by a resume, if it was halted, stuck or unknown |
 //!
+//! `HostCutOff` leaves the stage as it is: of a host that is connecting or ready `HostEnded(blocked)` follows in the same
+//! append; in a phase what runs is ended, `PhaseEnded(not ok)` follows, and then what follows any failure. While a host may
+//! be cut off, `SetTimer(cut off)` is outstanding. See `cut_off`.
+//!
 //! Its session is opened by `SessionOpened` and, once the host has ended, closed by `SessionClosed` (until then
 //! `CloseSession` is outstanding). The run ends when no session is open any more; one that is left open fails it.
 //!
@@ -45,6 +49,7 @@ use runbook_model::{Cell, Command, Event, HostName, Input, Plan, RunOutcome, Sha
 mod attempts;
 mod commands;
 mod counts;
+mod cut_off;
 mod fold;
 mod layout;
 mod patience;
@@ -195,10 +200,18 @@ impl Run {
     }
 
     /// The same run, held to what its controller is allowed. It is not part of the state: every controller brings its own,
-    /// and the record names it where the controller takes over.
+    /// and the record names it where the controller takes over, and where it changes.
     pub fn permitted(mut self, permit: &Permit) -> Self {
         self.permit = permit::Times::new(permit, &self.layout);
+        self.dirty.extend(0..self.hosts.len());
         self
+    }
+
+    /// Whether something is still to be decided by what is allowed: only then need anybody look whether that has changed.
+    pub fn heeds_permit(&self) -> bool {
+        let goes_on = self.started && self.status == Status::Running && !self.cancel;
+        let decides = !self.taking_back && !self.header.check_only;
+        goes_on && decides && (self.tally.has_unstarted() || self.cuts_off() && !self.tally.all_ended())
     }
 
     /// Takes a fact and says what was decided, in order; the events are already folded into the state. All events of one

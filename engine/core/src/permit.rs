@@ -1,4 +1,4 @@
-//! Which hosts may be begun now, by what the run's controller was allowed.
+//! Which hosts may be begun now, by what the run's controller is allowed.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use crate::layout::{HostNo, Layout};
 pub(crate) struct Times {
     classes: Vec<Class>,
     class_of: BTreeMap<HostNo, usize>,
+    closed: Option<String>,
 }
 
 impl Times {
@@ -22,8 +23,29 @@ impl Times {
         Self {
             class_of: permit.classes.iter().enumerate().flat_map(of_class).collect(),
             classes: permit.classes.clone(),
+            closed: permit.closed.clone(),
         }
     }
+
+    /// The host's times; `None`: it may be begun at any time.
+    pub(crate) fn class(&self, host: HostNo) -> Option<&Class> {
+        Some(&self.classes[*self.class_of.get(&host)?])
+    }
+}
+
+/// The windows of a class, in words.
+pub(crate) fn windows_of(class: &Class) -> String {
+    match class.windows.as_slice() {
+        [] => "the time until something closes".to_owned(),
+        [window] => format!("window {window}"),
+        windows => format!("windows {}", windows.join(", ")),
+    }
+}
+
+/// What closes the class at that moment.
+pub(crate) fn closing(class: &Class, now_ms: u64) -> Option<&str> {
+    let closing = class.closings.iter().find(|closing| closing.start_ms <= now_ms && now_ms < closing.end_ms)?;
+    Some(&closing.what)
 }
 
 impl Run {
@@ -33,17 +55,16 @@ impl Run {
         if self.header.check_only {
             return None;
         }
-        let class = &self.permit.classes[*self.permit.class_of.get(&host)?];
-        let windows = match class.windows.as_slice() {
-            [] => "the time until something closes".to_owned(),
-            [window] => format!("window {window}"),
-            windows => format!("windows {}", windows.join(", ")),
-        };
-        let open = class.stretches.iter().find(|open| open.start_ms <= self.now_ms && self.now_ms < open.end_ms);
-        let Some(open) = open else {
-            return Some(match class.windows.is_empty() {
-                true => "not begun: a blackout or a freeze has begun".to_owned(),
-                false => format!("not begun: outside of {windows}"),
+        if let Some(why) = &self.permit.closed {
+            return Some(format!("not begun: {why}"));
+        }
+        let class = self.permit.class(host)?;
+        let windows = windows_of(class);
+        let Some(open) = class.stretches.iter().find(|open| open.contains(self.now_ms)) else {
+            return Some(match closing(class, self.now_ms) {
+                Some(what) => format!("not begun: {what}"),
+                None if class.windows.is_empty() => "not begun: a blackout or a freeze has begun".to_owned(),
+                None => format!("not begun: outside of {windows}"),
             });
         };
         let left = open.end_ms - self.now_ms;
@@ -59,6 +80,6 @@ impl Run {
 }
 
 /// Whole minutes, or seconds below one.
-fn in_words(ms: u64) -> String {
+pub(crate) fn in_words(ms: u64) -> String {
     if ms < 60_000 { format!("{} s", ms.div_ceil(1_000)) } else { format!("{} min", ms.div_ceil(60_000)) }
 }

@@ -14,6 +14,9 @@ impl Run {
         if !self.started || self.status != crate::Status::Running {
             return;
         }
+        if self.cut_off_when_due(host) {
+            return;
+        }
         match self.hosts[host].stage {
             Stage::Waiting | Stage::Ready | Stage::Held | Stage::Ended(_) => {}
             Stage::Connecting => {
@@ -140,6 +143,8 @@ impl Run {
             "the rollback's budget is over"
         } else if self.cancel {
             "the run was cancelled"
+        } else if self.hosts[host].cut {
+            "its host was cut off before the end of its window"
         } else {
             "another step of the phase failed"
         };
@@ -246,6 +251,7 @@ impl Run {
             Stage::Phase(phase) => {
                 let unmeasured = |subject| state.measured.get(&subject) == Some(&None);
                 self.cancel
+                    || state.cut
                     || state.counts[phase as usize].failed > 0
                     || (phase == Phase::Execute && (unmeasured(Subject::Baseline) || unmeasured(Subject::WatchBefore)))
             }
@@ -258,7 +264,7 @@ impl Run {
         match self.hosts[host].stage {
             Stage::Phase(Phase::Rollback) => self.hosts[host].expired,
             Stage::Phase(Phase::Finally) => false,
-            Stage::Phase(_) => self.cancel,
+            Stage::Phase(_) => self.cancel || self.hosts[host].cut,
             _ => false,
         }
     }
@@ -278,7 +284,8 @@ impl Run {
         state.cells.iter().enumerate().any(|(step, cell)| {
             let phase = self.layout.step(step).phase;
             let gone_past = cell.outcome().is_some() && !cell.good() && self.goes_on(host, step);
-            gone_past && (!state.cancelled || matches!(phase, Phase::Rollback | Phase::Finally))
+            let stopped = state.cancelled || state.cut_first;
+            gone_past && (!stopped || matches!(phase, Phase::Rollback | Phase::Finally))
                 || phase == Phase::Finally && cell.outcome().is_some() && !cell.good()
         })
     }
@@ -298,7 +305,7 @@ impl Run {
             })
         };
         let state = &self.hosts[host];
-        let asked_to = !state.cancelled && state.failed_in.is_some_and(asked);
+        let asked_to = !state.cancelled && !state.cut_first && state.failed_in.is_some_and(asked);
         irreversible || self.layout.plan.irreversible.is_some() || asked_to
     }
 

@@ -67,6 +67,11 @@ impl Tally {
         self.ended == self.hosts
     }
 
+    /// Whether a host has not begun, or not its change.
+    pub(crate) fn has_unstarted(&self) -> bool {
+        self.unstarted > 0
+    }
+
     pub(crate) fn moved(&mut self, batch: usize, host: HostNo, before: Stage, after: Stage) {
         self.count(batch, host, before, false);
         self.count(batch, host, after, true);
@@ -225,7 +230,7 @@ impl Run {
         {
             let name = self.layout.hosts[host].clone();
             self.emit(match self.outside(host) {
-                None => Event::HostStarted { host: name },
+                None => Event::HostStarted { host: name, begun_ms: self.cuts_off().then_some(self.now_ms) },
                 Some(reason) => Event::HostEnded { host: name, outcome: HostOutcome::Blocked, reason },
             });
         }
@@ -320,7 +325,7 @@ impl Run {
             } else if self.cancel {
                 self.emit(end(HostOutcome::Cancelled, "the run was cancelled before this host was taken back"));
             } else if self.tally.active < parallel {
-                self.emit(Event::HostStarted { host: name });
+                self.emit(Event::HostStarted { host: name, begun_ms: None });
             } else {
                 return;
             }

@@ -159,6 +159,12 @@ pub(crate) struct HostState {
     pub(crate) failed_in: Option<Phase>,
     /// It ended badly because of a cancel.
     pub(crate) cancelled: bool,
+    /// When it was begun, where the end of its window cuts it off.
+    pub(crate) begun_ms: Option<u64>,
+    /// It was cut off: nothing new may begin in the phase that it was in.
+    pub(crate) cut: bool,
+    /// Nothing had gone wrong when it was.
+    pub(crate) cut_first: bool,
     /// `snapshot` or `execute` began.
     pub(crate) entered: bool,
     /// How taking it back ended.
@@ -194,6 +200,9 @@ impl HostState {
             blemish: None,
             failed_in: None,
             cancelled: false,
+            begun_ms: None,
+            cut: false,
+            cut_first: false,
             entered: false,
             rollback: None,
             taking_back: false,

@@ -61,7 +61,7 @@ impl Leftovers {
             Event::HostEnded { host, outcome, .. } => {
                 self.ended.insert(host.clone(), *outcome);
             }
-            Event::HostReopened { host } => {
+            Event::HostReopened { host, .. } => {
                 self.ended.remove(host);
             }
             _ => {}

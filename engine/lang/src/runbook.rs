@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use runbook_model::plan::{OnFailure, Once, Phase, RetryClass, Scope, SecretRef, Strategy, Tier, Undeclared};
+use runbook_model::plan::{AtEnd, OnFailure, Once, Phase, RetryClass, Scope, SecretRef, Strategy, Tier, Undeclared};
 use runbook_model::shell::ShellKind;
 use runbook_model::units::Share;
 use serde_json::Value;
@@ -50,6 +50,8 @@ pub struct Runbook {
     pub verify: Vec<Step>,
     /// `rollback`.
     pub rollback: Rollback,
+    /// `window.at_end`.
+    pub at_end: AtEnd,
     /// `finally`.
     pub finally: Vec<Step>,
 }

@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn an_event_too_long_for_a_record_is_refused_and_changes_nothing() {
         let mut sealer = Sealer::new(&Head::default()).unwrap();
-        let event = Event::HostStarted { host: HostName::from("x".repeat(BYTES_MAX)) };
+        let event = Event::HostStarted { host: HostName::from("x".repeat(BYTES_MAX)), begun_ms: None };
         assert!(matches!(sealer.seal(0, 0, &run(), 0, &event), Err(Error::TooLong { .. })));
         assert_eq!(sealer.head(), Head::default());
     }

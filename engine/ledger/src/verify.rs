@@ -208,7 +208,7 @@ mod tests {
         let mut records = Vec::new();
         let mut checkpoints = Vec::new();
         for seq in 0..size {
-            let event = Event::HostStarted { host: HostName::from(format!("web{seq}")) };
+            let event = Event::HostStarted { host: HostName::from(format!("web{seq}")), begun_ms: None };
             records.push(sealer.seal(seq, seq, &run(seq % 2), seq / 2, &event).unwrap());
             if seq % 3 == 0 {
                 checkpoints.push(Checkpoint { origin: "here".into(), size: sealer.size(), root: sealer.root() });

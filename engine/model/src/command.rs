@@ -107,4 +107,12 @@ pub enum Timer {
         /// The host.
         host: HostName,
     },
+    /// The last moment from which a host's way back fits before the end of its window. Answered by [`Event::HostCutOff`], not
+    /// by `TimerFired`.
+    ///
+    /// [`Event::HostCutOff`]: crate::event::Event::HostCutOff
+    CutOff {
+        /// The host.
+        host: HostName,
+    },
 }

@@ -41,6 +41,12 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on: Option<Box<Controller>>,
     },
+    /// What is allowed is another from here on: the windows were changed while the run goes on, or cannot be read any more.
+    PermitChanged {
+        /// Digest of the blob with what is allowed now; `None`: nothing restricts it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        permit: Option<Sha256>,
+    },
     /// Somebody asked to cancel.
     CancelAsked {
         /// Who.
@@ -80,6 +86,22 @@ pub enum Event {
     HostStarted {
         /// The host.
         host: HostName,
+        /// When it was begun (Unix ms), where the end of its window cuts it off.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        begun_ms: Option<u64>,
+    },
+    /// The host is not through, and its window ends so soon that only the way back still fits: what runs there is ended, and
+    /// what was changed is taken back.
+    HostCutOff {
+        /// The host.
+        host: HostName,
+        /// Names of its windows; empty when only blackouts or freezes are for it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        windows: Vec<String>,
+        /// When its time ends (Unix ms).
+        ends_ms: u64,
+        /// Why, for people.
+        reason: String,
     },
     /// A session is open.
     SessionOpened {
@@ -232,6 +254,9 @@ pub enum Event {
     HostReopened {
         /// The host.
         host: HostName,
+        /// When (Unix ms), where the end of its window cuts it off: it counts as begun then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        begun_ms: Option<u64>,
     },
     /// The host has ended.
     HostEnded {

@@ -8,6 +8,7 @@ use crate::event::{AttemptReport, Controller, Person};
 use crate::host::{Facts, PeerIdentity};
 use crate::id::{AttemptId, Cell, HostName, StepId};
 use crate::outcome::Obstacle;
+use crate::permit::Permit;
 use crate::session::SessionClose;
 
 /// An input and when it was learned.
@@ -38,6 +39,13 @@ pub enum Input {
         /// The program that goes on with it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on: Option<Box<Controller>>,
+    },
+    /// What is allowed is another from now on.
+    PermitChanged {
+        /// Digest of the blob with it; `None`: nothing restricts it.
+        permit: Option<Sha256>,
+        /// The same, read.
+        allowed: Box<Permit>,
     },
     /// Somebody asked to cancel the run.
     CancelAsked {

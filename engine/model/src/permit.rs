@@ -1,4 +1,4 @@
-//! What was allowed to a controller when it took a run up. Kept as a blob; the run's opening, or its resumption, names it.
+//! What is allowed to a controller. Kept as a blob; the run's opening, its resumption, or the change of it names it.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,9 @@ pub struct Permit {
     /// any time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<Class>,
+    /// No further host may be begun, and why: the windows cannot be made out. What has begun is brought to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<String>,
 }
 
 /// Hosts with the same times.
@@ -28,10 +31,25 @@ pub struct Class {
     pub windows: Vec<String>,
     /// When a host may be begun and must have ended, in order and apart from each other. None of them: not at all.
     pub stretches: Vec<Stretch>,
+    /// What closes in between, in order, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closings: Vec<Closing>,
     /// How long a host is expected to take, with what is kept free for its way back.
     pub needs_ms: u64,
     /// Where `needs_ms` comes from, for people.
     pub estimate: String,
+}
+
+/// A blackout or a freeze.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Closing {
+    /// Unix ms of the first moment.
+    pub start_ms: u64,
+    /// Unix ms of the moment at which it is over.
+    pub end_ms: u64,
+    /// What it is, and why.
+    pub what: String,
 }
 
 /// From a moment to another.
@@ -42,4 +60,11 @@ pub struct Stretch {
     pub start_ms: u64,
     /// Unix ms of the moment at which it is over.
     pub end_ms: u64,
+}
+
+impl Stretch {
+    /// Whether the moment lies in it.
+    pub fn contains(&self, now_ms: u64) -> bool {
+        self.start_ms <= now_ms && now_ms < self.end_ms
+    }
 }

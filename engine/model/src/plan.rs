@@ -122,6 +122,9 @@ pub struct Plan {
     pub watch: Option<Watch>,
     /// How hosts are taken back.
     pub rollback: RollbackRule,
+    /// What the end of a host's window means for it.
+    #[serde(default, skip_serializing_if = "WindowRule::is_default")]
+    pub window: WindowRule,
     /// Why the whole change cannot be taken back, when it cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub irreversible: Option<String>,
@@ -221,6 +224,42 @@ pub struct RollbackRule {
     pub budget_ms: u64,
     /// What proves that the host is back as it was.
     pub verify: RollbackVerify,
+}
+
+/// What windows mean for hosts that have begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WindowRule {
+    /// What becomes of a host that is not through when its window ends.
+    pub at_end: AtEnd,
+}
+
+impl WindowRule {
+    /// Whether it is as without a word of it; then a plan's canonical form does not have it.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What becomes of a host that is not through when its window ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AtEnd {
+    /// It is brought to its end, however long that takes.
+    #[default]
+    Finish,
+    /// It is stopped while its rollback's budget still fits before the end, and taken back.
+    Rollback,
+}
+
+impl AtEnd {
+    /// The word that people write.
+    pub fn name(self) -> &'static str {
+        match self {
+            AtEnd::Finish => "finish",
+            AtEnd::Rollback => "rollback",
+        }
+    }
 }
 
 /// How a host is taken back.

@@ -12,7 +12,7 @@ use runbook_lang::source::content_digest;
 use runbook_lang::{Code, Diagnostic, Span, resolve_parameters};
 use runbook_model::Sha256;
 use runbook_model::id::StepId;
-use runbook_model::plan::{FileRef, Phase, Plan, RollbackRule, RunbookRef, SCHEMA, Step, Template, Watch};
+use runbook_model::plan::{FileRef, Phase, Plan, RollbackRule, RunbookRef, SCHEMA, Step, Template, Watch, WindowRule};
 
 use crate::render::Renderings;
 use crate::request::PlanRequest;
@@ -86,6 +86,7 @@ pub fn build_rendered(request: PlanRequest<'_>) -> Result<(Plan, Renderings), Ve
             budget_ms: runbook.rollback.budget_ms,
             verify: rollback::verify_rule(&runbook.rollback.verify),
         },
+        window: WindowRule { at_end: runbook.at_end },
         irreversible: runbook.irreversible.as_ref().map(|reason| reason.value.clone()),
         steps: Vec::new(),
         files: BTreeMap::new(),

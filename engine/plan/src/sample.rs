@@ -172,6 +172,7 @@ pub(crate) fn plan(count: usize) -> Plan {
             budget_ms: 900_000,
             verify: RollbackVerify::Again,
         },
+        window: runbook_model::plan::WindowRule::default(),
         irreversible: None,
         steps,
         files: BTreeMap::from([(script, FileRef { path: "announce.sh".into(), bytes: 6 })]),

@@ -8,7 +8,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use runbook_model::approval::Used;
-use runbook_model::permit::{Class, Permit, Stretch};
+use runbook_model::permit::{Class, Closing, Permit, Stretch};
 use runbook_model::{HostName, Sha256};
 
 use crate::calendar::{Calendar, Closed, Cover, State};
@@ -48,6 +48,8 @@ pub struct Ask {
     pub act: Act,
     /// The moment.
     pub now: Timestamp,
+    /// When the run was opened that is gone on with; its hosts may have been begun from then on.
+    pub since: Option<Timestamp>,
     /// The hosts, with what of the calendar is for each.
     pub hosts: BTreeMap<HostName, Cover>,
     /// How long a host is expected to take.
@@ -76,6 +78,12 @@ pub struct Granted {
 }
 
 impl Granted {
+    /// While it cannot be made out what is allowed, and why: no further host is begun, and what has begun goes on to its end.
+    pub fn nothing(why: String) -> Self {
+        let permit = Permit { closed: Some(why), ..Permit::default() };
+        Self { permit, break_glass: None, policy: None, people: None, approvals: Vec::new() }
+    }
+
     /// What is allowed.
     pub fn permit(&self) -> &Permit {
         &self.permit
@@ -157,14 +165,16 @@ fn times(rules: Rules<'_>, ask: &Ask) -> Result<Permit, (Vec<String>, Option<Tim
     if ask.break_glass.is_some() || matches!(ask.act, Act::Check | Act::Cancel) {
         return Ok(permit);
     }
+    let from = ask.since.map_or(ask.now, |since| since.min(ask.now));
     let until = ask.now.saturating_add(HORIZON).unwrap_or(Timestamp::MAX);
+    let far = ask.now.saturating_add(Calendar::AHEAD).unwrap_or(Timestamp::MAX);
     let mut covers: BTreeMap<&Cover, Vec<HostName>> = BTreeMap::new();
     for (host, cover) in &ask.hosts {
         covers.entry(cover).or_default().push(host.clone());
     }
     let (mut reasons, mut next, mut may_begin) = (Vec::new(), None, false);
     for (cover, hosts) in covers {
-        let stretches = calendar.stretches(cover, ask.now, until);
+        let stretches = calendar.stretches(cover, from, until);
         let estimate = &ask.estimate;
         let fits = |open: &&crate::calendar::Stretch| {
             let from = open.start.max(ask.now);
@@ -173,12 +183,13 @@ fn times(rules: Rules<'_>, ask: &Ask) -> Result<Permit, (Vec<String>, Option<Tim
         match stretches.iter().find(fits) {
             Some(open) if open.start <= ask.now => may_begin = true,
             fitting => {
-                next = [next, fitting.map(|open| open.start)].into_iter().flatten().min();
+                let later = || calendar.stretches(cover, until, far).into_iter().find(|open| fits(&open));
+                next = [next, fitting.copied().or_else(later).map(|open| open.start)].into_iter().flatten().min();
                 reasons.push(reason(calendar, cover, &hosts, ask));
             }
         }
         // What nothing ever closes needs no times.
-        let whole = [crate::calendar::Stretch { start: ask.now, end: until }];
+        let whole = [crate::calendar::Stretch { start: from, end: until }];
         if cover.windows.is_empty() && stretches == whole {
             continue;
         }
@@ -186,6 +197,7 @@ fn times(rules: Rules<'_>, ask: &Ask) -> Result<Permit, (Vec<String>, Option<Tim
             hosts,
             windows: cover.windows.iter().cloned().collect(),
             stretches: stretches.iter().map(stretch).collect(),
+            closings: calendar.closed(cover, from, until).into_iter().map(closing).collect(),
             needs_ms: estimate.needs_ms,
             estimate: estimate.source.clone(),
         });
@@ -199,6 +211,11 @@ fn times(rules: Rules<'_>, ask: &Ask) -> Result<Permit, (Vec<String>, Option<Tim
 fn stretch(open: &crate::calendar::Stretch) -> Stretch {
     let ms = |moment: Timestamp| u64::try_from(moment.as_millisecond()).unwrap_or(0);
     Stretch { start_ms: ms(open.start), end_ms: ms(open.end) }
+}
+
+fn closing((closed, what): (crate::calendar::Stretch, String)) -> Closing {
+    let Stretch { start_ms, end_ms } = stretch(&closed);
+    Closing { start_ms, end_ms, what }
 }
 
 /// Why hosts so covered may not be begun now.

@@ -66,6 +66,7 @@ fn plan(tier: Tier) -> Plan {
             budget_ms: 0,
             verify: RollbackVerify::None,
         },
+        window: runbook_model::plan::WindowRule::default(),
         irreversible: None,
         steps: Vec::new(),
         files: BTreeMap::new(),
@@ -126,7 +127,7 @@ fn wants(roles: &[(&str, u32)], persons: Option<u32>) -> Rule {
 
 fn ask(act: Act) -> Ask {
     let estimate = Estimate { needs_ms: 0, source: String::new() };
-    Ask { act, now: now(), hosts: BTreeMap::new(), estimate, break_glass: None }
+    Ask { act, now: now(), since: None, hosts: BTreeMap::new(), estimate, break_glass: None }
 }
 
 /// The reasons for which it is refused; none: it is granted.

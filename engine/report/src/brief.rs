@@ -1,6 +1,6 @@
 //! A plan in a dozen lines: what a person must see before they say yes.
 
-use runbook_model::plan::{Action, OnFailure, Phase, Plan, Role, RollbackVerify, Scope, Step, Strategy, Work};
+use runbook_model::plan::{Action, AtEnd, OnFailure, Phase, Plan, Role, RollbackVerify, Scope, Step, Strategy, Work};
 use runbook_model::units::format_duration_ms;
 
 use crate::matrix::label;
@@ -61,6 +61,10 @@ pub fn lines(plan: &Plan, check_only: bool, columns: usize, palette: Palette) ->
         pair("check", None, "the prechecks alone are run; nothing is changed");
     } else {
         pair("way back", None, &way_back(plan));
+        if plan.window.at_end == AtEnd::Rollback {
+            let budget = format_duration_ms(plan.rollback.budget_ms);
+            pair("window", None, &format!("a host that is not through {budget} before its end is taken back"));
+        }
         if let Some(reason) = &plan.irreversible {
             let text = format!("this cannot be taken back: {}", escape_line(reason.as_bytes()));
             pair("CAREFUL", Some(Tone::Warn), &text);

@@ -182,6 +182,12 @@ fn run_sentences(view: &RunView) -> Vec<String> {
     for why in &view.break_glass {
         out.push(format!("Windows, blackouts and freezes were set aside (break glass): {why}."));
     }
+    for (_, at, _) in &view.permits {
+        out.push(format!(
+            "The windows were changed while it went on, and counted as they were then from {} on.",
+            when(*at)
+        ));
+    }
     for (by, at) in &view.resumed {
         out.push(format!("{} took the run up again {}.", person(by), when(*at)));
     }

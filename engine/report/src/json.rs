@@ -93,6 +93,9 @@ pub struct RunDocument {
     pub break_glass: Vec<String>,
     /// SHA-256 of the times at which hosts could be begun, as they were when the run was opened; null: at any time.
     pub permit_sha256: Option<String>,
+    /// What was allowed became another while the run went on, each time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub permit_changes: Vec<PermitLine>,
     /// SHA-256 of the policy under which it was opened; null: no policy.
     pub policy_sha256: Option<String>,
     /// The approvals that the policy asked for.
@@ -138,6 +141,26 @@ pub struct RunDocument {
     pub redactions: Vec<RedactionLine>,
 }
 
+/// In `run/v1`: what was allowed from a moment on.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct PermitLine {
+    /// When it was recorded.
+    pub at: String,
+    /// SHA-256 of the times at which hosts could be begun from then on; null: at any time.
+    pub permit_sha256: Option<String>,
+}
+
+/// In `run/v1`: that a host was stopped before the end of its window.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct CutOffDocument {
+    /// When.
+    pub at: String,
+    /// When its time ends.
+    pub ends_at: String,
+    /// Names of its windows; empty when only blackouts or freezes were for it.
+    pub windows: Vec<String>,
+}
+
 /// In `run/v1`: the state of the controller's clock. Null where it is not on record.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ClockDocument {
@@ -162,6 +185,9 @@ pub struct HostDocument {
     pub batch: usize,
     /// The phase that it is in.
     pub phase: Option<&'static str>,
+    /// That it was stopped before the end of its window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_off: Option<CutOffDocument>,
     /// When it was first connected to.
     pub started_at: Option<String>,
     /// When it ended.
@@ -352,6 +378,7 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
         ticket: header.and_then(|header| header.ticket.clone()),
         break_glass: view.break_glass.clone(),
         permit_sha256: header.and_then(|header| header.permit.map(|permit| permit.to_string())),
+        permit_changes: view.permits.iter().map(permit_line).collect(),
         policy_sha256: header.and_then(|header| header.policy.map(|policy| policy.to_string())),
         approvals: header.map(|header| header.approvals.iter().map(approval_line).collect()).unwrap_or_default(),
         check_only: header.is_some_and(|header| header.check_only),
@@ -389,6 +416,10 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
     }
 }
 
+fn permit_line((permit, at_ms, _): &(Option<Sha256>, u64, u64)) -> PermitLine {
+    PermitLine { at: rfc3339_ms(*at_ms), permit_sha256: permit.map(|permit| permit.to_string()) }
+}
+
 fn host_document(view: &RunView, attachments: &Attachments, name: &HostName, host: &HostView) -> HostDocument {
     let mut steps = Vec::new();
     for row in rows(view, host) {
@@ -409,6 +440,11 @@ fn host_document(view: &RunView, attachments: &Attachments, name: &HostName, hos
         reason: text(&host.reason),
         batch: host.batch + 1,
         phase: host.phase.map(Phase::name),
+        cut_off: host.cut_off.as_ref().map(|cut| CutOffDocument {
+            at: rfc3339_ms(cut.at_ms),
+            ends_at: rfc3339_ms(cut.ends_ms),
+            windows: cut.windows.clone(),
+        }),
         started_at: host.started_ms.map(rfc3339_ms),
         ended_at: host.ended_ms.map(rfc3339_ms),
         account: host.identity.as_ref().and_then(|identity| text(&identity.account)),

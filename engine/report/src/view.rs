@@ -60,6 +60,9 @@ pub struct RunView {
     pub clock_at_end: Option<ClockState>,
     /// Why windows, blackouts and freezes were set aside, each time that they were.
     pub break_glass: Vec<String>,
+    /// What was allowed became another while it went on: the blob (`None`: nothing restricts it), when (Unix ms), and the
+    /// place in the ledger.
+    pub permits: Vec<(Option<Sha256>, u64, u64)>,
     /// Who did something to the run, in order: its operator first.
     pub acts: Vec<Act>,
     /// Where the controller's clock did not go on as the time that really went by.
@@ -81,6 +84,19 @@ pub struct Closed {
     pub seq: u64,
     /// How.
     pub close: SessionClose,
+}
+
+/// That a host was cut off before the end of its window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutOff {
+    /// Names of its windows.
+    pub windows: Vec<String>,
+    /// When its time ends (Unix ms).
+    pub ends_ms: u64,
+    /// When that was decided (Unix ms).
+    pub at_ms: u64,
+    /// Place in the ledger.
+    pub seq: u64,
 }
 
 /// That a person did something to a run.
@@ -141,6 +157,8 @@ pub struct HostView {
     pub rollback_reason: Option<String>,
     /// Until when it must be taken back (Unix ms).
     pub rollback_deadline_ms: Option<u64>,
+    /// It was stopped before the end of its window.
+    pub cut_off: Option<CutOff>,
     /// It waits for its peers.
     pub held: bool,
     /// How it ended.
@@ -291,6 +309,7 @@ impl RunView {
             resumed: Vec::new(),
             clock_at_end: None,
             break_glass: Vec::new(),
+            permits: Vec::new(),
             acts: Vec::new(),
             clock_steps: Vec::new(),
             clocks: None,
@@ -355,6 +374,7 @@ impl RunView {
                 self.outcome = None;
                 self.ended_ms = None;
             }
+            Event::PermitChanged { permit } => self.permits.push((*permit, now, seq)),
             Event::CancelAsked { by } => {
                 self.act("asked to cancel", by, now, seq);
                 self.cancel = Some((by.clone(), now));
@@ -376,7 +396,7 @@ impl RunView {
                 self.ended_ms = Some(now);
                 self.ended_seq = Some(seq);
             }
-            Event::HostStarted { host } => {
+            Event::HostStarted { host, .. } => {
                 self.host(host).started_ms.get_or_insert(now);
             }
             Event::SessionOpened { host, facts, identity } => {
@@ -414,8 +434,12 @@ impl RunView {
                 let host = self.host(host);
                 host.phases.insert(*phase, Some(*ok));
             }
+            Event::HostCutOff { host, windows, ends_ms, .. } => {
+                let (windows, ends_ms) = (windows.clone(), *ends_ms);
+                self.host(host).cut_off = Some(CutOff { windows, ends_ms, at_ms: now, seq });
+            }
             Event::HostHeld { host } => self.host(host).held = true,
-            Event::HostReopened { host } => {
+            Event::HostReopened { host, .. } => {
                 let host = self.host(host);
                 host.outcome = None;
                 host.reason.clear();

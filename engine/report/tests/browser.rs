@@ -80,7 +80,8 @@ fn many_states() -> RunView {
     run.host_ended("fs05", HostOutcome::Stuck, "upgrade.undo failed");
     // Refused at the door.
     let obstacle = Obstacle { kind: ObstacleKind::HostKey, message: "the host key is not the one on file".into() };
-    run.put(Event::HostStarted { host: "fs06".into() }).put(Event::SessionFailed { host: "fs06".into(), obstacle });
+    run.put(Event::HostStarted { host: "fs06".into(), begun_ms: None })
+        .put(Event::SessionFailed { host: "fs06".into(), obstacle });
     run.host_ended("fs06", HostOutcome::Blocked, "the host key is not the one on file");
     // Skipped steps, changes, then cancelled in the middle.
     let host = names[4];

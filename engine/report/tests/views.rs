@@ -7,7 +7,10 @@ use runbook_model::event::{ClockState, Controller};
 use runbook_model::outcome::Obstacle;
 use runbook_model::outcome::ObstacleKind;
 use runbook_model::{AttemptOutcome, Event, HostName, HostOutcome, Phase, Sha256};
+use runbook_report::html::{self, Contents, Verification};
 use runbook_report::json::{self, Attachments};
+use runbook_report::live::plain;
+use runbook_report::objectives::Revision;
 use runbook_report::summary::{self, Circumstances};
 use runbook_report::{Palette, RunView, check, explain, logs, show};
 use sample::{Writer, taken_back};
@@ -15,6 +18,16 @@ use sample::{Writer, taken_back};
 fn summary(view: &RunView) -> String {
     let circumstances = Circumstances { evidence: ".runbook", ..Circumstances::default() };
     summary::lines(view, &Attachments::default(), circumstances, 80, Palette::Plain).join("\n")
+}
+
+/// The assessor's page, without its contents.
+fn html(view: &RunView, attachments: &Attachments) -> String {
+    let verification = Verification::default();
+    let mut page = html::head(view, attachments, &verification);
+    for (name, host) in &view.hosts {
+        page.push_str(&html::host(view, attachments, name, host, &Contents::new()));
+    }
+    page + &html::tail(view, attachments, &verification, Revision::R2)
 }
 
 fn halted() -> Writer {
@@ -82,7 +95,7 @@ fn summary_of_a_run_with_500_hosts_of_which_one_is_unreachable() {
     for name in &names[..499] {
         run.good_host(name);
     }
-    run.put(Event::HostStarted { host: "web500".into() });
+    run.put(Event::HostStarted { host: "web500".into(), begun_ms: None });
     let obstacle = Obstacle { kind: ObstacleKind::Unreachable, message: "web500 (10.0.1.2:22) does not answer".into() };
     run.put(Event::SessionFailed { host: "web500".into(), obstacle });
     run.host_ended("web500", HostOutcome::Blocked, "web500 (10.0.1.2:22) does not answer");
@@ -266,6 +279,47 @@ fn who_takes_a_run_up_with_another_program_is_told() {
     assert_eq!(acts[..2], ["took the run up again", "took the run up again"]);
     let told = format!("took the run up again on {}, with runbook 0.9.9, {}", header.controller, Sha256::of(b"other"));
     assert_eq!(acts[2], told);
+}
+
+#[test]
+fn a_host_that_was_cut_off_and_windows_that_changed_are_told_in_every_view() {
+    let reason = "it was cut off 15 min before the end of window patch-night, so that the way back fits";
+    let mut run = Writer::new(&[&["fs01"]]);
+    run.until_upgrade("fs01");
+    run.put(Event::PermitChanged { permit: Some(Sha256::of(b"permit")) });
+    let changed = plain::line(&run.view(), run.records.last().unwrap()).unwrap();
+    assert!(changed.contains("the windows have changed"), "{changed}");
+    let ends_ms = run.now + 900_000;
+    let (host, windows) = (HostName::from("fs01"), vec!["patch-night".to_owned()]);
+    run.put(Event::HostCutOff { host, windows, ends_ms, reason: reason.into() });
+    let line = plain::line(&run.view(), run.records.last().unwrap()).unwrap();
+    assert!(line.ends_with(&format!("fs01: {reason}")), "{line}");
+    run.host_ended("fs01", HostOutcome::RolledBack, reason).run_ended(HostOutcome::RolledBack);
+    let (view, attachments) = (run.view(), Attachments::default());
+    let document = serde_json::to_value(json::run(&view, &attachments, None)).unwrap();
+    assert_eq!(document["permit_changes"][0]["permit_sha256"], Sha256::of(b"permit").to_string());
+    assert_eq!(document["hosts"][0]["cut_off"]["windows"], serde_json::json!(["patch-night"]));
+    let ends_at = runbook_model::units::rfc3339_ms(ends_ms);
+    assert_eq!(document["hosts"][0]["cut_off"]["ends_at"], ends_at);
+    let plain = Palette::Plain;
+    let folded = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for text in [
+        show::text(&view, &attachments, None, 80, plain),
+        explain::explain(&view, None).text(80, plain),
+        summary(&view),
+        html(&view, &attachments),
+    ] {
+        let text = folded(text);
+        assert!(text.contains(reason), "{text}");
+    }
+    let told = folded(explain::explain(&view, None).text(80, plain));
+    assert!(told.contains("The windows were changed while it went on"), "{told}");
+    let page = folded(html(&view, &attachments));
+    for word in
+        ["the windows were changed while the run went on", "fs01 was cut off at", "the time of patch-night ends"]
+    {
+        assert!(page.contains(word), "{word}");
+    }
 }
 
 /// `runbook schema run`, `runs` and `export` print these; they are kept for editors and readers of the book.

@@ -93,7 +93,7 @@ fn events() -> Vec<Event> {
         Event::RunOpened(Box::new(header())),
         Event::RunStarted,
         Event::BatchStarted { batch: 0 },
-        Event::HostStarted { host: host.clone() },
+        Event::HostStarted { host: host.clone(), begun_ms: None },
         Event::SessionOpened { host: host.clone(), facts, identity },
         Event::SessionFailed { host: "web2".into(), obstacle },
         Event::PhaseStarted { host: host.clone(), phase: Phase::Execute, reason: None, deadline_ms: None },

@@ -9,11 +9,13 @@ use runbook_model::event::{AttemptReport, ClockState, Person, RunHeader};
 use runbook_model::host::Facts;
 use runbook_model::input::{Intent, Prepared};
 use runbook_model::outcome::{Ended, KilledBy, OutputRef};
+use runbook_model::permit::Permit;
 use runbook_model::plan::{Phase, Plan, Role};
 use runbook_model::{AttemptOutcome, Command, Event, HostName, Input, RunId, Sha256, StepId};
 
 use crate::plans;
 use crate::seed::Seed;
+use crate::windows::{self, Allowed};
 use crate::world::{Faults, Seen, World};
 
 /// Rare situations that a run went through: over many seeds each must be reached.
@@ -37,6 +39,12 @@ pub enum Marks {
     Reopened,
     TakenBackLater,
     SharedOnce,
+    CutOff,
+    CutOffBeforeItsChange,
+    CutOffByAnotherController,
+    CutOffByChangedWindows,
+    BlockedByItsWindow,
+    WindowsChanged,
 }
 
 /// What came of a seed.
@@ -63,6 +71,8 @@ pub struct Simulated {
     pub operator: bool,
     /// It was cancelled.
     pub cancelled: bool,
+    /// What was allowed, each from a place in the log on.
+    pub permits: Vec<(usize, Permit)>,
 }
 
 struct Controller {
@@ -77,6 +87,9 @@ struct Controller {
     pending: Vec<(u64, Command, Input)>,
     crashes_left: u32,
     cancel_at: Option<u64>,
+    /// Windows that will be changed, the next one last.
+    changes: Allowed,
+    permits: Vec<(usize, Permit)>,
     marks: BTreeSet<Marks>,
     broken: Vec<String>,
 }
@@ -114,7 +127,11 @@ fn header(plan: &Plan, run: &str, seed: u64) -> Arc<RunHeader> {
 /// Runs the seed.
 pub fn simulate(number: u64) -> Simulated {
     let mut seed = Seed::new(number);
-    let plan = Arc::new(plans::plan(&mut seed));
+    let mut plan = plans::plan(&mut seed);
+    let mut changes = windows::draw(number, &mut plan);
+    changes.reverse();
+    let permits: Vec<_> = changes.pop().map(|(_, permit)| (0, permit)).into_iter().collect();
+    let plan = Arc::new(plan);
     let faults = Faults {
         fail: seed.pick(&[0, 2, 10, 30]),
         lost: seed.pick(&[0, 0, 3, 10]),
@@ -125,7 +142,10 @@ pub fn simulate(number: u64) -> Simulated {
     let world = World::new(&plan, faults);
     let header = header(&plan, "run", number);
     let mut controller = Controller {
-        run: Run::new(plan.clone(), header.clone()),
+        run: Run::new(plan.clone(), header.clone())
+            .permitted(&permits.first().map(|(_, permit)| permit.clone()).unwrap_or_default()),
+        changes,
+        permits,
         cancel_at: seed.percent(20).then(|| seed.below(120_000)),
         crashes_left: seed.pick(&[0, 0, 1, 3]),
         seed,
@@ -171,6 +191,7 @@ pub fn simulate(number: u64) -> Simulated {
         marks: controller.marks,
         operator,
         cancelled,
+        permits: controller.permits,
     }
 }
 
@@ -223,6 +244,7 @@ impl Controller {
             run.replay(event);
         }
         run.delta();
+        run = run.permitted(&self.permit());
         let in_rollback = self.log.iter().rev().find_map(|(_, event)| match event {
             Event::PhaseStarted { phase, .. } => Some(*phase == Phase::Rollback),
             _ => None,
@@ -234,6 +256,12 @@ impl Controller {
         let resumed = self
             .run
             .input(self.now, Input::Resume { by: Person::default(), permit: None, break_glass: None, on: None });
+        for event in &resumed {
+            self.mark(event);
+            if matches!(event, Event::HostCutOff { .. }) {
+                self.marks.insert(Marks::CutOffByAnotherController);
+            }
+        }
         self.log.extend(resumed.into_iter().map(|event| (self.now, event)));
         self.run.delta();
         for command in self.run.outstanding().clone() {
@@ -345,6 +373,19 @@ impl Controller {
             if self.run.status() != Status::Running {
                 return;
             }
+            if let Some((at, _)) = self.changes.last()
+                && self.pending.iter().all(|(due, ..)| due >= at)
+            {
+                let (at, permit) = self.changes.pop().expect("just looked at");
+                self.now = self.now.max(at);
+                self.permits.push((self.log.len(), permit.clone()));
+                let before = self.log.len();
+                self.feed(Input::PermitChanged { permit: None, allowed: Box::new(permit) });
+                if self.log[before..].iter().any(|(_, event)| matches!(event, Event::HostCutOff { .. })) {
+                    self.marks.insert(Marks::CutOffByChangedWindows);
+                }
+                continue;
+            }
             let next = self.pending.iter().enumerate().min_by_key(|(_, (due, ..))| *due).map(|(no, _)| no);
             let Some(next) = next else {
                 self.broken.push("the run is not over, and nothing is outstanding".into());
@@ -385,6 +426,7 @@ impl Controller {
         self.marks.insert(Marks::TakenBackLater);
         self.crashes_left = 0;
         self.cancel_at = None;
+        self.changes.clear();
         self.pending.clear();
         self.world.faults = Faults::NONE;
         self.header = header(&self.plan, "back", 0);
@@ -394,6 +436,10 @@ impl Controller {
         self.feed(Input::RollbackAsked { by: Person::default() });
         self.feed(Input::Begin);
         self.work();
+    }
+
+    fn permit(&self) -> Permit {
+        self.permits.last().map(|(_, permit)| permit.clone()).unwrap_or_default()
     }
 
     fn mark(&mut self, event: &Event) {
@@ -417,6 +463,18 @@ impl Controller {
             Event::HostEnded { outcome: runbook_model::HostOutcome::Stuck, .. } => Marks::Stuck,
             Event::HostEnded { outcome: runbook_model::HostOutcome::Failed, .. } => Marks::Halted,
             Event::BudgetSpent { .. } => Marks::BudgetSpent,
+            Event::HostCutOff { .. } => Marks::CutOff,
+            Event::PermitChanged { .. } => Marks::WindowsChanged,
+            Event::HostEnded { outcome: runbook_model::HostOutcome::Blocked, reason, .. }
+                if reason.starts_with("not begun: ") =>
+            {
+                Marks::BlockedByItsWindow
+            }
+            Event::HostEnded { outcome: runbook_model::HostOutcome::Blocked, reason, .. }
+                if reason.starts_with("it was cut off") =>
+            {
+                Marks::CutOffBeforeItsChange
+            }
             Event::StepResolved { .. } => Marks::Resolved,
             Event::HostReopened { .. } => Marks::Reopened,
             Event::PhaseStarted { phase: Phase::Rollback, reason: Some(reason), .. }

@@ -9,6 +9,7 @@ use runbook_model::plan::{OnFailure, Phase, Plan, Role, RollbackVerify, Scope, S
 use runbook_model::{AttemptOutcome, Cell, Event, HostName, HostOutcome, StepId};
 
 use crate::controller::Simulated;
+use crate::windows;
 
 /// What of the laws does not hold; empty when all do.
 pub fn check(run: &Simulated) -> Vec<String> {
@@ -22,6 +23,7 @@ pub fn check(run: &Simulated) -> Vec<String> {
         laws.taken_back(run, log);
     }
     broken.extend(laws.broken);
+    broken.extend(windows::broken(run));
     broken
 }
 
@@ -78,7 +80,7 @@ impl Laws<'_> {
                     cell.resolved = true;
                     cell.outcome = Some(if *succeeded { AttemptOutcome::Succeeded } else { AttemptOutcome::Failed });
                 }
-                Event::HostReopened { host } => {
+                Event::HostReopened { host, .. } => {
                     for (_, cell) in cells.iter_mut().filter(|(cell, _)| cell.host == *host) {
                         cell.reopened = true;
                     }
@@ -96,7 +98,7 @@ impl Laws<'_> {
         let mut reopened: BTreeSet<HostName> = BTreeSet::new();
         for (_, event) in &run.log {
             match event {
-                Event::HostReopened { host } => {
+                Event::HostReopened { host, .. } => {
                     reopened.insert(host.clone());
                 }
                 Event::AttemptStarted { attempt, phase, .. } => {
@@ -156,7 +158,7 @@ impl Laws<'_> {
         let mut reopened: BTreeSet<HostName> = BTreeSet::new();
         for (_, event) in &run.log {
             match event {
-                Event::HostReopened { host } => {
+                Event::HostReopened { host, .. } => {
                     ended.remove(host);
                     reopened.insert(host.clone());
                     undone.remove(host);
@@ -168,7 +170,7 @@ impl Laws<'_> {
                     let outcome = if *succeeded { AttemptOutcome::Succeeded } else { AttemptOutcome::Failed };
                     outcomes.insert(cell.clone(), outcome);
                 }
-                Event::HostStarted { host } => {
+                Event::HostStarted { host, .. } => {
                     for other in batch_of.keys().filter(|other| batch_of[*other] < batch_of[host]) {
                         if !ended.contains_key(other) && !held.contains(other) {
                             self.say(format!("{host} began before {other} of an earlier batch had ended"));

@@ -8,6 +8,7 @@ pub mod full;
 mod laws;
 mod plans;
 mod seed;
+mod windows;
 mod world;
 
 pub use controller::{Marks, Simulated, simulate};

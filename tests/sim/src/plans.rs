@@ -226,6 +226,7 @@ pub(crate) fn empty() -> Plan {
             budget_ms: 900_000,
             verify: RollbackVerify::Again,
         },
+        window: runbook_model::plan::WindowRule::default(),
         irreversible: None,
         steps: Vec::new(),
         files: BTreeMap::new(),

@@ -53,6 +53,12 @@ fn laws_hold_on_every_seed_and_every_rare_state_is_reached() {
         Reopened,
         TakenBackLater,
         SharedOnce,
+        CutOff,
+        CutOffBeforeItsChange,
+        CutOffByAnotherController,
+        CutOffByChangedWindows,
+        BlockedByItsWindow,
+        WindowsChanged,
     ];
     let missed: Vec<_> = all.into_iter().filter(|mark| !marks.contains(mark)).collect();
     assert!(missed.is_empty(), "never reached: {missed:?}");

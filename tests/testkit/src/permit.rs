@@ -7,7 +7,13 @@ use runbook_policy::{Act, Ask, Estimate, Granted, Rules, authorize};
 /// What a project without any rules grants.
 pub fn unrestricted() -> Granted {
     let estimate = Estimate { needs_ms: 0, source: String::new() };
-    let ask =
-        Ask { act: Act::Apply, now: jiff::Timestamp::UNIX_EPOCH, hosts: BTreeMap::new(), estimate, break_glass: None };
+    let ask = Ask {
+        act: Act::Apply,
+        now: jiff::Timestamp::UNIX_EPOCH,
+        since: None,
+        hosts: BTreeMap::new(),
+        estimate,
+        break_glass: None,
+    };
     authorize(Rules::default(), &ask).expect("nothing forbids it")
 }

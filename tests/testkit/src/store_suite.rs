@@ -74,7 +74,7 @@ pub fn sealed(head: &Head, run: &RunId, run_seq: u64, count: u64, fence: Option<
     let mut sealer = Sealer::new(head).expect("a store's head can be sealed on");
     let records = (0..count)
         .map(|n| {
-            let event = Event::HostStarted { host: HostName::from(format!("web{}", run_seq + n)) };
+            let event = Event::HostStarted { host: HostName::from(format!("web{}", run_seq + n)), begun_ms: None };
             sealer.seal(1_700_000_000_000 + n, n, run, run_seq + n, &event).expect("the event is short")
         })
         .collect();

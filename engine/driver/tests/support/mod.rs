@@ -230,6 +230,7 @@ pub fn plan(hosts: &[&str], steps: Vec<Step>) -> Plan {
             budget_ms: 900_000,
             verify: RollbackVerify::Steps,
         },
+        window: runbook_model::plan::WindowRule::default(),
         irreversible: None,
         steps: chained(steps),
         files: BTreeMap::new(),

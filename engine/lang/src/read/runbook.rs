@@ -1,6 +1,6 @@
 //! A whole runbook.
 
-use runbook_model::plan::{Phase, Scope, Strategy, Tier, Undeclared};
+use runbook_model::plan::{AtEnd, Phase, Scope, Strategy, Tier, Undeclared};
 use runbook_model::units::Share;
 
 use super::fields::{Fields, Problems};
@@ -33,14 +33,14 @@ pub(crate) const KEYS: &[&str] = &[
     "execute",
     "verify",
     "rollback",
+    "window",
     "finally",
 ];
 
 /// Keys that only a later version supports.
 pub(crate) const KEYS_LATER: &[(&str, &str)] = &[
     ("access", "grant the right on the hosts themselves for now"),
-    ("window", "start the run inside the window yourself for now"),
-    ("windows", "start the run inside the window yourself for now"),
+    ("windows", "windows are written in `windows.yaml`, for all runbooks"),
     ("approvals", "whoever runs the runbook approves it, for now"),
     ("schedule", "start the run by cron or a timer for now"),
     ("notify", "let the program that starts the run tell people for now"),
@@ -120,6 +120,7 @@ pub(crate) fn runbook(node: &Node, problems: &mut Problems) -> Option<Runbook> {
             Some("add the steps that make the change".into());
     }
     let rollback = rollback(fields.get("rollback", problems), problems);
+    let at_end = fields.get("window", problems).map_or(AtEnd::Finish, |node| at_end(node, &irreversible, problems));
 
     let mut runbook = Runbook {
         source: problems.source.clone(),
@@ -138,6 +139,7 @@ pub(crate) fn runbook(node: &Node, problems: &mut Problems) -> Option<Runbook> {
         execute,
         verify,
         rollback,
+        at_end,
         finally,
     };
     let steps_read = problems.list.len() == before;
@@ -430,4 +432,23 @@ fn rollback(node: Option<&Node>, problems: &mut Problems) -> Rollback {
         };
     }
     rollback
+}
+
+pub(crate) const WINDOW_KEYS: &[&str] = &["at_end"];
+pub(crate) const AT_END: &[(&str, AtEnd)] = &[("finish", AtEnd::Finish), ("rollback", AtEnd::Rollback)];
+
+/// `window`. A change that cannot be taken back cannot be cut off either.
+fn at_end(node: &Node, irreversible: &Option<Text>, problems: &mut Problems) -> AtEnd {
+    let Some(fields) = Fields::of(node, "`window`", WINDOW_KEYS, &[], problems) else { return AtEnd::Finish };
+    let Some(node) = fields.get("at_end", problems) else { return AtEnd::Finish };
+    let Some(at_end) = scalar::word(node, "at_end", AT_END, problems) else { return AtEnd::Finish };
+    if let (AtEnd::Rollback, Some(reason)) = (at_end, irreversible) {
+        let problem = problems.error(
+            Code::Conflict,
+            &node.span,
+            "`at_end: rollback` takes hosts back, and the runbook says that it cannot be",
+        );
+        *problem = problem.clone().label(&reason.span, "here").help("leave one of the two out");
+    }
+    at_end
 }

@@ -46,6 +46,8 @@ pub(super) struct Runbook {
     verify: Option<Vec<Step>>,
     /// How hosts are taken back.
     rollback: Option<RollbackForm>,
+    /// What the end of a host's window means.
+    window: Option<WindowEnd>,
     /// Runs wherever `snapshot` or `execute` began, whatever happened.
     r#finally: Option<Vec<Step>>,
 }
@@ -404,6 +406,22 @@ struct ExpectText {
     empty: Option<Flag>,
     /// It is JSON, and this expression holds of it.
     json: Option<Text>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct WindowEnd {
+    /// What becomes of a host that is not through when its window ends; `finish` when it is not said.
+    at_end: Option<AtEnd>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum AtEnd {
+    /// It is brought to its end.
+    Finish,
+    /// It is stopped while the way back still fits, and taken back.
+    Rollback,
 }
 
 #[derive(JsonSchema)]

@@ -38,6 +38,7 @@ fn the_schemas_have_the_keys_that_the_readers_have() {
         (&runbook, "Watch", read::runbook::WATCH_KEYS),
         (&runbook, "Defaults", read::runbook::DEFAULT_KEYS),
         (&runbook, "Rollback", read::runbook::ROLLBACK_KEYS),
+        (&runbook, "WindowEnd", read::runbook::WINDOW_KEYS),
         (&runbook, "Retry", read::step::RETRY_KEYS),
         (&runbook, "Expect", read::step::EXPECT_KEYS),
         (&runbook, "ExpectText", read::step::EXPECT_TEXT_KEYS),

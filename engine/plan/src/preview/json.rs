@@ -57,6 +57,7 @@ impl Preview<'_> {
             "failure_budget": plan.failure_budget,
             "watch": plan.watch,
             "rollback": plan.rollback,
+            "window": plan.window,
             "snapshots": self.snapshots(),
             "irreversible": irreversible.collect::<Vec<_>>(),
             "files": plan.files.iter()

@@ -168,3 +168,12 @@ fn verbatim_values_are_warned_of() {
     assert_eq!(json["warnings"].as_array().unwrap().len(), 1);
     assert_eq!(json["warnings"][0]["step"], "branch-only");
 }
+
+#[test]
+fn what_the_end_of_a_window_means_is_shown_where_it_is_not_as_ever() {
+    let mut plan = sample::plan(2);
+    assert!(!preview(&plan).text(80).contains("\nwindow"));
+    plan.window.at_end = runbook_model::plan::AtEnd::Rollback;
+    let text = preview(&plan).text(80);
+    assert!(text.contains("a host that is not through 15m before its end is taken back"), "{text}");
+}

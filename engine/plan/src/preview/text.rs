@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use runbook_model::evaluate::RenderedAction;
 use runbook_model::id::StepId;
-use runbook_model::plan::{Once, Phase, Place, Role, RollbackVerify, Scope, SecretRef, Strategy, Undeclared};
+use runbook_model::plan::{AtEnd, Once, Phase, Place, Role, RollbackVerify, Scope, SecretRef, Strategy, Undeclared};
 use runbook_model::units::{format_duration_ms, format_size};
 use serde_json::Value;
 
@@ -67,6 +67,10 @@ impl Preview<'_> {
             page.field("budget", &budget(plan.failure_budget));
         }
         page.field("rollback", &self.rollback());
+        if plan.window.at_end == AtEnd::Rollback {
+            let budget = format_duration_ms(plan.rollback.budget_ms);
+            page.field("window", &format!("a host that is not through {budget} before its end is taken back"));
+        }
         let takes: Vec<&str> =
             plan.steps.iter().filter(|step| step.role == Role::Take).map(|step| step.id.as_str()).collect();
         if !takes.is_empty() {

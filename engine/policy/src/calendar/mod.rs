@@ -274,6 +274,31 @@ impl Calendar {
         }
     }
 
+    /// What closes hosts so covered in between, in order, each in words.
+    pub fn closed(&self, cover: &Cover, from: Timestamp, until: Timestamp) -> Vec<(Stretch, String)> {
+        let mut closings = self.closings(cover, from, until);
+        // A freeze is said before a blackout: it is for everyone.
+        closings.sort_by_key(|(stretch, kind, _)| (stretch.start, std::cmp::Reverse(*kind)));
+        let told = |(stretch, kind, name): (Stretch, Kind, String)| (stretch, self.because(kind, &name));
+        closings.into_iter().map(told).collect()
+    }
+
+    fn because(&self, kind: Kind, name: &str) -> String {
+        let with = |reason: Option<&String>| match reason.map(String::as_str) {
+            None | Some("") => name.to_owned(),
+            Some(reason) => format!("{name} ({reason})"),
+        };
+        match kind {
+            Kind::Freeze => {
+                format!("everything is frozen by {}", with(self.said.freezes.get(name).map(|freeze| &freeze.reason)))
+            }
+            Kind::Blackout => {
+                let reason = self.said.blackouts.get(name).and_then(|blackout| blackout.reason.as_ref());
+                format!("closed by the blackout {}", with(reason))
+            }
+        }
+    }
+
     fn closings(&self, cover: &Cover, from: Timestamp, until: Timestamp) -> Vec<(Stretch, Kind, String)> {
         let blackouts = self.blackouts.iter().filter(|(name, _)| cover.blackouts.contains(*name));
         let blackouts = blackouts.map(|(name, closing)| (Kind::Blackout, name, closing));

@@ -139,6 +139,15 @@ fn deviations(view: &RunView) -> Vec<String> {
     for why in &view.break_glass {
         out.push(format!("windows, blackouts and freezes were set aside (break glass): {}", text(why)));
     }
+    for (_, at, _) in &view.permits {
+        out.push(format!("the windows were changed while the run went on, at {}", when(*at)));
+    }
+    for (name, host) in &view.hosts {
+        if let Some(cut) = &host.cut_off {
+            let (ends, at) = (when(cut.ends_ms), when(cut.at_ms));
+            out.push(format!("{} was cut off at {at}: its time ends at {ends}", text(name.as_str())));
+        }
+    }
     if let Some((by, at)) = &view.cancel {
         out.push(format!("{} cancelled the run at {}", text(&person(by)), when(*at)));
     }

@@ -107,6 +107,11 @@ fn about(host: &HostView) -> String {
     if let (Some(from), Some(to)) = (host.started_ms, host.ended_ms) {
         rows.push(("Time", format!("{} to {} ({})", when(from), when(to), elapsed(to.saturating_sub(from)))));
     }
+    if let Some(cut) = &host.cut_off {
+        let windows = if cut.windows.is_empty() { "what is open".to_owned() } else { cut.windows.join(", ") };
+        let ends = format!("the time of {} ends {}", text(&windows), when(cut.ends_ms));
+        rows.push(("Cut off", format!("{}, {ends}, {}", when(cut.at_ms), record(cut.seq))));
+    }
     if let Some(seq) = host.ended_seq {
         rows.push(("Outcome", record(seq)));
     }

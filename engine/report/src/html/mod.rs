@@ -14,6 +14,7 @@ mod timeline;
 mod who;
 
 use runbook_model::outcome::HostOutcome;
+use runbook_model::plan::AtEnd;
 use runbook_model::{HostName, Phase};
 
 pub use host::{Contents, EXCERPT_BYTES, contents_of, host};
@@ -170,6 +171,9 @@ fn plan(view: &RunView) -> String {
     let mut rows = vec![("Plan", format!("<code>{digest}</code>"))];
     rows.push(("Failure budget", count(plan.failure_budget as usize, "host")));
     rows.push(("At once", count(plan.parallel as usize, "host")));
+    if plan.window.at_end == AtEnd::Rollback {
+        rows.push(("At the end of a window", "hosts that are not through are taken back before it".into()));
+    }
     if let Some(reason) = &plan.irreversible {
         rows.push(("Cannot be taken back", text(reason)));
     }

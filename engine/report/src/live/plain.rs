@@ -27,6 +27,10 @@ fn sentence(view: &RunView, event: &Event, now: u64) -> Option<String> {
             format!("run {} of {} on {}", header.run, header.runbook, count(view.hosts.len(), "host"))
         }
         Event::RunResumed { by, .. } => format!("taken up again by {}", person(by)),
+        Event::PermitChanged { .. } => {
+            "the windows have changed: hosts that have not begun go by them from now on".to_owned()
+        }
+        Event::HostCutOff { host, reason, .. } => format!("{host}: {reason}"),
         Event::CancelAsked { by } => {
             format!("cancelled by {}: running steps are ended, hosts that changed are rolled back", person(by))
         }
@@ -73,7 +77,7 @@ fn sentence(view: &RunView, event: &Event, now: u64) -> Option<String> {
             let said = if *succeeded { "succeeded" } else { "failed" };
             format!("{}: {} settled as {said} by {}: {why}", cell.host, cell.step, person(by))
         }
-        Event::HostReopened { host } => format!("{host}: tried again"),
+        Event::HostReopened { host, .. } => format!("{host}: tried again"),
         Event::HostEnded { host, outcome, reason } => {
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
             format!("{host}: {}{why}", words(outcome.name()).to_uppercase())

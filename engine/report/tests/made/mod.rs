@@ -92,7 +92,7 @@ impl Made {
             }
             mono += 3;
             if sealer.size().is_multiple_of(5) {
-                let other = Event::HostStarted { host: "private".into() };
+                let other = Event::HostStarted { host: "private".into(), begun_ms: None };
                 let sealed = sealer.seal(sample::START + mono, mono, &other_run(), of_the_other, &other).unwrap();
                 of_the_other += 1;
                 made.ledger.push(sealed);
@@ -110,7 +110,7 @@ impl Made {
         opening.policy = Some(self.blob(POLICY.into()));
         let mut events = vec![Event::RunOpened(Box::new(opening)), Event::RunStarted];
         for host in plan.hosts.keys() {
-            events.push(Event::HostStarted { host: host.clone() });
+            events.push(Event::HostStarted { host: host.clone(), begun_ms: None });
             for step in &plan.steps {
                 events.extend(self.cell(host, &step.id, command, events.len() as u64));
             }

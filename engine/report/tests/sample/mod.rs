@@ -88,6 +88,7 @@ pub(crate) fn plan(batches: &[&[&str]]) -> Plan {
             budget_ms: 900_000,
             verify: RollbackVerify::Again,
         },
+        window: runbook_model::plan::WindowRule::default(),
         irreversible: None,
         steps: vec![
             step("disk-free", "disk-free", Phase::Prechecks, Role::Plain),
@@ -175,7 +176,7 @@ impl Writer {
 
     pub(crate) fn connect(&mut self, host: &str) -> &mut Self {
         let name = HostName::from(host);
-        self.put(Event::HostStarted { host: name.clone() });
+        self.put(Event::HostStarted { host: name.clone(), begun_ms: None });
         self.wait(100).put(Event::SessionOpened {
             host: name,
             facts: Facts { os: "debian".into(), boot_id: "b".into(), ..Facts::default() },

@@ -439,6 +439,7 @@ async fn gather(scenario: &Scenario, hosts: &Hosts, disk: &Disk, store: &MemoryS
             marks: std::collections::BTreeSet::new(),
             operator: told.operator,
             cancelled,
+            permits: Vec::new(),
         },
         appends: disk.appends(),
         wonders: std::mem::take(&mut world.wonders),
