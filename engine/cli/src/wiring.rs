@@ -77,5 +77,6 @@ pub(crate) fn engine(
         limits: parts.limits,
         controller: None,
         clock_state: Some(machine::clock_state),
+        permits: None,
     }
 }

@@ -28,10 +28,10 @@ impl Run {
             Input::Resume { by, permit, break_glass, on } => {
                 self.accept_resume(Event::RunResumed { by, permit, break_glass, on });
             }
-            Input::PermitChanged { permit, allowed } => {
+            Input::PermitChanged { permit, allowed, ahead_ms } => {
                 if !matches!(self.status, Status::Ended(_)) {
-                    self.permit = Times::new(&allowed, &self.layout);
-                    self.emit(Event::PermitChanged { permit });
+                    self.permit = Times::new(&allowed, &self.layout, ahead_ms);
+                    self.emit(Event::PermitChanged { permit, ahead_ms });
                 }
             }
             Input::CancelAsked { by } => {
@@ -141,7 +141,7 @@ impl Run {
                 if !reopen || !self.awaits_operator(host, outcome) {
                     continue;
                 }
-                let begun_ms = self.cuts_off().then_some(self.now_ms);
+                let begun_ms = self.cuts_off().then_some(self.wall_ms());
                 self.emit(Event::HostReopened { host: self.layout.hosts[host].clone(), begun_ms });
                 if self.hosts[host].taking_back {
                     self.ask_after(host, Phase::Rollback, |stage| stage == CellStage::Ended(AttemptOutcome::Unknown));

@@ -30,7 +30,7 @@ impl Run {
     /// From when on the host is to be cut off; `None`: it is not.
     pub(crate) fn cut_off_ms(&self, host: HostNo) -> Option<u64> {
         let ends_ms = self.ends_ms(host)?;
-        Some(ends_ms.saturating_sub(self.layout.plan.rollback.budget_ms))
+        Some(self.permit.of_inputs(ends_ms.saturating_sub(self.layout.plan.rollback.budget_ms)))
     }
 
     /// When the time of a host that may be cut off ends; 0 when it has ended, and nobody can say when.
@@ -42,7 +42,7 @@ impl Run {
         let begun_ms = state.begun_ms?;
         let stretches = &self.permit.class(host)?.stretches;
         let around = |moment_ms| stretches.iter().find(|open| open.contains(moment_ms));
-        Some(around(begun_ms).or_else(|| around(self.now_ms)).map_or(0, |open| open.end_ms))
+        Some(around(begun_ms).or_else(|| around(self.wall_ms())).map_or(0, |open| open.end_ms))
     }
 
     fn may_be_cut_off(&self, host: HostNo) -> bool {
@@ -72,7 +72,7 @@ impl Run {
         let stage = self.hosts[host].stage;
         let windows = self.permit.class(host).map(|class| class.windows.clone()).unwrap_or_default();
         let reason = self.why_cut_off(host, ends_ms);
-        let ends_ms = if ends_ms == 0 { self.now_ms } else { ends_ms };
+        let ends_ms = if ends_ms == 0 { self.wall_ms() } else { ends_ms };
         let name = self.layout.hosts[host].clone();
         self.emit(Event::HostCutOff { host: name.clone(), windows, ends_ms, reason: reason.clone() });
         if matches!(stage, Stage::Connecting | Stage::Ready) {
@@ -83,9 +83,9 @@ impl Run {
 
     fn why_cut_off(&self, host: HostNo, ends_ms: u64) -> String {
         let Some(class) = self.permit.class(host) else { return String::new() };
-        let closing = closing(class, if ends_ms == 0 { self.now_ms } else { ends_ms });
+        let closing = closing(class, if ends_ms == 0 { self.wall_ms() } else { ends_ms });
         let windows = windows_of(class);
-        let Some(left) = ends_ms.checked_sub(self.now_ms).filter(|left| *left > 0) else {
+        let Some(left) = ends_ms.checked_sub(self.wall_ms()).filter(|left| *left > 0) else {
             return match closing {
                 Some(what) => format!("its time is over: {what}"),
                 None => format!("its time is over: it was begun in {windows}, and that has ended"),

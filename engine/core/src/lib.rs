@@ -202,9 +202,20 @@ impl Run {
     /// The same run, held to what its controller is allowed. It is not part of the state: every controller brings its own,
     /// and the record names it where the controller takes over, and where it changes.
     pub fn permitted(mut self, permit: &Permit) -> Self {
-        self.permit = permit::Times::new(permit, &self.layout);
+        self.permit = permit::Times::new(permit, &self.layout, 0);
         self.dirty.extend(0..self.hosts.len());
         self
+    }
+
+    /// The same run, where the machine's clock, by which windows go, is so far ahead of the time of the inputs.
+    pub fn clock_ahead(mut self, ahead_ms: i64) -> Self {
+        self.permit.set_ahead(ahead_ms);
+        self
+    }
+
+    /// Whether hosts may be begun at certain times only, so that the machine's clock matters.
+    pub fn goes_by_the_clock(&self) -> bool {
+        self.permit.has_times()
     }
 
     /// Whether something is still to be decided by what is allowed: only then need anybody look whether that has changed.

@@ -230,7 +230,7 @@ impl Run {
         {
             let name = self.layout.hosts[host].clone();
             self.emit(match self.outside(host) {
-                None => Event::HostStarted { host: name, begun_ms: self.cuts_off().then_some(self.now_ms) },
+                None => Event::HostStarted { host: name, begun_ms: self.cuts_off().then_some(self.wall_ms()) },
                 Some(reason) => Event::HostEnded { host: name, outcome: HostOutcome::Blocked, reason },
             });
         }

@@ -317,7 +317,11 @@ fn replay_of_a_run_with_cut_offs_and_changed_windows_leads_to_the_same_state() {
 }
 
 fn changed(permit: &Permit) -> Input {
-    Input::PermitChanged { permit: Some(Sha256::of(b"as the test says")), allowed: Box::new(permit.clone()) }
+    Input::PermitChanged {
+        permit: Some(Sha256::of(b"as the test says")),
+        allowed: Box::new(permit.clone()),
+        ahead_ms: 0,
+    }
 }
 
 #[test]
@@ -327,7 +331,7 @@ fn a_freeze_that_is_declared_meanwhile_blocks_whoever_would_begin_next() {
     until_under_way(&mut story, "a/install");
     story.now = 1_000;
     story.input(changed(&frozen(&["a", "b", "c"], 500)));
-    assert!(matches!(story.events.last(), Some(Event::PermitChanged { permit: Some(_) })));
+    assert!(matches!(story.events.last(), Some(Event::PermitChanged { permit: Some(_), .. })));
     story.go();
     assert_eq!(story.outcome("a"), HostOutcome::Succeeded, "what has begun is brought to its end");
     for host in ["b", "c"] {
@@ -343,7 +347,7 @@ fn a_host_may_be_begun_when_the_change_is_for_the_better() {
     both.classes.extend(open(&["b"], &[(5 * END, 6 * END)]).classes);
     let mut story = begun(plan, &both);
     until_under_way(&mut story, "a/install");
-    story.input(Input::PermitChanged { permit: None, allowed: Box::default() });
+    story.input(Input::PermitChanged { permit: None, allowed: Box::default(), ahead_ms: 0 });
     story.go();
     assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
 }
@@ -398,4 +402,23 @@ fn a_plan_without_the_key_has_the_digest_that_it_had() {
     assert_eq!(plain.digest(), said.digest());
     let other = Plan { window: WindowRule { at_end: AtEnd::Rollback }, ..plain.clone() };
     assert_ne!(plain.digest(), other.digest());
+}
+
+#[test]
+fn windows_go_by_the_machines_clock_also_when_it_was_set_or_the_machine_slept() {
+    let permit = open(&["a", "b"], &[(0, END)]);
+    let slept = |story: &mut Story, ahead_ms: i64| {
+        story.input(Input::PermitChanged { permit: None, allowed: Box::new(permit.clone()), ahead_ms });
+    };
+    let mut story = begun(cut(&[&["a"], &["b"]]), &permit);
+    until_under_way(&mut story, "a/install");
+    slept(&mut story, 1_000_000);
+    assert_eq!(due_ms(&story, "a"), Some(END - BUDGET - 1_000_000));
+    slept(&mut story, -1_000_000);
+    assert_eq!(due_ms(&story, "a"), Some(END - BUDGET + 1_000_000));
+    slept(&mut story, 4_000_000);
+    assert_eq!(cut_offs(&story), [("a".to_owned(), END)]);
+    let story = ended_by_us(story, "a/install");
+    assert_eq!(story.outcome("b"), HostOutcome::Blocked);
+    assert_eq!(story.reason("b"), "not begun: outside of window night");
 }

@@ -30,7 +30,7 @@ use crate::secrets::Vault;
 use crate::sessions::Sessions;
 use crate::work::{End, Work};
 use crate::world::World;
-use crate::{Control, DriverError};
+use crate::{Control, DriverError, Permits, permits};
 
 /// Records are read in pages of so many.
 const PAGE: usize = 1_000;
@@ -95,6 +95,8 @@ pub struct Engine {
     pub controller: Option<Controller>,
     /// Tells the state of this machine's clock, for the end of a run; it may block for a moment.
     pub clock_state: Option<fn() -> ClockState>,
+    /// What is allowed while the run goes on; `None`: what it was granted, to its end.
+    pub permits: Option<Arc<dyn Permits>>,
 }
 
 /// Who, when, why: what the caller knows of a run that is to be opened.
@@ -210,20 +212,28 @@ impl Engine {
         self.keep_files(&plan, &request).await?;
         let plan = Arc::new(plan);
         let plan_sha256 = self.keep_plan(&plan, &request.run).await?;
-        let permit = self.keep_permit(&request.granted).await?;
         let fence = self.lease(&request.run, &request.operator, &plan, request.wait.then_some(control)).await?;
-        let header = Arc::new(self.header(&plan, plan_sha256, permit, &request, None));
-        // Only now: while the hosts were waited for, another run of the same plan may have begun and ended.
-        if let Err(error) = self.approvals_hold(&header).await {
-            self.release_lease(&request.run, fence).await;
-            return Err(error);
-        }
-        let run = Run::new(Arc::clone(&plan), Arc::clone(&header)).permitted(request.granted.permit());
+        // Only now: while the hosts were waited for, the windows may have changed, and another run of the same plan may have
+        // begun and ended.
+        let opened = async {
+            let (allowed, permit) = self.in_force(&request.granted).await?;
+            let header = Arc::new(self.header(&plan, plan_sha256, permit, &request, None));
+            self.approvals_hold(&header).await?;
+            Ok((allowed, header))
+        };
+        let (allowed, header) = match opened.await {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.release_lease(&request.run, fence).await;
+                return Err(error);
+            }
+        };
+        let run = Run::new(Arc::clone(&plan), Arc::clone(&header));
         let memory = Memory::new(&plan);
         let leftovers = Leftovers::of(&plan);
         let told =
             Told { plan, header: Arc::clone(&header), run, memory, leftovers, run_seq: 0, begun: false, decided_ms: 0 };
-        let mut work = self.work(told, fence, control).await?;
+        let mut work = self.work(told, fence, &allowed, control).await?;
         work.opening(Some(Event::RunOpened(Box::new((*header).clone()))));
         work.tell(Input::Begin);
         self.drive(work).await
@@ -267,20 +277,25 @@ impl Engine {
     ) -> Result<RunResult, DriverError> {
         let loaded = self.load(run).await?;
         self.check_transports(&loaded.plan)?;
-        let permit = self.keep_permit(granted).await?;
         let fence = self.lease(run, &by, &loaded.plan, wait.then_some(control)).await?;
+        let (allowed, permit) = match self.in_force(granted).await {
+            Ok(in_force) => in_force,
+            Err(error) => {
+                self.release_lease(run, fence).await;
+                return Err(error);
+            }
+        };
         // Told only now: until the lease was ours, another process may have appended.
         let mut told = self.told(&loaded).await?;
         if let Status::Ended(outcome) = told.run.status() {
             self.release_lease(run, fence).await;
             return Err(DriverError::Ended { run: run.clone(), outcome: outcome.name() });
         }
-        told.run = told.run.permitted(granted.permit());
         let begun = told.begun;
         let asked = told.header.takes_back.is_some().then(|| told.header.operator.clone());
         let cancel = control.cancel_asked();
         let leftovers = std::mem::take(&mut told.leftovers);
-        let mut work = self.work(told, fence, control).await?;
+        let mut work = self.work(told, fence, &allowed, control).await?;
         work.opening(None);
         work.left_before(leftovers);
         // First of all, so that nothing is begun again only to be ended.
@@ -314,7 +329,6 @@ impl Engine {
     ) -> Result<RunResult, DriverError> {
         let loaded = self.load(finished).await?;
         self.check_transports(&loaded.plan)?;
-        let permit = self.keep_permit(&request.granted).await?;
         let fence = self.lease(&request.run, &request.operator, &loaded.plan, request.wait.then_some(control)).await?;
         let opened = async {
             let told = self.told(&loaded).await?;
@@ -327,10 +341,11 @@ impl Engine {
                     gone.iter().map(|cell| format!("snapshot {} on {} was released", cell.step, cell.host)).collect();
                 return Err(DriverError::WayBackGone { run: finished.clone(), gone });
             }
-            Ok(told)
+            let (allowed, permit) = self.in_force(&request.granted).await?;
+            Ok((told, allowed, permit))
         };
-        let told = match opened.await {
-            Ok(told) => told,
+        let (told, allowed, permit) = match opened.await {
+            Ok(opened) => opened,
             Err(error) => {
                 self.release_lease(&request.run, fence).await;
                 return Err(error);
@@ -342,10 +357,10 @@ impl Engine {
             self.release_lease(&request.run, fence).await;
             return Err(error);
         }
-        let run = Run::taking_back(Arc::clone(&header), told.run).permitted(request.granted.permit());
+        let run = Run::taking_back(Arc::clone(&header), told.run);
         let told = Told { header: Arc::clone(&header), run, run_seq: 0, begun: false, decided_ms: 0, ..told };
         let by = request.operator.clone();
-        let mut work = self.work(told, fence, control).await?;
+        let mut work = self.work(told, fence, &allowed, control).await?;
         work.opening(Some(Event::RunOpened(Box::new((*header).clone()))));
         work.tell(Input::RollbackAsked { by });
         work.tell(Input::Begin);
@@ -503,7 +518,7 @@ impl Engine {
         crate::journal::unix_ms(&record.time).unwrap_or_else(|| self.clock.now_ms())
     }
 
-    async fn work(&self, told: Told, fence: Fence, control: &Control) -> Result<Work, DriverError> {
+    async fn work(&self, told: Told, fence: Fence, allowed: &Permit, control: &Control) -> Result<Work, DriverError> {
         let (world, messages) = self.world(Arc::clone(&told.plan), &told.header, fence, told.decided_ms);
         // Before anything more is printed: an earlier process resolved them, and what it masked is to be masked still.
         for name in told.memory.secrets_used() {
@@ -516,7 +531,9 @@ impl Engine {
         let journal = self.journal(&told.header.run, fence, told.run_seq).await?;
         control.attach(world.answers.clone());
         let desk = Desk::new(told.plan, Arc::clone(&self.evaluate), &told.header);
-        Ok(Work::new(told.run, told.header, desk, told.memory, world, messages, journal))
+        let allowed = permits::Told::new(allowed, world.ahead_ms());
+        let run = told.run.permitted(allowed.permit()).clock_ahead(allowed.ahead_ms());
+        Ok(Work::new(run, told.header, desk, told.memory, world, messages, journal, allowed))
     }
 
     pub(crate) fn world(
@@ -537,6 +554,7 @@ impl Engine {
             clock: Arc::new(SteadyClock::new(Arc::clone(&self.clock), decided_ms)),
             wall: Arc::clone(&self.clock),
             clock_state: self.clock_state,
+            permits: self.permits.clone(),
             observer: Arc::clone(&self.observer),
             signer: Arc::clone(&self.signer),
             sessions: Sessions::new(
@@ -688,14 +706,16 @@ impl Engine {
         Ok(())
     }
 
-    /// `None` when it restricts nothing.
-    async fn keep_permit(&self, granted: &Granted) -> Result<Option<Sha256>, DriverError> {
-        let permit = granted.permit();
-        if *permit == Permit::default() {
-            return Ok(None);
-        }
-        let kept = self.blobs.put(&canonical::bytes(permit)).await;
-        kept.map(Some).map_err(|error| DriverError::from_store(error, None))
+    /// What is allowed by now, with the digest of its blob (`None` when it restricts nothing).
+    async fn in_force(&self, granted: &Granted) -> Result<(Permit, Option<Sha256>), DriverError> {
+        let changed = match &self.permits {
+            Some(permits) => permits.changed().await,
+            None => None,
+        };
+        let permit = changed.as_ref().unwrap_or(granted).permit().clone();
+        let Some((_, bytes)) = permits::blob(&permit) else { return Ok((permit, None)) };
+        let kept = self.blobs.put(&bytes).await.map_err(|error| DriverError::from_store(error, None))?;
+        Ok((permit, Some(kept)))
     }
 
     /// The approvals of the run to be opened still count, and no run has begun with one of them but the one that it takes

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runbook_core::{Run, Status};
-use runbook_model::command::Subject;
+use runbook_model::command::{Subject, Timer};
 use runbook_model::evaluate::{Kept, Rendered, RenderedAction};
 use runbook_model::event::{AttemptReport, ClockState, RunHeader};
 use runbook_model::host::Host;
@@ -35,6 +35,7 @@ use crate::journal::{Group, Journal, Stamped, index};
 use crate::leftovers::Leftovers;
 use crate::look::{check_unless, connect};
 use crate::memory::Memory;
+use crate::permits::{AHEAD_MS, Told};
 use crate::prepare::{Desk, clipped};
 use crate::world::{Answer, Finished, Message, Raw, Stop, World};
 
@@ -46,6 +47,9 @@ const CLEAR_LIMIT: Duration = Duration::from_secs(10);
 
 /// So long is waited for what the machine's clock says of itself.
 const CLOCK_LIMIT: Duration = Duration::from_secs(2);
+
+/// So often a wait for a moment of the machine's clock looks at it: a machine may sleep meanwhile.
+const CLOCK_LOOK_MS: u64 = 30_000;
 
 /// How the loop ended.
 pub(crate) enum End {
@@ -66,7 +70,7 @@ pub(crate) struct Work {
     journal: Option<Journal>,
     in_flight: Option<Flight>,
     /// What waits for the next append.
-    group: Group,
+    pub(crate) group: Group,
     /// What waits for that append to be durable.
     start: BTreeSet<Command>,
     after: After,
@@ -79,6 +83,8 @@ pub(crate) struct Work {
     clear_late: BTreeMap<HostName, Vec<Left>>,
     /// Those whose claims must stay until the host has ended.
     clear_last: BTreeMap<HostName, Vec<Left>>,
+    /// What the core was told is allowed.
+    pub(crate) told: Told,
 }
 
 /// What an attempt left on a host.
@@ -131,6 +137,7 @@ type Landed = (Journal, Result<Vec<Record>, DriverError>, BTreeSet<Command>, Aft
 type Flight = Pin<Box<dyn Future<Output = Landed> + Send>>;
 
 impl Work {
+    #[expect(clippy::too_many_arguments, reason = "it is called in one place, with all that a run has")]
     pub(crate) fn new(
         run: Run,
         header: Arc<RunHeader>,
@@ -139,6 +146,7 @@ impl Work {
         world: Arc<World>,
         messages: UnboundedReceiver<Message>,
         journal: Journal,
+        told: Told,
     ) -> Self {
         Self {
             run,
@@ -160,6 +168,7 @@ impl Work {
             rendered: BTreeMap::new(),
             clear_late: BTreeMap::new(),
             clear_last: BTreeMap::new(),
+            told,
         }
     }
 
@@ -240,6 +249,13 @@ impl Work {
                 (Some(journal), None) => journal.sign_due_in_ms(),
                 _ => None,
             };
+            let permits = self.world.permits.clone().filter(|_| self.run.heeds_permit());
+            let stirred = async {
+                match &permits {
+                    Some(permits) => permits.stirred().await,
+                    None => std::future::pending().await,
+                }
+            };
             let flight = async {
                 match &mut self.in_flight {
                     Some(flight) => flight.await,
@@ -259,6 +275,7 @@ impl Work {
                     self.landed(landed)?;
                 }
                 _ = self.messages.recv_many(&mut messages, GATHER_MAX) => {
+                    self.heed_permit().await;
                     for message in messages.drain(..) {
                         if self.take(message)? {
                             return Ok(End::Detached);
@@ -266,6 +283,7 @@ impl Work {
                     }
                 }
                 () = sign => self.group.sign = true,
+                () = stirred => self.heed_permit().await,
             }
         }
     }
@@ -582,10 +600,19 @@ impl Work {
                 self.stops.entry(attempt.clone()).or_default().ask(KilledBy::Cancel);
             }
             Command::SetTimer { timer, at_ms } => {
-                let left = at_ms.saturating_sub(self.world.clock.now_ms());
-                let timer = timer.clone();
+                let (at_ms, timer) = (*at_ms, timer.clone());
+                let (world, told_ms) = (Arc::clone(&self.world), self.told.ahead_ms());
                 self.spawn(command, async move {
-                    tokio::time::sleep(Duration::from_millis(left)).await;
+                    loop {
+                        let left = at_ms.saturating_sub(world.clock.now_ms());
+                        let by_the_clock = matches!(timer, Timer::CutOff { .. });
+                        // It comes early when the clock was set: what is allowed is looked at before it is taken.
+                        if left == 0 || by_the_clock && world.ahead_ms().abs_diff(told_ms) > AHEAD_MS {
+                            break;
+                        }
+                        let most = if by_the_clock { CLOCK_LOOK_MS } else { left };
+                        tokio::time::sleep(Duration::from_millis(left.min(most))).await;
+                    }
                     (Answer::plain(Input::TimerFired { timer }), Vec::new())
                 });
             }

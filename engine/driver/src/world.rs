@@ -19,13 +19,13 @@ use runbook_ports::{BlobStore, Clock, Confirmer, Observer, Signer};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use crate::Limits;
 use crate::leash::Leash;
 use crate::measure::Known;
 use crate::output::times::Times;
 use crate::output::{Capture, Captured, Keeping, Tail};
 use crate::secrets::Vault;
 use crate::sessions::Sessions;
+use crate::{Limits, Permits};
 
 /// The name under which the controller's own session is kept. No inventory can have a host of this name.
 const CONTROLLER: &str = "(controller)";
@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) wall: Arc<dyn Clock>,
     /// Tells the state of the machine's clock.
     pub(crate) clock_state: Option<fn() -> ClockState>,
+    /// What is allowed while the run goes on.
+    pub(crate) permits: Option<Arc<dyn Permits>>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) sessions: Arc<Sessions>,
@@ -121,6 +123,12 @@ pub(crate) enum Raw {
 }
 
 impl World {
+    /// How far the machine's clock is ahead of the time by which the run decides.
+    pub(crate) fn ahead_ms(&self) -> i64 {
+        let ahead = i128::from(self.wall.now_ms()) - i128::from(self.clock.now_ms());
+        i64::try_from(ahead).unwrap_or(0)
+    }
+
     /// The host on which a step's effects happen.
     pub(crate) fn place(&self, step: &Step, host: &HostName) -> Arc<Host> {
         match &step.on {

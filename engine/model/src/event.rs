@@ -46,6 +46,10 @@ pub enum Event {
         /// Digest of the blob with what is allowed now; `None`: nothing restricts it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         permit: Option<Sha256>,
+        /// So far is the machine's clock, by which windows go, ahead of the time by which the run decides (ms): it was set, or
+        /// the machine slept.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        ahead_ms: i64,
     },
     /// Somebody asked to cancel.
     CancelAsked {
@@ -293,6 +297,11 @@ pub enum Event {
     /// It belongs to no run.
     #[serde(untagged)]
     Installation(Notice),
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(ms: &i64) -> bool {
+    *ms == 0
 }
 
 /// Who did something.

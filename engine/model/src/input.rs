@@ -46,6 +46,8 @@ pub enum Input {
         permit: Option<Sha256>,
         /// The same, read.
         allowed: Box<Permit>,
+        /// So far is the machine's clock ahead of the time of the inputs (ms).
+        ahead_ms: i64,
     },
     /// Somebody asked to cancel the run.
     CancelAsked {

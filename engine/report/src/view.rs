@@ -374,7 +374,7 @@ impl RunView {
                 self.outcome = None;
                 self.ended_ms = None;
             }
-            Event::PermitChanged { permit } => self.permits.push((*permit, now, seq)),
+            Event::PermitChanged { permit, .. } => self.permits.push((*permit, now, seq)),
             Event::CancelAsked { by } => {
                 self.act("asked to cancel", by, now, seq);
                 self.cancel = Some((by.clone(), now));

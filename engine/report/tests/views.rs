@@ -286,7 +286,7 @@ fn a_host_that_was_cut_off_and_windows_that_changed_are_told_in_every_view() {
     let reason = "it was cut off 15 min before the end of window patch-night, so that the way back fits";
     let mut run = Writer::new(&[&["fs01"]]);
     run.until_upgrade("fs01");
-    run.put(Event::PermitChanged { permit: Some(Sha256::of(b"permit")) });
+    run.put(Event::PermitChanged { permit: Some(Sha256::of(b"permit")), ahead_ms: 0 });
     let changed = plain::line(&run.view(), run.records.last().unwrap()).unwrap();
     assert!(changed.contains("the windows have changed"), "{changed}");
     let ends_ms = run.now + 900_000;

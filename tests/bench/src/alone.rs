@@ -96,6 +96,7 @@ pub(crate) fn run() -> Result<()> {
             limits: Limits::default(),
             controller: None,
             clock_state: None,
+            permits: None,
         };
         let request = RunRequest {
             run: "019aab00-0000-7000-8000-000000000001".into(),

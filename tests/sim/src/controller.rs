@@ -380,7 +380,7 @@ impl Controller {
                 self.now = self.now.max(at);
                 self.permits.push((self.log.len(), permit.clone()));
                 let before = self.log.len();
-                self.feed(Input::PermitChanged { permit: None, allowed: Box::new(permit) });
+                self.feed(Input::PermitChanged { permit: None, allowed: Box::new(permit), ahead_ms: 0 });
                 if self.log[before..].iter().any(|(_, event)| matches!(event, Event::HostCutOff { .. })) {
                     self.marks.insert(Marks::CutOffByChangedWindows);
                 }

@@ -344,6 +344,7 @@ impl Bench {
                 clock: ClockState::default(),
             }),
             clock_state: Some(|| ClockState { source: "tests".into(), ..ClockState::default() }),
+            permits: None,
         }
     }
 

@@ -90,7 +90,7 @@ pub fn named(event: &Event) -> Vec<Sha256> {
             let approvals = header.approvals.iter().flat_map(|used| [used.document, used.signature]);
             [header.permit, header.policy, header.people].into_iter().flatten().chain(approvals).collect()
         }
-        Event::RunResumed { permit, .. } | Event::PermitChanged { permit } => permit.iter().copied().collect(),
+        Event::RunResumed { permit, .. } | Event::PermitChanged { permit, .. } => permit.iter().copied().collect(),
         Event::AttemptStarted { intent, .. } => vec![intent.command_sha256],
         Event::Measured { manifest, changes, .. } => manifest.iter().chain(changes).copied().collect(),
         Event::AttemptEnded { report, .. } => {

@@ -211,7 +211,7 @@ impl Contents {
                     self.name(used.signature, Kind::Approval, record.seq, || format!("the signature of {by}"));
                 }
             }
-            Event::RunResumed { permit: Some(permit), .. } | Event::PermitChanged { permit: Some(permit) } => {
+            Event::RunResumed { permit: Some(permit), .. } | Event::PermitChanged { permit: Some(permit), .. } => {
                 self.name(*permit, Kind::List, record.seq, || "the times at which hosts could be begun".to_owned());
             }
             Event::AttemptStarted { attempt, intent, .. } => {

@@ -318,6 +318,7 @@ impl<'a> Life<'a> {
             limits: Limits::default(),
             controller: None,
             clock_state: None,
+            permits: None,
         };
         (engine, store)
     }
