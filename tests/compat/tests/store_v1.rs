@@ -141,6 +141,7 @@ async fn write_the_fixture() {
             outcome: Some(RunOutcome::Succeeded),
             ended_ms: Some(1_700_000_000_012),
         }),
+        settles: None,
     };
     store.append(append).await.unwrap();
     store.put(&large()).await.unwrap();
