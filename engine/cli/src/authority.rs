@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use runbook_driver::SystemClock;
 use runbook_lang::{Diagnostic, Inventory, Parsed, WindowsFile, parse_windows};
 use runbook_model::people::People;
 use runbook_model::plan::{Plan, Tier};
@@ -11,14 +12,14 @@ use runbook_model::{HostName, HostOutcome, Notice, RunId, Sha256};
 use runbook_policy::calendar::{Cover, Misfit};
 use runbook_policy::rules::{Judged, judge};
 use runbook_policy::{Act, Ask, Calendar, Case, Granted, Policed, Rules, authorize, estimate};
-use runbook_ports::BlobStore as _;
+use runbook_ports::{BlobStore as _, Clock as _};
 use runbook_report::Palette;
 use runbook_store::SqliteStore;
 
 use crate::failure::{Failure, REFUSED};
 use crate::policy::{self, Policy};
 use crate::project::Project;
-use crate::{notices, person, problems, record, sources};
+use crate::{notices, notifications, person, problems, record, sources};
 
 /// So many of the latest runs of a runbook tell how long its hosts take.
 const EARLIER_RUNS: usize = 20;
@@ -241,7 +242,12 @@ pub(crate) async fn granted(
         occurrence: asked.occurrence.cloned(),
         by: person::operator(),
     };
-    notices::append(project, store, vec![notice], Vec::new()).await?;
+    let records = notices::append(project, store, vec![notice], Vec::new()).await?;
+    let seq = records.last().map_or(0, |record| record.seq);
+    let at_ms = SystemClock::new().now_ms();
+    let by = person::operator();
+    let news = notifications::news::refused(plan, seq, at_ms, &by, asked.ticket, &refusal.reasons);
+    notifications::tell(project, store, &news).await;
     let mut failure = match refusal.by_policy {
         true => Failure::new("RB0722", REFUSED, "the project's policy does not allow it"),
         false => Failure::new("RB0720", REFUSED, "no host may be begun now"),

@@ -19,6 +19,8 @@ mod library;
 mod live;
 mod machine;
 mod notices;
+#[allow(dead_code, reason = "what sends the news comes with the next changes")]
+mod notifications;
 mod output;
 mod person;
 mod policy;

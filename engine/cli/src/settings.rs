@@ -9,6 +9,7 @@ use runbook_model::units::{parse_duration_ms, parse_size};
 
 use crate::anchors::settings::{self as anchors, AnchorSettings};
 use crate::failure::Failure;
+use crate::notifications::settings::{self as notify, Channel};
 
 /// Snapshots older than this count as expired unless the settings say otherwise.
 const KEEP_MS: u64 = 30 * 86_400_000;
@@ -35,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) retention: Periods,
     /// Who is given the ledger's heads, by name.
     pub(crate) anchors: Vec<AnchorSettings>,
+    /// Who is told of what happens, by name.
+    pub(crate) notify: Vec<Channel>,
 }
 
 impl Default for Settings {
@@ -47,6 +50,7 @@ impl Default for Settings {
             snapshots_keep_ms: KEEP_MS,
             retention: Periods::default(),
             anchors: Vec::new(),
+            notify: Vec::new(),
         }
     }
 }
@@ -59,6 +63,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("snapshots", &["keep"]),
     ("retention", &["operational", "default", "cui"]),
     ("anchors", &[]),
+    ("notify", &[]),
     ("plugins", &[]),
 ];
 
@@ -89,6 +94,9 @@ impl Settings {
     }
 }
 
+/// Reads a section that has a name of its own; gives each problem with the key that it is at.
+type ReadNamed<T> = fn(&str, &toml::Table, &Path, &mut dyn FnMut(&str, String)) -> Option<T>;
+
 struct Reader<'a> {
     text: &'a str,
     folder: &'a Path,
@@ -114,8 +122,15 @@ impl Reader<'_> {
                 continue;
             }
             if section == "anchors" {
-                settings.anchors = entries.iter().filter_map(|(name, value)| self.anchor(name, value)).collect();
+                let read = |(name, value): (&String, &toml::Value)| self.named(section, name, value, anchors::read);
+                settings.anchors = entries.iter().filter_map(read).collect();
                 settings.anchors.sort_by(|a, b| a.name.cmp(&b.name));
+                continue;
+            }
+            if section == "notify" {
+                let read = |(name, value): (&String, &toml::Value)| self.named(section, name, value, notify::read);
+                settings.notify = entries.iter().filter_map(read).collect();
+                settings.notify.sort_by(|a, b| a.name.cmp(&b.name));
                 continue;
             }
             for (key, value) in entries {
@@ -129,15 +144,17 @@ impl Reader<'_> {
         settings
     }
 
-    fn anchor(&mut self, name: &str, value: &toml::Value) -> Option<AnchorSettings> {
+    /// Reads `[SECTION.NAME]`.
+    fn named<T>(&mut self, section: &str, name: &str, value: &toml::Value, read: ReadNamed<T>) -> Option<T> {
         let toml::Value::Table(table) = value else {
-            self.problem(name, format!("`{name}` in [anchors] is a section of its own: write [anchors.{name}]"));
+            self.problem(name, format!("`{name}` in [{section}] is a section of its own: write [{section}.{name}]"));
             return None;
         };
         let (text, problems) = (self.text, &mut self.problems);
-        anchors::read(name, table, self.folder, &mut |key, problem| {
+        let header = format!("[{section}.{name}]");
+        read(name, table, self.folder, &mut |key, problem| {
             // The key's line below the section's own; a key that is missing has the section's.
-            let mut lines = text.lines().enumerate().skip_while(|(_, line)| line.trim() != format!("[anchors.{name}]"));
+            let mut lines = text.lines().enumerate().skip_while(|(_, line)| line.trim() != header);
             let section = lines.next().map(|(line, _)| line);
             let own = lines
                 .take_while(|(_, line)| !line.trim_start().starts_with('['))
@@ -146,8 +163,8 @@ impl Reader<'_> {
                 })
                 .map(|(line, _)| line);
             problems.push(match own.or(section) {
-                Some(line) => format!("line {}: [anchors.{name}] {problem}", line + 1),
-                None => format!("[anchors.{name}] {problem}"),
+                Some(line) => format!("line {}: {header} {problem}", line + 1),
+                None => format!("{header} {problem}"),
             });
         })
     }
@@ -269,6 +286,7 @@ mod tests {
                 snapshots_keep_ms: 14 * 86_400_000,
                 retention: Periods { operational: 13, default: 40, cui: 84 },
                 anchors: Vec::new(),
+                notify: Vec::new(),
             }
         );
         assert_eq!(Settings::parse("", Path::new("/p")), Ok(Settings::default()));

@@ -382,7 +382,8 @@ fn has_way_back(view: &RunView) -> bool {
         && plan.steps.iter().any(|step| back(&step.role))
 }
 
-fn next_steps(view: &RunView, circumstances: Circumstances<'_>) -> Vec<String> {
+/// What somebody can do now, a sentence each.
+pub fn next_steps(view: &RunView, circumstances: Circumstances<'_>) -> Vec<String> {
     let run = view.run().map(|run| short(run.as_str()).to_owned()).unwrap_or_default();
     if circumstances.unrecorded.is_some() {
         return vec![

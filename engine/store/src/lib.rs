@@ -4,7 +4,7 @@
 //!
 //! | path | what |
 //! | --- | --- |
-//! | `runbook.db`, `-wal`, `-shm` | the database: records, signed heads, leases, the list of runs, small blobs |
+//! | `runbook.db`, `-wal`, `-shm` | the database: records, signed heads, leases, the list of runs, small blobs, what is to be told |
 //! | `blobs/sha256/ab/<hex>` | large blobs, compressed with zstd, named by the digest of their content |
 //! | `blobs/tmp/` | blobs being written, and uncompressed copies being read; what dead processes left goes at the next open |
 //! | `run/<mark>` | one file per process that has the store open, locked as long as it lives: how the others know |
@@ -22,6 +22,7 @@ mod end;
 mod folder;
 mod lease;
 mod open;
+mod outbox;
 mod process;
 mod purge;
 mod sqlite;
@@ -29,5 +30,6 @@ mod tail;
 
 pub use blob_file::Reading;
 pub use open::{FORMAT, OpenError};
+pub use outbox::{Attempt, Message, MessageState};
 pub use sqlite::{SqliteStore, code};
 pub use tail::{Row, Tail};

@@ -14,13 +14,14 @@ use crate::folder::{private_file, private_folder, sync_folder};
 use crate::process::{Mark, sweep};
 
 /// The newest format of the database that this version writes and reads.
-pub const FORMAT: i64 = 3;
+pub const FORMAT: i64 = 4;
 
 /// What each format adds to the one before it.
 const MIGRATIONS: [&str; FORMAT as usize] = [
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_signed_frontier.sql"),
     include_str!("../migrations/0003_occurrences.sql"),
+    include_str!("../migrations/0004_outbox.sql"),
 ];
 
 /// `application_id` of our databases: "RNBK".

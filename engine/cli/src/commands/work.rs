@@ -28,7 +28,9 @@ use crate::project::Project;
 use crate::shrink;
 use crate::signals;
 use crate::wiring::{self, Parts};
-use crate::{anchors, authority, head, keys, machine, notices, person, record, revision, sources, unfinished};
+use crate::{
+    anchors, authority, head, keys, machine, notices, notifications, person, record, revision, sources, unfinished,
+};
 
 /// `apply`.
 pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) -> Result<u8, Failure> {
@@ -439,11 +441,14 @@ impl<'p> Desk<'p> {
             Err(error) if view.header.is_some() && error.exit_code() == 9 => (Some(error.to_string()), false, 9),
             Err(error) => return Err(refused(error)),
         };
+        let circumstances = Circumstances { unrecorded: unrecorded.as_deref(), detached, evidence: &evidence };
+        if let Some(news) = notifications::news::of_run(&view, Some(code), circumstances) {
+            notifications::tell(self.project, &self.store, &news).await;
+        }
         let anchored = match unrecorded.is_none() && !detached {
             true => anchors::after_run(self.project, &self.store).await,
             false => Vec::new(),
         };
-        let circumstances = Circumstances { unrecorded: unrecorded.as_deref(), detached, evidence: &evidence };
         let finished = finish(&self.store, self.project, &view, circumstances, self.ending, self.output).await;
         anchors::tell(&anchored);
         // A run whose evidence failed must not look better because its summary failed too.
