@@ -6,24 +6,23 @@
 
 mod file;
 mod git;
-mod http;
 mod rfc3161;
 pub mod server;
 mod syslog;
-mod tls;
 mod witness;
 
 use std::future::Future;
 use std::time::Duration;
 
 use runbook_ports::anchor::AnchorError;
+use runbook_wire::WireError;
+use runbook_wire::http::{Answer, Post};
 
 pub use file::{File, FileReceipt};
 pub use git::{Git, GitReceipt};
-pub use http::Url;
 pub use rfc3161::TimeStamps;
+pub use runbook_wire::{Tls, Url};
 pub use syslog::{Address, Syslog, SyslogReceipt};
-pub use tls::Tls;
 pub use witness::Witness;
 
 /// The kinds, as they are called in the settings and on record.
@@ -39,4 +38,31 @@ async fn by<T>(
         Ok(done) => done,
         Err(_) => Err(AnchorError::Unreachable(format!("{what} did not answer within {} s", within.as_secs_f32()))),
     }
+}
+
+/// What it means for a receipt that there was no answer.
+fn wire(error: WireError) -> AnchorError {
+    match error {
+        WireError::Unreachable(why) => AnchorError::Unreachable(why),
+        WireError::Refused(why) => AnchorError::Refused(why),
+        WireError::TooLong(why) => AnchorError::NotAReceipt(why),
+    }
+}
+
+/// Whether a connection can be made.
+async fn reach(url: &Url, tls: &Tls) -> Result<String, AnchorError> {
+    runbook_wire::http::reach(url, tls).await.map_err(wire)
+}
+
+/// Posts a body, and reads at most `bytes_max` of what is answered.
+async fn post(
+    url: &Url,
+    tls: &Tls,
+    content_type: &'static str,
+    body: Vec<u8>,
+    bytes_max: usize,
+) -> Result<Answer, AnchorError> {
+    let shown = url.to_string();
+    let post = Post { url, tls, shown: &shown, content_type, headers: &[], body, bytes_max };
+    runbook_wire::http::post(post).await.map_err(wire)
 }

@@ -8,9 +8,7 @@ use runbook_ledger::timestamp::{self, RESPONSE_BYTES_MAX};
 use runbook_model::Sha256;
 use runbook_model::units::rfc3339_ms;
 use runbook_ports::anchor::{Anchor, AnchorError, Receipt, Request};
-
-use crate::http::{self, Url};
-use crate::tls::Tls;
+use runbook_wire::{Tls, Url};
 
 /// An authority. A receipt is its response (DER `TimeStampResp`) exactly: `openssl ts -verify -in` takes it. The stamp is of
 /// the bytes of the signed note.
@@ -41,7 +39,7 @@ impl Anchor for TimeStamps {
         let head = request.head.note.as_bytes();
         let nonce = nonce().map_err(|error| AnchorError::Refused(format!("no random numbers: {error}")))?;
         let body = timestamp::request(&Sha256::of(head), &nonce);
-        let asked = http::post(&self.url, &self.tls, "application/timestamp-query", body, RESPONSE_BYTES_MAX);
+        let asked = crate::post(&self.url, &self.tls, "application/timestamp-query", body, RESPONSE_BYTES_MAX);
         let answer = crate::by(request.within, &self.url.to_string(), asked).await?;
         if !answer.status.is_success() {
             let told = answer.told();
@@ -65,7 +63,7 @@ impl Anchor for TimeStamps {
     }
 
     async fn reach(&self, within: Duration) -> Result<String, AnchorError> {
-        crate::by(within, &self.url.to_string(), http::reach(&self.url, &self.tls)).await
+        crate::by(within, &self.url.to_string(), crate::reach(&self.url, &self.tls)).await
     }
 }
 

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixDatagram;
 
-use crate::http::tcp;
-use crate::tls::Tls;
+use runbook_wire::Tls;
+use runbook_wire::http::tcp;
 
 /// Log audit (13), notice (5).
 const PRIORITY: u8 = 13 * 8 + 5;
@@ -162,12 +162,13 @@ impl Syslog {
                 Ok(None)
             }
             Address::Tcp(host, port) => {
-                let stream = tcp(host, *port).await?;
+                let stream = tcp(host, *port).await.map_err(crate::wire)?;
                 put(stream, message).await.map_err(fault)?;
                 Ok(None)
             }
             Address::Tls(host, port) => {
-                let stream = self.tls.connect(host, tcp(host, *port).await?).await?;
+                let stream =
+                    self.tls.connect(host, tcp(host, *port).await.map_err(crate::wire)?).await.map_err(crate::wire)?;
                 let peer = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
                 let peer = peer.map(|certificate| Sha256::of(certificate));
                 put(stream, message).await.map_err(fault)?;

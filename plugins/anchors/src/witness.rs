@@ -9,9 +9,7 @@ use runbook_ledger::witness::{AddCheckpoint, size};
 use runbook_ledger::{WitnessKey, cosignature};
 use runbook_model::units::rfc3339_ms;
 use runbook_ports::anchor::{Anchor, AnchorError, Receipt, Request};
-
-use crate::http::{self, Url};
-use crate::tls::Tls;
+use runbook_wire::{Tls, Url};
 
 /// The longest answer that is read: a few signature lines.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -47,7 +45,7 @@ impl Anchor for Witness {
     }
 
     async fn reach(&self, within: Duration) -> Result<String, AnchorError> {
-        crate::by(within, &self.url.to_string(), http::reach(&self.url, &self.tls)).await
+        crate::by(within, &self.url.to_string(), crate::reach(&self.url, &self.tls)).await
     }
 }
 
@@ -63,7 +61,7 @@ impl Witness {
             };
             let body = AddCheckpoint { old, proof, checkpoint: head.note.clone() }.text();
             let answer =
-                http::post(&url, &self.tls, "text/plain; charset=utf-8", body.into_bytes(), ANSWER_BYTES_MAX).await?;
+                crate::post(&url, &self.tls, "text/plain; charset=utf-8", body.into_bytes(), ANSWER_BYTES_MAX).await?;
             let told = || answer.told();
             match answer.status {
                 StatusCode::OK => return self.receipt(&head.note, &answer.body),

@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::answer::Reply;
 use super::{Error, Witness};
-use crate::tls;
+use runbook_wire::tls;
 
 /// Connections at once; further ones wait in the kernel's queue. A ledger needs one for less than a second.
 const CONNECTIONS_MAX: usize = 64;

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use runbook_ports::anchor::AnchorError;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -11,7 +10,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// How TLS is spoken to an anchor. Files are read anew for each connection: certificates are renewed.
+use crate::WireError;
+
+/// How TLS is spoken to somebody. Files are read anew for each connection: certificates are renewed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     /// Certificates (PEM) of the authorities that are believed; `None`: the system's.
@@ -22,15 +23,18 @@ pub struct Tls {
 
 impl Tls {
     /// Speaks TLS on a connection to `host`, and believes it only with a certificate for that name or address.
-    pub(crate) async fn connect(&self, host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, AnchorError> {
+    ///
+    /// # Errors
+    /// When it is not believed, or the connection breaks.
+    pub async fn connect(&self, host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, WireError> {
         let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| AnchorError::Refused(format!("{host} is no name that a certificate can be for")))?;
-        let connector = TlsConnector::from(Arc::new(self.config().map_err(AnchorError::Refused)?));
+            .map_err(|_| WireError::Refused(format!("{host} is no name that a certificate can be for")))?;
+        let connector = TlsConnector::from(Arc::new(self.config().map_err(WireError::Refused)?));
         connector.connect(name, stream).await.map_err(|error| {
             // A certificate that is not believed is for somebody to mend; a connection that breaks is not.
             let certificate = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some();
             let text = format!("TLS with {host}: {error}");
-            if certificate { AnchorError::Refused(text) } else { AnchorError::Unreachable(text) }
+            if certificate { WireError::Refused(text) } else { WireError::Unreachable(text) }
         })
     }
 
@@ -70,12 +74,15 @@ impl Tls {
 }
 
 /// The cryptography.
-pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 /// The certificates in a file, at least one.
-pub(crate) fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
+///
+/// # Errors
+/// When there is none, or it does not read.
+pub fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let fault = |error: String| format!("{}: {error}", path.display());
     let found: Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(path).map_err(|error| fault(error.to_string()))?.collect();

@@ -6,14 +6,14 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
-use hyper::{Request, StatusCode, Uri};
+pub use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
-use runbook_ports::anchor::AnchorError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::tls::Tls;
+use crate::{Tls, WireError};
 
 /// Characters of an answer that refuses which are told.
 const TOLD_MAX: usize = 200;
@@ -66,6 +66,21 @@ impl fmt::Debug for Url {
 }
 
 impl Url {
+    /// Where it leads to, without the rest, which may be a secret.
+    pub fn site(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority)
+    }
+
+    /// The name or address of the host.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether it is spoken to in TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
     /// This with one more part at its end.
     pub fn join(&self, part: &str) -> Self {
         let path = format!("{}/{part}", self.path.trim_end_matches('/'));
@@ -75,15 +90,20 @@ impl Url {
 
 /// What was answered.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) content_type: String,
-    pub(crate) body: Bytes,
+pub struct Answer {
+    /// Of the answer.
+    pub status: StatusCode,
+    /// In small letters, without parameters.
+    pub content_type: String,
+    /// Seconds that it asks to be left alone (`Retry-After`), when it gives them as a number.
+    pub retry_after_s: Option<u64>,
+    /// All of it.
+    pub body: Bytes,
 }
 
 impl Answer {
     /// The answer's own words, in one line, when it refuses.
-    pub(crate) fn told(&self) -> String {
+    pub fn told(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TOLD_MAX).collect();
         match line.trim() {
@@ -97,57 +117,83 @@ impl Answer {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn connect(url: &Url, tls: &Tls) -> Result<Box<dyn Stream>, AnchorError> {
+async fn connect(url: &Url, tls: &Tls) -> Result<Box<dyn Stream>, WireError> {
     let stream = tcp(&url.host, url.port).await?;
     Ok(if url.tls { Box::new(tls.connect(&url.host, stream).await?) } else { Box::new(stream) })
 }
 
 /// A connection.
-pub(crate) async fn tcp(host: &str, port: u16) -> Result<TcpStream, AnchorError> {
+///
+/// # Errors
+/// When there is none.
+pub async fn tcp(host: &str, port: u16) -> Result<TcpStream, WireError> {
     let stream = TcpStream::connect((host, port))
         .await
-        .map_err(|error| AnchorError::Unreachable(format!("{host} port {port}: {error}")))?;
+        .map_err(|error| WireError::Unreachable(format!("{host} port {port}: {error}")))?;
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
 
 /// Whether a connection can be made.
-pub(crate) async fn reach(url: &Url, tls: &Tls) -> Result<String, AnchorError> {
+///
+/// # Errors
+/// When it cannot.
+pub async fn reach(url: &Url, tls: &Tls) -> Result<String, WireError> {
     connect(url, tls).await?;
     Ok(format!("{}{} answers", url.authority, if url.tls { " (TLS)" } else { "" }))
 }
 
-/// Posts a body, and reads at most `bytes_max` of what is answered.
-pub(crate) async fn post(
-    url: &Url,
-    tls: &Tls,
-    content_type: &'static str,
-    body: Vec<u8>,
-    bytes_max: usize,
-) -> Result<Answer, AnchorError> {
-    let fault = |error: &dyn fmt::Display| AnchorError::Unreachable(format!("{url}: {error}"));
+/// What is posted.
+pub struct Post<'a> {
+    /// Where.
+    pub url: &'a Url,
+    /// How, for https.
+    pub tls: &'a Tls,
+    /// What is told of the address when something goes wrong: an address may be a secret.
+    pub shown: &'a str,
+    /// Of the body.
+    pub content_type: &'static str,
+    /// Further headers. A value that cannot be one is an error before anything is sent.
+    pub headers: &'a [(&'static str, String)],
+    /// The body.
+    pub body: Vec<u8>,
+    /// So many bytes of what is answered are read, at most.
+    pub bytes_max: usize,
+}
+
+/// Posts a body.
+///
+/// # Errors
+/// When there is no whole answer. What was sent may have been taken all the same.
+pub async fn post(post: Post<'_>) -> Result<Answer, WireError> {
+    let Post { url, tls, shown, content_type, headers, body, bytes_max } = post;
+    let fault = |error: &dyn fmt::Display| WireError::Unreachable(format!("{shown}: {error}"));
     let stream = connect(url, tls).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| fault(&error))?;
-    let request = Request::post(&url.path)
+    let mut request = Request::post(&url.path)
         .header(HOST, &url.authority)
         .header(USER_AGENT, concat!("runbook/", env!("CARGO_PKG_VERSION")))
-        .header(CONTENT_TYPE, content_type)
-        .body(Full::new(Bytes::from(body)))
-        .map_err(|error| fault(&error))?;
+        .header(CONTENT_TYPE, content_type);
+    for (name, value) in headers {
+        request = request.header(*name, value);
+    }
+    let request =
+        request.body(Full::new(Bytes::from(body))).map_err(|error| WireError::Refused(format!("{shown}: {error}")))?;
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(|error| fault(&error))?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
-                AnchorError::NotAReceipt(format!("{url} answers with more than {bytes_max} bytes"))
+                WireError::TooLong(format!("{shown} answers with more than {bytes_max} bytes"))
             } else {
                 fault(&error)
             }
         })?;
         let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        Ok(Answer { status: head.status, content_type, body: body.to_bytes() })
+        let retry_after_s = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        Ok(Answer { status: head.status, content_type, retry_after_s, body: body.to_bytes() })
     };
     // The connection is driven here, not in a task of its own: nothing of it is left when this returns.
     tokio::pin!(exchange, connection);

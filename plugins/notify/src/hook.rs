@@ -1,0 +1,93 @@
+//! One message over HTTPS, and what its answer means.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use runbook_model::Sha256;
+use runbook_ports::notifier::{Delivered, NotifyError};
+use runbook_wire::http::{self, Answer, Post, StatusCode};
+use runbook_wire::{Tls, Url};
+
+/// The longest answer that is read: a word, or a page that says what is wrong.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// Longer than that nobody is left alone because he asks for it.
+const AFTER_MS_MAX: u64 = 3_600_000;
+
+/// Where a message goes to. Whoever knows it may be able to write there: only its site is ever shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address(Url);
+
+impl FromStr for Address {
+    type Err = String;
+
+    /// `https://…`; `http://…` only to this machine. An error does not hold the text.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url: Url = text.parse().map_err(|_| "it is no https:// address without user and password".to_owned())?;
+        let host = url.host();
+        let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        if url.is_tls() || here {
+            Ok(Self(url))
+        } else {
+            Err("it must begin with https://: over http:// others could read the message, and the address".into())
+        }
+    }
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Address({})", self.site())
+    }
+}
+
+impl Address {
+    /// Scheme, host and port.
+    pub fn site(&self) -> String {
+        self.0.site()
+    }
+}
+
+/// Posts a JSON body there.
+pub(crate) async fn post(
+    address: &Address,
+    tls: &Tls,
+    headers: &[(&'static str, String)],
+    body: Vec<u8>,
+    within: Duration,
+) -> Result<Delivered, NotifyError> {
+    let site = address.site();
+    let sha256 = Sha256::of(&body);
+    let post = Post {
+        url: &address.0,
+        tls,
+        shown: &site,
+        content_type: "application/json",
+        headers,
+        body,
+        bytes_max: ANSWER_BYTES_MAX,
+    };
+    let answer = crate::by(within, &site, async { http::post(post).await.map_err(crate::wire) }).await?;
+    judge(&site, &answer).map(|answer| Delivered { answer, sha256 })
+}
+
+/// Whether a connection can be made there.
+pub(crate) async fn reach(address: &Address, tls: &Tls, within: Duration) -> Result<String, NotifyError> {
+    crate::by(within, &address.site(), async { http::reach(&address.0, tls).await.map_err(crate::wire) }).await
+}
+
+fn judge(site: &str, answer: &Answer) -> Result<String, NotifyError> {
+    let status = answer.status;
+    let told = format!("{site}: {}", answer.told());
+    let patience =
+        matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS);
+    if status.is_success() {
+        Ok(answer.told())
+    } else if patience || status.is_server_error() {
+        let after_ms = answer.retry_after_s.map(|seconds| seconds.saturating_mul(1_000).min(AFTER_MS_MAX));
+        Err(NotifyError::Later { why: told, after_ms })
+    } else if status.is_redirection() {
+        Err(NotifyError::Never(format!("{told} (it points elsewhere, and that is not followed)")))
+    } else {
+        Err(NotifyError::Never(told))
+    }
+}
