@@ -1,5 +1,6 @@
 //! The command line, as data. Help texts, completions and man pages all come from here.
 
+pub(crate) mod notify;
 pub(crate) mod rules;
 pub(crate) mod schedule;
 pub(crate) mod upkeep;
@@ -182,6 +183,12 @@ pub(crate) enum Command {
     /// Show what persons decided about plans; take in what was signed elsewhere.
     #[command(subcommand, after_help = "Examples:\n  runbook approvals list\n  runbook approvals import for-raj.json")]
     Approvals(rules::Approvals),
+    /// Tell people outside of runs, and see whether they were told.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  runbook notify check\n  runbook notify test mail\n  runbook notify list --open\n  runbook notify send                  for cron"
+    )]
+    Notify(notify::Notify),
     /// Show the packaged actions.
     #[command(subcommand, after_help = "Examples:\n  runbook actions list\n  runbook actions show disk-free")]
     Actions(Actions),

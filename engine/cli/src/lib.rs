@@ -19,7 +19,6 @@ mod library;
 mod live;
 mod machine;
 mod notices;
-#[allow(dead_code, reason = "what sends the news comes with the next changes")]
 mod notifications;
 mod output;
 mod person;
@@ -44,8 +43,8 @@ use clap::Parser as _;
 
 use crate::arguments::{Arguments, Command};
 use crate::commands::{
-    actions, approvals, approve, doctor, evidence, inventory, people, plan, policy as policies, reference, retention,
-    schedule as schedules, serve as daemon, show, snapshots, validate, windows, witness, work,
+    actions, approvals, approve, doctor, evidence, inventory, notify, people, plan, policy as policies, reference,
+    retention, schedule as schedules, serve as daemon, show, snapshots, validate, windows, witness, work,
 };
 use crate::failure::{Failure, fault};
 use crate::output::Output;
@@ -118,6 +117,7 @@ fn with_runtime(arguments: &Arguments, project: &Project, output: Output) -> Res
             Command::Approvals(command) => approvals::run(project, command, output).await,
             Command::Schedule(command) => schedules::run(project, command, output).await,
             Command::Serve(arguments) => daemon::run(project, arguments, output).await,
+            Command::Notify(command) => notify::run(project, command, output).await,
             Command::Evidence(command) => evidence::run(project, command, output).await,
             Command::Retention(command) => retention::run(project, command, output).await,
             Command::Snapshots(arguments) => snapshots::run(project, arguments, output).await,

@@ -199,6 +199,31 @@ pub enum Notice {
         /// Who took it in.
         by: Person,
     },
+    /// Somebody outside was told of something, or could not be.
+    Notified {
+        /// The channel's name in the settings.
+        channel: String,
+        /// `smtp`, `slack`, `teams` or `webhook`; empty when the channel is not in the settings any more.
+        kind: String,
+        /// Who is told: addresses of mail, or the site. No secret.
+        to: String,
+        /// The message's id, as whoever got it sees it.
+        message: String,
+        /// What kind of news.
+        news: String,
+        /// The run that it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about_run: Option<RunId>,
+        /// Digest of what was sent; `None`: nothing was taken.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message_sha256: Option<Sha256>,
+        /// How often it was tried.
+        attempts: u32,
+        /// `delivered` or `given_up`.
+        outcome: String,
+        /// The last answer.
+        answer: String,
+    },
     /// The project's settings are other ones than before.
     SettingsChanged {
         /// Digest of the file.

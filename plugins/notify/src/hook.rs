@@ -14,6 +14,9 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Longer than that nobody is left alone because he asks for it.
 const AFTER_MS_MAX: u64 = 3_600_000;
 
+/// Shorter parts of an address are words, not secrets.
+const SECRET_MIN: usize = 8;
+
 /// Where a message goes to. Whoever knows it may be able to write there: only its site is ever shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(Url);
@@ -41,6 +44,12 @@ impl std::fmt::Debug for Address {
 }
 
 impl Address {
+    /// `text` without what is secret of the address: servers like to repeat it.
+    fn without(&self, text: &str) -> String {
+        let parts = self.0.path().split(['/', '?', '&', '=', ';']).filter(|part| part.len() >= SECRET_MIN);
+        parts.fold(text.to_owned(), |text, part| text.replace(part, "…"))
+    }
+
     /// Scheme, host and port.
     pub fn site(&self) -> String {
         self.0.site()
@@ -67,7 +76,7 @@ pub(crate) async fn post(
         bytes_max: ANSWER_BYTES_MAX,
     };
     let answer = crate::by(within, &site, async { http::post(post).await.map_err(crate::wire) }).await?;
-    judge(&site, &answer).map(|answer| Delivered { answer, sha256 })
+    judge(&site, address, &answer).map(|answer| Delivered { answer, sha256 })
 }
 
 /// Whether a connection can be made there.
@@ -75,14 +84,16 @@ pub(crate) async fn reach(address: &Address, tls: &Tls, within: Duration) -> Res
     crate::by(within, &address.site(), async { http::reach(&address.0, tls).await.map_err(crate::wire) }).await
 }
 
-fn judge(site: &str, answer: &Answer) -> Result<String, NotifyError> {
+fn judge(site: &str, address: &Address, answer: &Answer) -> Result<String, NotifyError> {
     let status = answer.status;
-    let told = format!("{site}: {}", answer.told());
+    let told = address.without(&answer.told());
     let patience =
         matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS);
     if status.is_success() {
-        Ok(answer.told())
-    } else if patience || status.is_server_error() {
+        return Ok(told);
+    }
+    let told = format!("{site}: {told}");
+    if patience || status.is_server_error() {
         let after_ms = answer.retry_after_s.map(|seconds| seconds.saturating_mul(1_000).min(AFTER_MS_MAX));
         Err(NotifyError::Later { why: told, after_ms })
     } else if status.is_redirection() {

@@ -71,6 +71,11 @@ impl Url {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority)
     }
 
+    /// Path and query, as they are asked for.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The name or address of the host.
     pub fn host(&self) -> &str {
         &self.host

@@ -2,6 +2,7 @@
 
 mod anchors;
 mod hosts;
+mod notify;
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -80,6 +81,7 @@ pub(crate) async fn run(project: &Project, arguments: &Doctor, output: Output) -
     checks.push(key_check(project));
     checks.extend(database);
     checks.extend(anchors::checks(project, arguments.offline).await);
+    checks.extend(notify::checks(project, arguments.offline).await);
     checks.push(clock_check());
     checks.push(ssh_check(project));
     match sources::inventory(project, output.error_palette) {

@@ -6,6 +6,7 @@ pub(crate) mod approve;
 pub(crate) mod doctor;
 pub(crate) mod evidence;
 pub(crate) mod inventory;
+pub(crate) mod notify;
 pub(crate) mod people;
 pub(crate) mod plan;
 pub(crate) mod policy;

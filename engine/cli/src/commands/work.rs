@@ -9,8 +9,8 @@ use runbook_model::event::{Controller, Person, Revision};
 use runbook_model::plan::{Plan, SecretRef};
 use runbook_model::{RunId, RunOutcome};
 use runbook_policy::{Act, Granted};
-use runbook_ports::Store as _;
 use runbook_ports::store::{RunIndex, RunStatus};
+use runbook_ports::{Observer, Store as _};
 use runbook_report::style::Tone;
 use runbook_report::summary::{self, Circumstances};
 use runbook_report::text::list;
@@ -23,6 +23,7 @@ use crate::commands::show;
 use crate::control::{self, Want};
 use crate::failure::{FAULT, Failure, REFUSED};
 use crate::live::{Live, Mode};
+use crate::notifications::{Postman, Telling};
 use crate::output::{self, Output, note};
 use crate::project::Project;
 use crate::shrink;
@@ -166,6 +167,14 @@ async fn take_up(
     record::read(&desk.store, &run, 0, |record| earlier.push(record)).await?;
     stage.live.earlier(&earlier);
     drop(earlier);
+    if index.status == RunStatus::Running && desk.postman.is_some() {
+        // Its program has not left it of its own accord, or it would not stand like this; or it lives, and that is refused.
+        let holder = desk.store.holder(&run).await.map_err(|error| record::failed(&error))?;
+        if !holder.is_some_and(|holder| holder.alive) {
+            let told = desk.store.outbox().await.map_err(|error| record::failed(&error))?;
+            notifications::died(project, &desk.store, &stage.live.view(), &told).await;
+        }
+    }
     let engine = Engine { controller: Some(controller()?), ..desk.engine(&stage, &plan) };
     if cancel {
         stage.control.cancel(desk.operator.clone());
@@ -276,6 +285,14 @@ pub(crate) async fn resolve(project: &Project, arguments: &Resolve, output: Outp
     let anchored = anchors::after_run(project, &desk.store).await;
     let index = record::find(&desk.store, run.as_str()).await?;
     let view = record::view(&desk.store, &index).await?;
+    if let Some(postman) = &desk.postman {
+        if view.state == runbook_report::view::RunState::Ended
+            && let Some(news) = notifications::news::of_run(&view, None, Circumstances::default())
+        {
+            notifications::tell(project, &desk.store, &news).await;
+        }
+        postman.finish(project, &desk.store).await;
+    }
     if arguments.ending.json {
         let mut attachments = record::attachments(&desk.store, project, &view).await?;
         record::digests(&desk.store, &view, &mut attachments).await?;
@@ -312,6 +329,8 @@ pub(crate) struct Desk<'p> {
     pub(crate) parts: Parts,
     pub(crate) operator: Person,
     pub(crate) secrets: Vec<PathBuf>,
+    /// Tells people outside, when the project has any.
+    pub(crate) postman: Option<Postman>,
 }
 
 /// What one run has around it while it is worked on.
@@ -348,13 +367,18 @@ impl<'p> Desk<'p> {
         let runbooks = root.as_ref().map(|root| root.join("runbooks"));
         let secrets = runbook.into_iter().chain(runbooks).chain(root).collect();
         let parts = wiring::parts(project, key);
-        Ok(Self { project, output, ending, store, parts, operator: person::operator(), secrets })
+        let postman = Postman::start(project);
+        Ok(Self { project, output, ending, store, parts, operator: person::operator(), secrets, postman })
     }
 
     /// What the project's rules allow; that they are set aside is said aloud.
     async fn granted(&self, asked: Asked<'_>) -> Result<Granted, Failure> {
         let palette = self.output.error_palette;
-        let granted = authority::granted(self.project, &self.store, asked, palette).await?;
+        let granted = authority::granted(self.project, &self.store, asked, palette).await;
+        if let (Err(_), Some(postman)) = (&granted, &self.postman) {
+            postman.finish(self.project, &self.store).await;
+        }
+        let granted = granted?;
         if let Some(why) = granted.break_glass() {
             let loud = palette.paint(Tone::Bad, "BREAK GLASS");
             let why = runbook_report::text::escape_line(why.as_bytes());
@@ -420,7 +444,14 @@ impl<'p> Desk<'p> {
             turn: tokio::sync::Mutex::new(()),
         };
         let folder = secrets_folder(plan, &self.secrets);
-        wiring::engine(&self.parts, &self.store, Arc::new(confirmer), Arc::clone(&stage.live) as _, folder)
+        let live = Arc::clone(&stage.live) as Arc<dyn Observer>;
+        let observer = match &self.postman {
+            Some(postman) => {
+                Arc::new(Telling { inner: live, postman: postman.clone(), plan: Arc::new(plan.clone()) }) as _
+            }
+            None => live,
+        };
+        wiring::engine(&self.parts, &self.store, Arc::new(confirmer), observer, folder)
     }
 
     pub(crate) async fn keep_head(&self) {
@@ -444,6 +475,9 @@ impl<'p> Desk<'p> {
         let circumstances = Circumstances { unrecorded: unrecorded.as_deref(), detached, evidence: &evidence };
         if let Some(news) = notifications::news::of_run(&view, Some(code), circumstances) {
             notifications::tell(self.project, &self.store, &news).await;
+        }
+        if let Some(postman) = &self.postman {
+            postman.finish(self.project, &self.store).await;
         }
         let anchored = match unrecorded.is_none() && !detached {
             true => anchors::after_run(self.project, &self.store).await,

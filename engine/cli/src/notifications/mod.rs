@@ -1,15 +1,30 @@
 //! News for people outside: put into the outbox at its moment, sent by whoever has time for it, and what became of it put
 //! on record.
 //!
-//! Telling is writing a few rows; it never waits for a network and never makes a command fail.
+//! Telling is writing a few rows; it never waits for a network and never makes a command fail. Sending is done by the
+//! [`postman`] of a command that works on a run, by `notify send`, or by a daemon through [`send_due`].
 
+mod deliver;
 pub(crate) mod news;
+mod postman;
 pub(crate) mod settings;
+mod text;
 
-use runbook_driver::SystemClock;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use runbook_driver::{LocalSecrets, SystemClock};
 use runbook_model::News;
-use runbook_ports::Clock as _;
+use runbook_model::plan::SecretRef;
+use runbook_notify::{Address, Secret, Security, Slack, Smtp, Teams, Webhook};
+use runbook_ports::{Clock as _, Notifier, SecretBytes, SecretSource as _};
 use runbook_store::{Message, SqliteStore};
+use runbook_wire::Tls;
+
+pub(crate) use deliver::{died, reach, send_due, test};
+pub(crate) use postman::{Postman, Telling};
+use settings::{Channel, Kind, SmtpTls, Text};
+pub(crate) use text::check as check_template;
 
 use crate::output;
 use crate::project::Project;
@@ -29,7 +44,7 @@ pub(crate) async fn tell(project: &Project, store: &SqliteStore, news: &News) {
         return;
     }
     if let Err(error) = store.outbox_put(messages).await {
-        output::note(format!("nobody will be told that it {}: {error}", what(&news)));
+        output::note(format!("nobody will be told the news \"{}\": {error}", news.kind.name().replace('_', " ")));
     }
 }
 
@@ -38,6 +53,49 @@ fn message(channel: &str, news: &News, now_ms: u64) -> Message {
     Message::new(news.id(channel), channel.to_owned(), news.kind.name(), news.run.clone(), text, now_ms)
 }
 
-fn what(news: &News) -> String {
-    format!("is {} ({})", news.kind.name().replace('_', " "), news.once)
+/// The notifier of a channel, with its secrets, which are resolved now.
+///
+/// # Errors
+/// Why a secret is not to be had, or is none, without it.
+async fn build(project: &Project, channel: &Channel) -> Result<Arc<dyn Notifier>, String> {
+    let secrets = LocalSecrets { folder: project.root.clone().unwrap_or_else(|| project.state.clone()) };
+    let resolve = async |secret: &SecretRef| secrets.resolve(secret).await.map_err(|obstacle| obstacle.message);
+    let address = async |text: &Text| match text {
+        Text::Here(text) => text.parse::<Address>(),
+        Text::Elsewhere(secret) => {
+            let value: SecretBytes = resolve(secret).await?;
+            let text = std::str::from_utf8(value.expose()).map_err(|_| "the secret address is no text".to_owned())?;
+            text.trim().parse::<Address>().map_err(|why| format!("the secret address cannot be used: {why}"))
+        }
+    };
+    let trusting = |ca: &Option<PathBuf>| Tls { ca: ca.clone(), client: None };
+    let name = channel.name.clone();
+    Ok(match &channel.kind {
+        Kind::Smtp(smtp) => {
+            let login = match &smtp.login {
+                Some((user, password)) => Some((user.clone(), resolve(password).await?)),
+                None => None,
+            };
+            Arc::new(Smtp {
+                name,
+                host: smtp.host.clone(),
+                port: smtp.port,
+                security: match smtp.tls {
+                    SmtpTls::StartTls => Security::StartTls,
+                    SmtpTls::Tls => Security::Tls,
+                    SmtpTls::None => Security::None,
+                },
+                tls: trusting(&smtp.ca),
+                login,
+                from: smtp.from.clone(),
+                to: smtp.to.clone(),
+            })
+        }
+        Kind::Slack { url, ca } => Arc::new(Slack { name, address: address(url).await?, tls: trusting(ca) }),
+        Kind::Teams { url, ca } => Arc::new(Teams { name, address: address(url).await?, tls: trusting(ca) }),
+        Kind::Webhook { url, secret, ca } => {
+            let secret = Secret::parse(&resolve(secret).await?)?;
+            Arc::new(Webhook { name, address: address(url).await?, tls: trusting(ca), secret })
+        }
+    })
 }

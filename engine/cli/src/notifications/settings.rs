@@ -7,9 +7,8 @@ use runbook_model::News;
 use runbook_model::news::NewsKind;
 use runbook_model::plan::{SecretRef, Tier};
 use runbook_model::units::parse_duration_ms;
-
-/// The kinds of channels.
-pub(crate) const KINDS: [&str; 4] = ["smtp", "slack", "teams", "webhook"];
+use runbook_notify::Address;
+pub(crate) use runbook_notify::KINDS;
 
 /// How long one attempt may take unless the settings say otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -94,6 +93,17 @@ impl Kind {
             Kind::Slack { .. } => "slack",
             Kind::Teams { .. } => "teams",
             Kind::Webhook { .. } => "webhook",
+        }
+    }
+
+    /// Who is told, without secrets.
+    pub(crate) fn to(&self) -> String {
+        match self {
+            Kind::Smtp(smtp) => smtp.to.join(", "),
+            Kind::Slack { url, .. } | Kind::Teams { url, .. } | Kind::Webhook { url, .. } => match url {
+                Text::Here(text) => text.parse::<Address>().map(|address| address.site()).unwrap_or_default(),
+                Text::Elsewhere(_) => String::new(),
+            },
         }
     }
 }
@@ -327,10 +337,11 @@ impl Section<'_> {
 
     fn url(&mut self) -> Option<Text> {
         match self.table.get("url")? {
-            toml::Value::String(text) => match address(text) {
+            toml::Value::String(text) => match text.parse::<Address>() {
                 Ok(_) => Some(Text::Here(text.clone())),
                 Err(why) => {
-                    self.wrong("url", why);
+                    // What is wrong with it is said without it: it may be a secret.
+                    self.wrong("url", format!("`url` cannot be used: {why}"));
                     None
                 }
             },
@@ -389,25 +400,6 @@ impl Section<'_> {
         }
         Some(Smtp { host: host?, port, tls, ca, login, from: from?, to })
     }
-}
-
-/// Where a message over HTTP goes to: in TLS, unless it does not leave this machine.
-pub(crate) fn address(text: &str) -> Result<runbook_anchors::Url, String> {
-    // What is wrong with it is said without it: it may be a secret.
-    let url: runbook_anchors::Url =
-        text.parse().map_err(|_| "`url` is no http:// or https:// address without user and password".to_owned())?;
-    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
-    let host = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = host.strip_prefix('[').map_or_else(
-        || host.split(':').next().unwrap_or_default(),
-        |inner| inner.split(']').next().unwrap_or_default(),
-    );
-    if text.starts_with("http://") && !is_loopback(host) {
-        return Err(
-            "`url` must begin with https://: over http:// others could read the message, and the address".into()
-        );
-    }
-    Ok(url)
 }
 
 fn is_loopback(host: &str) -> bool {
