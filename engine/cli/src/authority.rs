@@ -8,7 +8,7 @@ use runbook_lang::{Diagnostic, Inventory, Parsed, WindowsFile, parse_windows};
 use runbook_model::people::People;
 use runbook_model::plan::{Plan, Tier};
 use runbook_model::schedule::Occurrence;
-use runbook_model::{HostName, HostOutcome, Notice, RunId, Sha256};
+use runbook_model::{HostName, HostOutcome, Notice, RunId, Sha256, canonical};
 use runbook_policy::calendar::{Cover, Misfit};
 use runbook_policy::rules::{Judged, judge};
 use runbook_policy::{Act, Ask, Calendar, Case, Granted, Policed, Rules, authorize, estimate};
@@ -243,10 +243,12 @@ pub(crate) async fn granted(
         by: person::operator(),
     };
     let records = notices::append(project, store, vec![notice], Vec::new()).await?;
-    let seq = records.last().map_or(0, |record| record.seq);
+    let record = canonical::digest(&records.last());
     let at_ms = SystemClock::new().now_ms();
     let by = person::operator();
-    let news = notifications::news::refused(plan, seq, at_ms, &by, asked.ticket, &refusal.reasons);
+    let mut news = notifications::news::refused(plan, record, at_ms, &by, asked.ticket, &refusal.reasons);
+    news.schedule = asked.occurrence.map(|occurrence| occurrence.schedule.clone());
+    news.due_ms = asked.occurrence.map(|occurrence| occurrence.at_ms);
     notifications::tell(project, store, &news).await;
     let mut failure = match refusal.by_policy {
         true => Failure::new("RB0722", REFUSED, "the project's policy does not allow it"),

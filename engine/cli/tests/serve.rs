@@ -202,6 +202,8 @@ fn what_the_rules_refuse_is_settled_by_the_refusal() {
         "windows.yaml",
         "schema: windows/v1\nzone: UTC\nfreezes:\n  audit: {reason: the auditors are here, from: 2001-01-01, until: 2101-01-01}\n",
     );
+    // Nobody listens there: the news waits.
+    place.write("runbook.toml", "[notify.chat]\nkind = \"slack\"\nurl = \"https://127.0.0.1:9/x\"\n");
     let first = soon(2);
     schedules(&place, first, 1, "");
     place.run(&["serve", "--once"]).code(0);
@@ -211,6 +213,10 @@ fn what_the_rules_refuse_is_settled_by_the_refusal() {
     let listed = list(&place);
     let last = &listed["schedules"][0]["last"][0];
     assert_eq!(last["outcome"], "refused");
+    let outbox = place.run(&["notify", "list", "--json"]).code(0).json();
+    let kinds: Vec<&str> =
+        outbox["messages"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap_or_default()).collect();
+    assert_eq!(kinds, ["refused"], "{outbox}");
     assert!(last["why"].as_str().unwrap().contains("the auditors are here"), "{listed}");
     assert_eq!(place.run(&["serve", "--once", "--json-lines"]).code(0).stdout, "");
 }

@@ -130,7 +130,7 @@ fn a_resume_ends_what_was_begun_although_everything_is_frozen_meanwhile() {
     let of = |name: &str| run["hosts"].as_array().unwrap().iter().find(|host| host["name"] == name).unwrap().clone();
     assert_eq!(of("a")["outcome"], "succeeded");
     assert_eq!(of("b")["outcome"], "blocked");
-    assert_eq!(of("b")["reason"], "not begun: a blackout or a freeze has begun");
+    assert_eq!(of("b")["reason"], "not begun: everything is frozen by audit (the auditors are here)");
 }
 
 #[test]
@@ -228,6 +228,7 @@ fn every_command_that_begins_work_asks_the_one_authorizer() {
         "actions",
         "windows",
         "schedule",
+        "notify",
         "people",
         "policy",
         "approve",

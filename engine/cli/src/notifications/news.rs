@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use runbook_model::event::Person;
 use runbook_model::plan::Plan;
-use runbook_model::{HostOutcome, News, NewsKind};
+use runbook_model::{HostOutcome, News, NewsKind, Sha256};
 use runbook_report::RunView;
 use runbook_report::list::short;
 use runbook_report::summary::{self, Circumstances};
@@ -62,9 +62,16 @@ pub(crate) fn died(view: &RunView) -> Option<News> {
     Some(news)
 }
 
-/// A run was asked for and not allowed. `seq`: the place in the ledger of the record that says so.
-pub(crate) fn refused(plan: &Plan, seq: u64, at_ms: u64, by: &Person, ticket: Option<&str>, why: &[String]) -> News {
-    let mut news = News::new(NewsKind::Refused, format!("refused/{seq}"), at_ms).about(plan);
+/// A run was asked for and not allowed. `record`: what only the record that says so has, in any ledger.
+pub(crate) fn refused(
+    plan: &Plan,
+    record: Sha256,
+    at_ms: u64,
+    by: &Person,
+    ticket: Option<&str>,
+    why: &[String],
+) -> News {
+    let mut news = News::new(NewsKind::Refused, format!("refused/{record}"), at_ms).about(plan);
     news.operator = Some(by.name.clone());
     news.ticket = ticket.filter(|ticket| !ticket.is_empty()).map(str::to_owned);
     news.lines = why.to_vec();
@@ -81,6 +88,10 @@ fn about(view: &RunView, news: News) -> News {
         news.operator = Some(header.operator.name.clone());
         news.ticket.clone_from(&header.ticket);
         news.controller.clone_from(&header.controller);
+        if let Some(occurrence) = &header.occurrence {
+            news.schedule = Some(occurrence.schedule.clone());
+            news.due_ms = Some(occurrence.at_ms);
+        }
         if let Some(finished) = &header.takes_back {
             news.lines.push(format!("it takes run {} back", short(finished.as_str())));
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use runbook_model::schedule::Occurrence;
-use runbook_model::{Notice, RunId, RunOutcome, Sha256};
+use runbook_model::{News, NewsKind, Notice, RunId, RunOutcome, Sha256};
 use runbook_policy::schedule::{Due, Step};
 use runbook_ports::Store as _;
 use runbook_ports::store::{RunStatus, Settled};
@@ -26,12 +26,14 @@ use super::watch;
 use crate::failure::{Failure, fault};
 use crate::project::Project;
 use crate::schedule::Scheduled;
-use crate::{head, keys, notices, person, record};
+use crate::{head, keys, notices, notifications, person, record};
 
 /// A clock that was set, or a machine that slept, is noticed within so long.
 const LOOK: Duration = Duration::from_secs(60);
 /// What could not be begun is tried again after so long, while it is not too late.
 const AGAIN: SignedDuration = SignedDuration::from_secs(20);
+/// News that somebody else told is sent after so long.
+const NEWS: SignedDuration = SignedDuration::from_secs(60);
 /// A run is taken up so often before somebody must look.
 const RESUMES: u32 = 3;
 
@@ -60,6 +62,9 @@ pub(crate) struct Daemon<'p> {
     /// Not before then, and why.
     again: BTreeMap<Occurrence, (Timestamp, String)>,
     told: BTreeSet<Occurrence>,
+    /// What is told to people outside is sent beside everything else; it gives the moment at which more is due.
+    sending: JoinSet<Result<Option<u64>, Failure>>,
+    send_at: Option<Timestamp>,
     /// The worst code of what was run.
     worst: u8,
 }
@@ -80,8 +85,44 @@ impl<'p> Daemon<'p> {
             resuming: BTreeSet::new(),
             again: BTreeMap::new(),
             told: BTreeSet::new(),
+            sending: JoinSet::new(),
+            send_at: None,
             worst: 0,
         }
+    }
+
+    /// Begins to send what is told to people outside, unless that is under way.
+    fn send(&mut self) {
+        let is_due = self.send_at.is_none_or(|at| at <= Timestamp::now());
+        if !self.sending.is_empty() || !is_due {
+            return;
+        }
+        let root = self.project.root.clone();
+        self.sending.spawn(async move {
+            let project = Project::find(root.as_deref())?;
+            if project.settings.notify.is_empty() {
+                return Ok(None);
+            }
+            let store = open(&project).await?;
+            let sent = notifications::send_due(&project, &store).await;
+            store.close().await;
+            Ok(sent?.next_ms)
+        });
+    }
+
+    /// It is looked again for news when more is due, and every minute in any case: runs tell some too.
+    fn sent(&mut self, sent: Result<Option<u64>, Failure>) {
+        let soon = Timestamp::now().saturating_add(NEWS).unwrap_or(Timestamp::MAX);
+        self.send_at = Some(match sent {
+            Ok(next_ms) => {
+                let next = next_ms.and_then(|ms| Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok());
+                next.map_or(soon, |next| next.clamp(Timestamp::now(), soon))
+            }
+            Err(failure) => {
+                self.say(&Said::Failed { why: format!("news could not be sent: {}", failure.message) });
+                soon
+            }
+        });
     }
 
     /// Runs what is due now, waits for it, and gives the worst code that it ended with.
@@ -94,6 +135,10 @@ impl<'p> Daemon<'p> {
         while let Some(ended) = self.children.join_next().await {
             let (task, ended) = ended.map_err(fault)?;
             self.ended(task, ended).await?;
+        }
+        self.send();
+        while let Some(sent) = self.sending.join_next().await {
+            self.sent(sent.map_err(fault)?);
         }
         Ok(self.worst)
     }
@@ -115,6 +160,7 @@ impl<'p> Daemon<'p> {
             if let Err(failure) = self.look().await {
                 self.say(&Said::Failed { why: failure.message.clone() });
             }
+            self.send();
             let _ = sd_notify::notify(&[NotifyState::Watchdog, NotifyState::Status(&self.status())]);
             tokio::select! {
                 () = tokio::time::sleep(self.pause()) => {}
@@ -130,6 +176,7 @@ impl<'p> Daemon<'p> {
                         self.say(&Said::Failed { why: failure.message.clone() });
                     }
                 }
+                Some(sent) = self.sending.join_next() => self.sent(sent.map_err(fault)?),
                 _ = interrupt.recv() => break,
                 _ = terminate.recv() => break,
             }
@@ -206,7 +253,8 @@ impl<'p> Daemon<'p> {
         let now = Timestamp::now();
         let next = self.scheduled.as_ref().and_then(|scheduled| scheduled.timetable.next_moment(now));
         let again = self.again.values().map(|(at, _)| *at).min();
-        let next = [next, again].into_iter().flatten().min();
+        let send = self.send_at.filter(|_| self.sending.is_empty());
+        let next = [next, again, send].into_iter().flatten().min();
         let until = next.map(|next| now.duration_until(next)).and_then(|pause| Duration::try_from(pause).ok());
         let longest = sd_notify::watchdog_enabled().map_or(LOOK, |every| LOOK.min(every / 2));
         until.map_or(longest, |until| until.min(longest)).max(Duration::from_millis(20))
@@ -235,6 +283,9 @@ impl<'p> Daemon<'p> {
         for due in upcoming {
             if self.told.insert(due.occurrence.clone()) {
                 self.say(&Said::Upcoming { occurrence: &due.occurrence });
+                let news = self.news(NewsKind::Upcoming, &due.occurrence, now);
+                notifications::tell(self.project, store, &news).await;
+                self.send_at = None;
             }
         }
         let mut open: BTreeMap<String, Timestamp> = BTreeMap::new();
@@ -320,12 +371,35 @@ impl<'p> Daemon<'p> {
             Ok(_) => {
                 self.worst = worse(self.worst, crate::failure::REFUSED);
                 self.say(&Said::Missed { occurrence, why: &why });
+                let mut news = self.news(NewsKind::Missed, occurrence, Timestamp::now());
+                news.lines.push(why);
+                news.next.push("`runbook apply` runs it now, if that is still wanted and allowed".to_owned());
+                notifications::tell(self.project, store, &news).await;
+                self.send_at = None;
                 Ok(true)
             }
             // Another daemon was faster.
             Err(failure) if failure.code == "RB0746" => Ok(true),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// News of an occurrence of which there is no run.
+    fn news(&self, kind: NewsKind, occurrence: &Occurrence, now: Timestamp) -> News {
+        let at_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        // The same name and time may be in another project too.
+        let ledger = keys::open(self.project).map_or_else(|_| String::new(), |key| key.verifier.to_string());
+        let mut news = News::new(kind, format!("{}/{occurrence}/{ledger}", kind.name()), at_ms);
+        news.schedule = Some(occurrence.schedule.clone());
+        news.due_ms = Some(occurrence.at_ms);
+        let schedules = self.scheduled.as_ref().map(|said| &said.file.schedules.schedules);
+        if let Some(schedule) = schedules.and_then(|all| all.get(&occurrence.schedule)) {
+            news.title = schedule.title.clone().unwrap_or_default();
+            news.ticket.clone_from(&schedule.ticket);
+            let hosts = schedule.limit.as_ref().map_or_else(String::new, |limit| format!(" on {limit}"));
+            news.lines.push(format!("it runs {}{hosts}", schedule.run));
+        }
+        news
     }
 
     /// A process has ended.
