@@ -197,6 +197,26 @@ impl SqliteStore {
         .await
     }
 
+    /// Makes all that waits due at once.
+    ///
+    /// # Errors
+    /// `Failed`.
+    pub async fn outbox_hurry(&self) -> Result<(), StoreError> {
+        let inner = self.0.clone();
+        self.apart(async move {
+            inner
+                .write(async |connection| {
+                    sqlx::query("UPDATE outbox SET next_ms = created_ms WHERE state = 'waiting'")
+                        .execute(connection)
+                        .await
+                        .map_err(|error| failed(&error))?;
+                    Ok(())
+                })
+                .await
+        })
+        .await
+    }
+
     /// Notes down what became of an attempt with a message that this process has claimed, and gives the claim up. False:
     /// the claim was over and somebody else has it, or has settled the message; nothing was changed.
     ///

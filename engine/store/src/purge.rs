@@ -39,6 +39,12 @@ impl SqliteStore {
                         .execute(&mut *connection)
                         .await
                         .map_err(sql)?;
+                    // What people outside were told of it; that they were is on record.
+                    sqlx::query("DELETE FROM outbox WHERE run = ?1")
+                        .bind(run.as_str())
+                        .execute(&mut *connection)
+                        .await
+                        .map_err(sql)?;
                     for digest in &digests {
                         sqlx::query("DELETE FROM blobs WHERE sha256 = ?1")
                             .bind(digest.0.to_vec())

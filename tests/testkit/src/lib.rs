@@ -4,6 +4,7 @@ pub mod anchors;
 pub mod bad_disk;
 pub mod browser;
 pub mod lab;
+pub mod mail;
 pub mod outside;
 
 pub mod memory_store;

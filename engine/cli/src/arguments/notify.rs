@@ -47,6 +47,9 @@ pub(crate) struct Test {
 /// `notify send`.
 #[derive(Debug, Args)]
 pub(crate) struct Send {
+    /// Also what was tried a short while ago and would be tried again later.
+    #[arg(long)]
+    pub(crate) now: bool,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

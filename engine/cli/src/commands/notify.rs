@@ -172,6 +172,9 @@ async fn send(project: &Project, arguments: &Send) -> Result<u8, Failure> {
         }
         return Ok(0);
     };
+    if arguments.now {
+        store.outbox_hurry().await.map_err(|error| record::failed(&error))?;
+    }
     let sent = notifications::send_due(project, &store).await?;
     let outbox = store.outbox().await.map_err(|error| record::failed(&error))?;
     let waiting = outbox.iter().filter(|message| message.state == MessageState::Waiting).count();

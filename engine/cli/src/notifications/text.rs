@@ -150,13 +150,14 @@ fn by_template(path: &Path, news: &News) -> Result<Wording, String> {
         None => ("", rendered.as_str()),
     };
     let subject = match subject.trim() {
+        // A mail without one looks like a mistake.
         "" => Wording::own(news).subject,
         subject => subject.to_owned(),
     };
-    let text = text.trim().to_owned();
-    if text.is_empty() {
+    if rendered.trim().is_empty() {
         return Err(format!("{shown} makes an empty text"));
     }
+    let text = text.trim().to_owned();
     Ok(Wording { subject, text })
 }
 
