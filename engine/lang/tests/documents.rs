@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use runbook_lang::{Diagnostic, parse_action, parse_people, parse_policy, parse_runbook, parse_windows, render};
+use runbook_lang::{
+    Diagnostic, parse_action, parse_people, parse_policy, parse_runbook, parse_schedule, parse_windows, render,
+};
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/lang").join(folder);
@@ -24,6 +26,8 @@ fn parse(path: &Path) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
     }
     if name.contains(".action.") {
         parse_action(name, &bytes).map(|parsed| parsed.warnings)
+    } else if name.contains(".schedule.") {
+        parse_schedule(name, &bytes).map(|parsed| parsed.warnings)
     } else if name.contains(".windows.") {
         parse_windows(name, &bytes).map(|parsed| parsed.warnings)
     } else if name.contains(".people.") {
