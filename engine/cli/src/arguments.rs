@@ -93,7 +93,7 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Carry a runbook or a saved plan out: check, secure the way back, change, verify, or take it back.
     #[command(
-        after_help = "Examples:\n  runbook apply runbooks/patch.yaml -p package=samba --ticket CHG-1042\n  runbook apply patch.plan.json --yes\n  runbook apply runbooks/patch.yaml --check        the prechecks alone\n\nOn a terminal it shows a preview and asks; elsewhere it runs at once.\nThe first Ctrl-C cancels and rolls back, the second asks, the third leaves the run to be resumed."
+        after_help = "Examples:\n  runbook apply runbooks/patch.yaml -p package=samba --ticket CHG-1042\n  runbook apply patch.plan.json --yes\n  runbook apply runbooks/patch.yaml --check        the prechecks alone\n  runbook apply patch.plan.json --yes --at-window  as soon as its window is open\n\nOn a terminal it shows a preview and asks; elsewhere it runs at once.\nThe first Ctrl-C cancels and rolls back, the second asks, the third leaves the run to be resumed."
     )]
     Apply(Apply),
     /// Continue a run after a crash or a halt, with the plan and inventory with which it began.
@@ -327,6 +327,9 @@ pub(crate) struct Apply {
     /// When another run holds a host, wait for it instead of refusing.
     #[arg(long)]
     pub(crate) wait: bool,
+    /// When the time is not right, wait for the next window in which it fits.
+    #[arg(long, conflicts_with_all = ["check", "break_glass"])]
+    pub(crate) at_window: bool,
     /// Set windows, blackouts and freezes aside, and say why; it is on the record for good.
     #[arg(long, value_name = "WHY")]
     pub(crate) break_glass: Option<String>,
@@ -378,6 +381,9 @@ pub(crate) struct Rollback {
     /// When another run holds a host, wait for it instead of refusing.
     #[arg(long)]
     pub(crate) wait: bool,
+    /// When the time is not right, wait for the next window in which it fits.
+    #[arg(long, conflicts_with_all = ["break_glass"])]
+    pub(crate) at_window: bool,
     /// Set windows, blackouts and freezes aside, and say why; it is on the record for good.
     #[arg(long, value_name = "WHY")]
     pub(crate) break_glass: Option<String>,

@@ -1,6 +1,7 @@
 //! What the project's rules say to what is asked for. Every command that begins or continues work comes through here.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use runbook_driver::SystemClock;
@@ -11,16 +12,21 @@ use runbook_model::schedule::Occurrence;
 use runbook_model::{HostName, HostOutcome, Notice, RunId, Sha256, canonical};
 use runbook_policy::calendar::{Cover, Misfit};
 use runbook_policy::rules::{Judged, judge};
-use runbook_policy::{Act, Ask, Calendar, Case, Granted, Policed, Rules, authorize, estimate};
+use runbook_policy::{Act, Ask, Calendar, Case, Granted, Policed, Refusal, Rules, authorize, estimate};
 use runbook_ports::{BlobStore as _, Clock as _};
 use runbook_report::Palette;
 use runbook_store::SqliteStore;
 
 use crate::failure::{Failure, REFUSED};
 use crate::policy::{self, Policy};
+use crate::problems::Tell;
 use crate::project::Project;
+use crate::sources::Digests;
+use crate::standing::Standing;
 use crate::{notices, notifications, person, problems, record, sources};
 
+/// The file with the windows, in the project's folder.
+pub(crate) const FILE: &str = "windows.yaml";
 /// So many of the latest runs of a runbook tell how long its hosts take.
 const EARLIER_RUNS: usize = 20;
 /// Hosts of earlier runs that are enough: a run of thousands tells it alone, and its record takes long to read.
@@ -52,12 +58,23 @@ pub(crate) fn windows(name: &str, bytes: &[u8]) -> Result<Parsed<(WindowsFile, C
 impl Windows {
     /// `None` when the project has no `windows.yaml`.
     pub(crate) fn of(project: &Project, palette: Palette) -> Result<Option<Self>, Failure> {
-        let Some((path, bytes)) = sources::of_project(project, "windows.yaml")? else { return Ok(None) };
+        let Some((windows, warnings)) = Self::with_warnings(project, Tell::Shown(palette))? else { return Ok(None) };
+        problems::show(&warnings, palette);
+        Ok(Some(windows))
+    }
+
+    /// The same, with the warnings that are to be shown.
+    pub(crate) fn with_warnings(project: &Project, tell: Tell) -> Result<Option<(Self, Vec<Diagnostic>)>, Failure> {
+        let Some((path, bytes)) = sources::of_project(project, FILE)? else { return Ok(None) };
         let shown = sources::shown(&path);
-        let parsed = windows(&shown, &bytes).map_err(|found| problems::failure(&found, &shown, palette))?;
-        problems::show(&parsed.warnings, palette);
+        let parsed = windows(&shown, &bytes).map_err(|found| tell.failure(&found, &shown))?;
         let (file, calendar) = parsed.value;
-        Ok(Some(Self { calendar, file, shown, sha256: Sha256::of(&bytes) }))
+        Ok(Some((Self { calendar, file, shown, sha256: Sha256::of(&bytes) }, parsed.warnings)))
+    }
+
+    /// The file with its digest; `None` without a project.
+    pub(crate) fn file(project: &Project, windows: Option<&Self>) -> Option<(PathBuf, Option<Sha256>)> {
+        Some((project.root.as_ref()?.join(FILE), windows.map(|windows| windows.sha256)))
     }
 
     /// What of them is for each host, for work of that tier.
@@ -70,11 +87,11 @@ impl Windows {
         inventory: &Inventory,
         tier: Tier,
         hosts: impl IntoIterator<Item = &'h HostName>,
-        palette: Palette,
+        tell: Tell,
     ) -> Result<BTreeMap<HostName, Cover>, Failure> {
         let mut selected = BTreeMap::new();
         for (text, (_, selector)) in &self.file.selections {
-            let hosts = selector.hosts(inventory).map_err(|found| problems::failure(&found, &self.shown, palette))?;
+            let hosts = selector.hosts(inventory).map_err(|found| tell.failure(&found, &self.shown))?;
             selected.insert(text.as_str(), hosts);
         }
         let cover = |host: &HostName| {
@@ -82,6 +99,13 @@ impl Windows {
         };
         Ok(hosts.into_iter().map(|host| (host.clone(), cover(host))).collect())
     }
+}
+
+/// What was allowed, and who says so while the run goes on.
+pub(crate) struct Allowed {
+    pub(crate) granted: Granted,
+    /// `None`: it stays as it is to the end of the run.
+    pub(crate) standing: Option<Standing>,
 }
 
 /// What is asked for.
@@ -95,12 +119,14 @@ pub(crate) struct Asked<'a> {
     pub(crate) takes_back: Option<&'a RunId>,
     /// The occurrence of a schedule that it is the run of.
     pub(crate) occurrence: Option<&'a Occurrence>,
+    /// When the run was opened that is gone on with.
+    pub(crate) since: Option<Timestamp>,
 }
 
 impl<'a> Asked<'a> {
     /// Of `plan`, with nothing else said.
     pub(crate) fn new(act: Act, plan: &'a Plan) -> Self {
-        Self { act, plan, ticket: None, break_glass: None, takes_back: None, occurrence: None }
+        Self { act, plan, ticket: None, break_glass: None, takes_back: None, occurrence: None, since: None }
     }
 }
 
@@ -112,6 +138,8 @@ struct Question<'a> {
     policy: Option<Policy>,
     case: Case,
     found: Vec<policy::Found>,
+    /// What the windows' part of the answer depends on.
+    files: Digests,
 }
 
 impl<'a> Question<'a> {
@@ -132,18 +160,21 @@ impl<'a> Question<'a> {
         let mut ask = Ask {
             act,
             now: Timestamp::now(),
-            since: None,
+            since: asked.since,
             hosts: BTreeMap::new(),
             estimate: estimate::of(plan, &[]),
             break_glass: asked.break_glass.map(|why| why.trim().to_owned()),
         };
         let (mut case, mut found) = (Case::default(), Vec::new());
+        let mut files: Digests = Windows::file(project, windows.as_ref()).into_iter().collect();
         if windows.is_none() && policy.is_none() {
-            return Ok(Self { asked, ask, windows, policy, case, found });
+            return Ok(Self { asked, ask, windows, policy, case, found, files });
         }
-        let inventory = sources::inventory(project, palette)?;
+        let (inventory, warnings, read) = sources::inventory_with_files(project, Tell::Shown(palette))?;
+        problems::show(&warnings, palette);
         if let Some(windows) = &windows {
-            ask.hosts = windows.covers(&inventory, plan.runbook.tier, plan.hosts.keys(), palette)?;
+            files.extend(read);
+            ask.hosts = windows.covers(&inventory, plan.runbook.tier, plan.hosts.keys(), Tell::Shown(palette))?;
             if let Some(store) = store {
                 ask.estimate = estimate::of(plan, &earlier(store, plan).await?);
             }
@@ -161,7 +192,16 @@ impl<'a> Question<'a> {
                 ..policy.case(&inventory, plan, act, palette)?
             };
         }
-        Ok(Self { asked, ask, windows, policy, case, found })
+        Ok(Self { asked, ask, windows, policy, case, found, files })
+    }
+
+    /// Who says what is allowed while the run goes on. Where nothing is to be begun, or windows are set aside, nobody.
+    fn standing(&self, project: &Project, store: &SqliteStore) -> Option<Standing> {
+        let begins = matches!(self.asked.act, Act::Apply | Act::Resume);
+        let follows = begins && self.ask.break_glass.is_none() && !self.files.is_empty();
+        let estimate = self.windows.as_ref().map(|_| self.ask.estimate.clone());
+        let since = self.ask.since.unwrap_or(self.ask.now);
+        follows.then(|| Standing::new(project, store, self.asked.plan, since, self.files.clone(), estimate))
     }
 
     fn rules<'q>(&'q self, nobody: &'q People) -> Rules<'q> {
@@ -207,7 +247,32 @@ pub(crate) async fn judged(
     Ok(question.rules(&nobody).policy.map(|policed| judge(policed, &question.ask)))
 }
 
-/// Decides whether it may be done now. A refusal is on the record before it is told.
+/// Decides whether it may be done now.
+///
+/// # Errors
+/// RB0721 when the windows cannot be made out. That it may not be done is no error here.
+pub(crate) async fn decided(
+    project: &Project,
+    store: &SqliteStore,
+    asked: Asked<'_>,
+    palette: Palette,
+) -> Result<Result<Allowed, Refusal>, Failure> {
+    if asked.break_glass.is_some_and(|why| why.trim().is_empty()) {
+        return Err(Failure::usage("RB0617", "--break-glass is empty; say why it cannot wait"));
+    }
+    let question = Question::of(project, Some(store), asked, palette).await?;
+    let nobody = People::default();
+    match authorize(question.rules(&nobody), &question.ask) {
+        Ok(granted) => {
+            question.keep(store, &granted).await?;
+            let standing = question.standing(project, store);
+            Ok(Ok(Allowed { granted, standing }))
+        }
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}
+
+/// The same, where a refusal is an error. It is on the record before it is told.
 ///
 /// # Errors
 /// RB0720 or RB0722 with the reasons; RB0721 when the windows cannot be made out.
@@ -216,20 +281,21 @@ pub(crate) async fn granted(
     store: &SqliteStore,
     asked: Asked<'_>,
     palette: Palette,
-) -> Result<Granted, Failure> {
-    let Asked { act, plan, break_glass, .. } = asked;
-    if break_glass.is_some_and(|why| why.trim().is_empty()) {
-        return Err(Failure::usage("RB0617", "--break-glass is empty; say why it cannot wait"));
+) -> Result<Allowed, Failure> {
+    match decided(project, store, asked, palette).await? {
+        Ok(allowed) => Ok(allowed),
+        Err(refusal) => Err(refused(project, store, asked, refusal).await?),
     }
-    let question = Question::of(project, Some(store), asked, palette).await?;
-    let nobody = People::default();
-    let refusal = match authorize(question.rules(&nobody), &question.ask) {
-        Ok(granted) => {
-            question.keep(store, &granted).await?;
-            return Ok(granted);
-        }
-        Err(refusal) => refusal,
-    };
+}
+
+/// Puts a refusal on the record, and says it.
+pub(crate) async fn refused(
+    project: &Project,
+    store: &SqliteStore,
+    asked: Asked<'_>,
+    refusal: Refusal,
+) -> Result<Failure, Failure> {
+    let Asked { act, plan, .. } = asked;
     let act = match act {
         Act::TakeBack => "rollback",
         Act::Apply | Act::Check | Act::Resume | Act::Cancel => "apply",
@@ -261,15 +327,15 @@ pub(crate) async fn granted(
         failure = failure.next(format!("apply it at {next} or later; `runbook windows list` shows the openings"));
     }
     if refusal.by_policy {
-        return Err(
+        return Ok(
             failure.next("`runbook policy explain FILE` says rule by rule what is required, and what is missing")
         );
     }
-    Err(failure.next("if it cannot wait, `--break-glass WHY` sets windows aside; that stays on the record"))
+    Ok(failure.next("if it cannot wait, `--break-glass WHY` sets windows aside; that stays on the record"))
 }
 
 /// How long each host took in the latest runs of the runbook that ended well, in milliseconds.
-async fn earlier(store: &SqliteStore, plan: &Plan) -> Result<Vec<u64>, Failure> {
+pub(crate) async fn earlier(store: &SqliteStore, plan: &Plan) -> Result<Vec<u64>, Failure> {
     let same = record::ended_well(store, &plan.runbook.name).await?;
     let mut taken = Vec::new();
     for index in same.iter().take(EARLIER_RUNS) {

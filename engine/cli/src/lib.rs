@@ -34,7 +34,10 @@ mod settings;
 mod shrink;
 mod signals;
 mod sources;
+mod standing;
 mod unfinished;
+mod waiting;
+mod watch;
 mod wiring;
 
 use std::process::ExitCode;

@@ -84,6 +84,29 @@ pub(crate) fn show(problems: &[Diagnostic], palette: Palette) {
     }
 }
 
+/// How problems are told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tell {
+    /// At once, each with its line.
+    Shown(Palette),
+    /// The first one, in the failure's sentence: a run goes on meanwhile, and has the terminal.
+    InALine,
+}
+
+impl Tell {
+    /// The failure that these problems in `what` are.
+    pub(crate) fn failure(self, problems: &[Diagnostic], what: &str) -> Failure {
+        let palette = match self {
+            Tell::Shown(palette) => return failure(problems, what, palette),
+            Tell::InALine => Palette::Plain,
+        };
+        let first = problems.iter().find(|problem| problem.severity == Severity::Error);
+        let Some(first) = first else { return failure(problems, what, palette) };
+        let (line, column) = first.span.position();
+        Failure::new(first.code.name(), USAGE, format!("{what}:{line}:{column}: {}", first.message))
+    }
+}
+
 /// Shows them, and the failure that ends the command.
 pub(crate) fn failure(problems: &[Diagnostic], what: &str, palette: Palette) -> Failure {
     show(problems, palette);

@@ -17,7 +17,7 @@ use runbook_report::Palette;
 use crate::arguments::Sources;
 use crate::failure::Failure;
 use crate::library;
-use crate::problems;
+use crate::problems::{self, Tell};
 use crate::project::Project;
 use crate::settings;
 use crate::shrink;
@@ -53,17 +53,50 @@ pub(crate) fn runbook(path: &Path, palette: Palette) -> Result<Runbook, Failure>
 /// The project's inventory; without a project, or without an inventory in it, this machine alone. An inventory that was
 /// there once and is gone is noticed all the same: its hosts are remembered from the last run (see `shrink`).
 pub(crate) fn inventory(project: &Project, palette: Palette) -> Result<Inventory, Failure> {
-    let Some(path) = project.inventory() else { return Ok(Inventory::here()) };
+    let (inventory, warnings, _) = inventory_with_files(project, Tell::Shown(palette))?;
+    problems::show(&warnings, palette);
+    Ok(inventory)
+}
+
+/// The same with the warnings that are to be shown, and the digests of the files that it was read from.
+pub(crate) fn inventory_with_files(
+    project: &Project,
+    tell: Tell,
+) -> Result<(Inventory, Vec<Diagnostic>, Digests), Failure> {
+    let Some(path) = project.inventory() else { return Ok((Inventory::here(), Vec::new(), Vec::new())) };
     let shown = shown(&path);
     let bytes = match read(&path, runbook_lang::INVENTORY_BYTES_MAX) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Inventory::here()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok((Inventory::here(), Vec::new(), vec![(path, None)]));
+        }
         Err(error) => return Err(Failure::file("RB0608", "read", &path, &error)),
     };
-    let parsed = inventory::parse_inventory(&shown, &bytes, &InventoryFiles)
-        .map_err(|found| problems::failure(&found, &shown, palette))?;
-    problems::show(&parsed.warnings, palette);
-    Ok(parsed.value)
+    let files = ReadFiles { read: Mutex::new(vec![(path, Some(Sha256::of(&bytes)))]) };
+    let parsed = inventory::parse_inventory(&shown, &bytes, &files).map_err(|found| tell.failure(&found, &shown))?;
+    let read = files.read.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok((parsed.value, parsed.warnings, read))
+}
+
+/// Files with the digests of what was read from them; `None`: it was not there.
+pub(crate) type Digests = Vec<(PathBuf, Option<Sha256>)>;
+
+/// Files that an inventory includes, noted as they are read.
+struct ReadFiles {
+    read: Mutex<Digests>,
+}
+
+impl inventory::Files for ReadFiles {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        let bytes = InventoryFiles.read(path)?;
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.push((path.into(), Some(Sha256::of(&bytes))));
+        Ok(bytes)
+    }
+
+    fn resolve(&self, from: &str, path: &str) -> String {
+        InventoryFiles.resolve(from, path)
+    }
 }
 
 /// A path as people typed it would be: relative to the current folder when it is below.

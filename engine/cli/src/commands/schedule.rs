@@ -19,6 +19,7 @@ use crate::arguments::schedule::{Schedule as Command, ScheduleList};
 use crate::arguments::{InventoryShow, Sources};
 use crate::failure::Failure;
 use crate::output::{self, Output, note};
+use crate::problems::Tell;
 use crate::project::Project;
 use crate::schedule::Scheduled;
 use crate::{record, sources};
@@ -98,7 +99,7 @@ fn closed(
 ) -> Result<Option<String>, Failure> {
     let Some(windows) = &scheduled.windows else { return Ok(None) };
     let inventory = sources::inventory(project, output.error_palette)?;
-    let covers = windows.covers(&inventory, plan.runbook.tier, plan.hosts.keys(), output.error_palette)?;
+    let covers = windows.covers(&inventory, plan.runbook.tier, plan.hosts.keys(), Tell::Shown(output.error_palette))?;
     let open = |cover| !matches!(windows.calendar.state(cover, at), State::Closed(_));
     let none = !covers.is_empty() && !covers.values().any(open);
     Ok(none.then(|| format!("when it is due next, at {at}, no window of any of its hosts is open")))

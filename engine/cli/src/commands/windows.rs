@@ -17,6 +17,7 @@ use crate::arguments::{InventoryShow, TierArgument, Windows as Command, WindowsL
 use crate::authority::Windows;
 use crate::failure::Failure;
 use crate::output::{self, Output, note};
+use crate::problems::Tell;
 use crate::project::Project;
 use crate::{problems, sources};
 
@@ -38,7 +39,7 @@ fn windows(project: &Project, output: Output) -> Result<Windows, Failure> {
 fn check(project: &Project, arguments: &InventoryShow, output: Output) -> Result<u8, Failure> {
     let windows = windows(project, output)?;
     let inventory = sources::inventory(project, output.error_palette)?;
-    windows.covers(&inventory, Tier::Routine, inventory.hosts.keys(), output.error_palette)?;
+    windows.covers(&inventory, Tier::Routine, inventory.hosts.keys(), Tell::Shown(output.error_palette))?;
     let said = windows.calendar.said();
     if arguments.json {
         output::json(&json!({
@@ -90,7 +91,7 @@ fn list(project: &Project, arguments: &WindowsList, output: Output) -> Result<u8
     let mut named = std::collections::BTreeSet::new();
     let mut covers = Vec::new();
     for tier in tiers {
-        let of_tier = windows.covers(&inventory, tier, &hosts, output.error_palette)?;
+        let of_tier = windows.covers(&inventory, tier, &hosts, Tell::Shown(output.error_palette))?;
         named.extend(of_tier.values().flat_map(|cover| cover.windows.iter().cloned()));
         covers.extend(of_tier.into_iter().map(|(host, cover)| (host, tier, cover)));
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use runbook_driver::{Control, DriverError, Engine, RunRequest, RunResult, RunState};
+use jiff::Timestamp;
+use runbook_driver::{Control, DriverError, Engine, Permits, RunRequest, RunResult, RunState};
 use runbook_model::event::{Controller, Person, Revision};
 use runbook_model::plan::{Plan, SecretRef};
 use runbook_model::{RunId, RunOutcome};
-use runbook_policy::{Act, Granted};
+use runbook_policy::{Act, Granted, Refusal};
 use runbook_ports::store::{RunIndex, RunStatus};
 use runbook_ports::{Observer, Store as _};
 use runbook_report::style::Tone;
@@ -18,7 +19,7 @@ use runbook_report::{RunView, brief, json};
 use runbook_store::SqliteStore;
 
 use crate::arguments::{Apply, Cancel, Ending, Resolve, Resume, Rollback, Settled};
-use crate::authority::Asked;
+use crate::authority::{Allowed, Asked};
 use crate::commands::show;
 use crate::control::{self, Want};
 use crate::failure::{FAULT, Failure, REFUSED};
@@ -28,9 +29,11 @@ use crate::output::{self, Output, note};
 use crate::project::Project;
 use crate::shrink;
 use crate::signals;
+use crate::standing::Standing;
 use crate::wiring::{self, Parts};
 use crate::{
     anchors, authority, head, keys, machine, notices, notifications, person, record, revision, sources, unfinished,
+    waiting,
 };
 
 /// `apply`.
@@ -53,7 +56,7 @@ pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) 
         occurrence: arguments.occurrence.as_ref(),
         ..Asked::new(act, plan)
     };
-    let granted = desk.granted(asked).await?;
+    let mut allowed = desk.allowed_or_later(asked, arguments.at_window).await?;
     if output.person && !arguments.yes {
         let hosts = runbook_report::text::count(plan.hosts.len(), "host");
         let question = match arguments.check {
@@ -64,13 +67,19 @@ pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) 
             return Err(Failure::new("RB0614", REFUSED, "you did not say yes, so nothing was begun"));
         }
     }
+    if let Err(refusal) = allowed {
+        allowed = Ok(waiting::for_its_window(&desk, asked, refusal).await?);
+        // A run may have been left in the middle of a step meanwhile.
+        unfinished::refuse(&desk.store, plan).await?;
+    }
+    let Ok(Allowed { granted, standing }) = allowed else { unreachable!("it was waited for") };
     let mut request =
         desk.request(granted, arguments.ticket.clone(), arguments.check, source.folder.clone(), arguments.wait)?;
     request.revision = source.revision;
     request.occurrence = arguments.occurrence.clone();
     let plan = source.plan;
     let stage = desk.stage(&plan, &request.run)?;
-    let engine = desk.engine(&stage, &plan);
+    let engine = Engine { permits: permits(standing), ..desk.engine(&stage, &plan) };
     let result = engine.apply(plan, request, &stage.control).await;
     if let Some(names) = source.inventory
         && stage.live.view().header.is_some()
@@ -161,7 +170,8 @@ async fn take_up(
     store.close().await;
     let desk = Desk::open(project, output, ending, None).await?;
     let act = if cancel { Act::Cancel } else { Act::Resume };
-    let granted = desk.granted(Asked { break_glass, ..Asked::new(act, &plan) }).await?;
+    let since = Timestamp::from_millisecond(i64::try_from(index.header.started_ms).unwrap_or(0)).ok();
+    let Allowed { granted, standing } = desk.granted(Asked { break_glass, since, ..Asked::new(act, &plan) }).await?;
     let stage = desk.stage(&plan, &run)?;
     let mut earlier = Vec::new();
     record::read(&desk.store, &run, 0, |record| earlier.push(record)).await?;
@@ -175,7 +185,8 @@ async fn take_up(
             notifications::died(project, &desk.store, &stage.live.view(), &told).await;
         }
     }
-    let engine = Engine { controller: Some(controller()?), ..desk.engine(&stage, &plan) };
+    let (controller, permits) = (Some(controller()?), permits(standing));
+    let engine = Engine { controller, permits, ..desk.engine(&stage, &plan) };
     if cancel {
         stage.control.cancel(desk.operator.clone());
     }
@@ -252,10 +263,17 @@ pub(crate) async fn rollback(project: &Project, arguments: &Rollback, output: Ou
         takes_back: Some(&finished),
         ..Asked::new(Act::TakeBack, &plan)
     };
-    let granted = desk.granted(asked).await?;
+    let allowed = match desk.allowed_or_later(asked, arguments.at_window).await? {
+        Ok(allowed) => allowed,
+        Err(refusal) => waiting::for_its_window(&desk, asked, refusal).await?,
+    };
+    if arguments.at_window {
+        unfinished::refuse(&desk.store, &plan).await?;
+    }
+    let Allowed { granted, standing } = allowed;
     let request = desk.request(granted, arguments.ticket.clone(), false, PathBuf::new(), arguments.wait)?;
     let stage = desk.stage(&plan, &request.run)?;
-    let engine = desk.engine(&stage, &plan);
+    let engine = Engine { permits: permits(standing), ..desk.engine(&stage, &plan) };
     let result = engine.roll_back(&finished, request, &stage.control).await;
     desk.told(stage, result).await
 }
@@ -305,6 +323,10 @@ pub(crate) async fn resolve(project: &Project, arguments: &Resolve, output: Outp
     });
     anchors::tell(&anchored);
     Ok(0)
+}
+
+fn permits(standing: Option<Standing>) -> Option<Arc<dyn Permits>> {
+    standing.map(|standing| Arc::new(standing) as _)
 }
 
 /// This program and this machine, for the record.
@@ -372,19 +394,32 @@ impl<'p> Desk<'p> {
     }
 
     /// What the project's rules allow; that they are set aside is said aloud.
-    async fn granted(&self, asked: Asked<'_>) -> Result<Granted, Failure> {
+    async fn granted(&self, asked: Asked<'_>) -> Result<Allowed, Failure> {
         let palette = self.output.error_palette;
-        let granted = authority::granted(self.project, &self.store, asked, palette).await;
-        if let (Err(_), Some(postman)) = (&granted, &self.postman) {
+        let allowed = authority::granted(self.project, &self.store, asked, palette).await;
+        if let (Err(_), Some(postman)) = (&allowed, &self.postman) {
             postman.finish(self.project, &self.store).await;
         }
-        let granted = granted?;
-        if let Some(why) = granted.break_glass() {
+        let allowed = allowed?;
+        if let Some(why) = allowed.granted.break_glass() {
             let loud = palette.paint(Tone::Bad, "BREAK GLASS");
             let why = runbook_report::text::escape_line(why.as_bytes());
             note(format!("{loud}  windows, blackouts and freezes are set aside, on the record: {why}"));
         }
-        Ok(granted)
+        Ok(allowed)
+    }
+
+    /// The same; with `later`, that the time alone is not right is no error.
+    async fn allowed_or_later(&self, asked: Asked<'_>, later: bool) -> Result<Result<Allowed, Refusal>, Failure> {
+        if !later {
+            return Ok(Ok(self.granted(asked).await?));
+        }
+        match authority::decided(self.project, &self.store, asked, self.output.error_palette).await? {
+            Err(refusal) if refusal.by_policy || refusal.next.is_none() => {
+                Err(authority::refused(self.project, &self.store, asked, refusal).await?)
+            }
+            decided => Ok(decided),
+        }
     }
 
     fn request(

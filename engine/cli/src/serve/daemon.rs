@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,18 +15,19 @@ use runbook_store::SqliteStore;
 use sd_notify::NotifyState;
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::child::{self, Ended};
 use super::memory::Memory;
 use super::news::Said;
-use super::watch;
 use crate::failure::{Failure, fault};
 use crate::project::Project;
 use crate::schedule::Scheduled;
+use crate::watch::Watch;
 use crate::{head, keys, notices, notifications, person, record};
 
+/// The files that say what runs when.
+const FILES: [&str; 3] = ["schedule.yaml", "windows.yaml", "runbook.toml"];
 /// A clock that was set, or a machine that slept, is noticed within so long.
 const LOOK: Duration = Duration::from_secs(60);
 /// What could not be begun is tried again after so long, while it is not too late.
@@ -151,8 +151,8 @@ impl<'p> Daemon<'p> {
         let listen = |kind| signal(kind).map_err(|error| fault(format!("signals cannot be watched: {error}")));
         let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
         let mut hangup = listen(SignalKind::hangup())?;
-        let changed = Arc::new(Notify::new());
-        watch::watch(self.project.folder()?, Arc::clone(&changed));
+        let root = self.project.folder()?;
+        let watch = Watch::of(FILES.iter().map(|name| root.join(name)).collect());
         self.read(true)?;
         self.say(&Said::Ready { schedules: self.schedules(), next: self.next() });
         let _ = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status(&self.status())]);
@@ -164,7 +164,7 @@ impl<'p> Daemon<'p> {
             let _ = sd_notify::notify(&[NotifyState::Watchdog, NotifyState::Status(&self.status())]);
             tokio::select! {
                 () = tokio::time::sleep(self.pause()) => {}
-                () = changed.notified() => {
+                () = watch.stirred() => {
                     // An editor writes a file in several steps.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     self.read(false)?;

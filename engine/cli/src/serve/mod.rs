@@ -8,6 +8,5 @@ mod child;
 mod daemon;
 mod memory;
 mod news;
-mod watch;
 
 pub(crate) use daemon::Daemon;
