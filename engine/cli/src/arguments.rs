@@ -189,6 +189,17 @@ pub(crate) enum Command {
         after_help = "Examples:\n  runbook notify check\n  runbook notify test mail\n  runbook notify list --open\n  runbook notify send                  for cron"
     )]
     Notify(notify::Notify),
+    /// Review a run after its end, where its policy asks for that: sign what came of it.
+    #[command(
+        after_help = "Examples:\n  runbook review last --verdict accepted --reason 'as it had to be; the door is closed again'\n  runbook review 0199c1f2 --verdict follow-up --reason 'CHG-77: patch the other site too' --as jane\n  runbook review last --verdict accepted --reason ok --as jane --request for-jane.json     to be mailed and signed elsewhere"
+    )]
+    Review(rules::ReviewRun),
+    /// List the reviews that runs owe: due, overdue, done; take in what was signed elsewhere.
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  runbook reviews\n  runbook reviews --json | jq '.reviews[] | select(.state == \"overdue\")'\n  runbook reviews import for-jane.json"
+    )]
+    Reviews(rules::Reviews),
     /// Show the packaged actions.
     #[command(subcommand, after_help = "Examples:\n  runbook actions list\n  runbook actions show disk-free")]
     Actions(Actions),
@@ -330,6 +341,9 @@ pub(crate) struct Apply {
     /// When the time is not right, wait for the next window in which it fits.
     #[arg(long, conflicts_with_all = ["check", "break_glass"])]
     pub(crate) at_window: bool,
+    /// Why it is run; goes into the evidence. A policy may require it.
+    #[arg(long, value_name = "WHY")]
+    pub(crate) reason: Option<String>,
     /// Set windows, blackouts and freezes aside, and say why; it is on the record for good.
     #[arg(long, value_name = "WHY")]
     pub(crate) break_glass: Option<String>,
@@ -384,6 +398,9 @@ pub(crate) struct Rollback {
     /// When the time is not right, wait for the next window in which it fits.
     #[arg(long, conflicts_with_all = ["break_glass"])]
     pub(crate) at_window: bool,
+    /// Why it is run; goes into the evidence. A policy may require it.
+    #[arg(long, value_name = "WHY")]
+    pub(crate) reason: Option<String>,
     /// Set windows, blackouts and freezes aside, and say why; it is on the record for good.
     #[arg(long, value_name = "WHY")]
     pub(crate) break_glass: Option<String>,

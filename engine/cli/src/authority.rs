@@ -10,6 +10,7 @@ use runbook_model::people::People;
 use runbook_model::plan::{Plan, Tier};
 use runbook_model::schedule::Occurrence;
 use runbook_model::{HostName, HostOutcome, Notice, RunId, Sha256, canonical};
+use runbook_policy::authorize::overdue;
 use runbook_policy::calendar::{Cover, Misfit};
 use runbook_policy::rules::{Judged, judge};
 use runbook_policy::{Act, Ask, Calendar, Case, Granted, Policed, Refusal, Rules, authorize, estimate};
@@ -23,7 +24,7 @@ use crate::problems::Tell;
 use crate::project::Project;
 use crate::sources::Digests;
 use crate::standing::Standing;
-use crate::{notices, notifications, person, problems, record, sources};
+use crate::{notices, notifications, person, problems, record, reviews, sources};
 
 /// The file with the windows, in the project's folder.
 pub(crate) const FILE: &str = "windows.yaml";
@@ -121,12 +122,26 @@ pub(crate) struct Asked<'a> {
     pub(crate) occurrence: Option<&'a Occurrence>,
     /// When the run was opened that is gone on with.
     pub(crate) since: Option<Timestamp>,
+    /// Why it is run.
+    pub(crate) reason: Option<&'a str>,
+    /// The run that is to be taken up again.
+    pub(crate) run: Option<&'a RunId>,
 }
 
 impl<'a> Asked<'a> {
     /// Of `plan`, with nothing else said.
     pub(crate) fn new(act: Act, plan: &'a Plan) -> Self {
-        Self { act, plan, ticket: None, break_glass: None, takes_back: None, occurrence: None, since: None }
+        Self {
+            act,
+            plan,
+            ticket: None,
+            break_glass: None,
+            takes_back: None,
+            occurrence: None,
+            since: None,
+            reason: None,
+            run: None,
+        }
     }
 }
 
@@ -164,7 +179,13 @@ impl<'a> Question<'a> {
             hosts: BTreeMap::new(),
             estimate: estimate::of(plan, &[]),
             break_glass: asked.break_glass.map(|why| why.trim().to_owned()),
+            reason: asked.reason.map(|why| why.trim().to_owned()).filter(|why| !why.is_empty()),
+            reviews: Vec::new(),
         };
+        // Whatever the rules say by now.
+        if let (Act::Apply, Some(store)) = (act, store) {
+            ask.reviews = reviews::all(store).await?.into_iter().map(|owing| owing.run).collect();
+        }
         let (mut case, mut found) = (Case::default(), Vec::new());
         let mut files: Digests = Windows::file(project, windows.as_ref()).into_iter().collect();
         if windows.is_none() && policy.is_none() {
@@ -235,16 +256,17 @@ impl<'a> Question<'a> {
     }
 }
 
-/// What the policy says to it, rule by rule; `None`: there is no policy.
+/// What the policy says to it, rule by rule, `None`: there is no policy; and the overdue reviews that forbid it.
 pub(crate) async fn judged(
     project: &Project,
     store: Option<&SqliteStore>,
     asked: Asked<'_>,
     palette: Palette,
-) -> Result<Option<Judged>, Failure> {
+) -> Result<(Option<Judged>, Vec<String>), Failure> {
     let question = Question::of(project, store, asked, palette).await?;
     let nobody = People::default();
-    Ok(question.rules(&nobody).policy.map(|policed| judge(policed, &question.ask)))
+    let judged = question.rules(&nobody).policy.map(|policed| judge(policed, &question.ask));
+    Ok((judged, overdue(&question.ask)))
 }
 
 /// Decides whether it may be done now.
@@ -265,6 +287,12 @@ pub(crate) async fn decided(
     match authorize(question.rules(&nobody), &question.ask) {
         Ok(granted) => {
             question.keep(store, &granted).await?;
+            // The run's own records will say so too; here it is found without reading them all.
+            if let (Act::Resume, Some(run), Some(why)) = (asked.act, asked.run, granted.break_glass()) {
+                let (resumed_run, reason, by) = (run.clone(), why.to_owned(), person::operator());
+                let notice = Notice::WindowsSetAside { resumed_run, reason, by };
+                notices::append(project, store, vec![notice], Vec::new()).await?;
+            }
             let standing = question.standing(project, store);
             Ok(Ok(Allowed { granted, standing }))
         }
@@ -317,6 +345,7 @@ pub(crate) async fn refused(
     news.due_ms = asked.occurrence.map(|occurrence| occurrence.at_ms);
     notifications::tell(project, store, &news).await;
     let mut failure = match refusal.by_policy {
+        _ if refusal.overdue => Failure::new("RB0735", REFUSED, "the review of an earlier run is overdue"),
         true => Failure::new("RB0722", REFUSED, "the project's policy does not allow it"),
         false => Failure::new("RB0720", REFUSED, "no host may be begun now"),
     };
@@ -325,6 +354,9 @@ pub(crate) async fn refused(
     }
     if let Some(next) = refusal.next {
         failure = failure.next(format!("apply it at {next} or later; `runbook windows list` shows the openings"));
+    }
+    if refusal.overdue {
+        return Ok(failure.next("`runbook reviews` lists what is due; nothing new begins before it was given"));
     }
     if refusal.by_policy {
         return Ok(

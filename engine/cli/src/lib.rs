@@ -26,6 +26,7 @@ mod policy;
 mod problems;
 mod project;
 mod record;
+mod reviews;
 mod revision;
 mod running;
 mod schedule;
@@ -33,6 +34,7 @@ mod serve;
 mod settings;
 mod shrink;
 mod signals;
+mod signing;
 mod sources;
 mod standing;
 mod unfinished;
@@ -47,7 +49,7 @@ use clap::Parser as _;
 use crate::arguments::{Arguments, Command};
 use crate::commands::{
     actions, approvals, approve, doctor, evidence, inventory, notify, people, plan, policy as policies, reference,
-    retention, schedule as schedules, serve as daemon, show, snapshots, validate, windows, witness, work,
+    retention, review, schedule as schedules, serve as daemon, show, snapshots, validate, windows, witness, work,
 };
 use crate::failure::{Failure, fault};
 use crate::output::Output;
@@ -121,6 +123,8 @@ fn with_runtime(arguments: &Arguments, project: &Project, output: Output) -> Res
             Command::Schedule(command) => schedules::run(project, command, output).await,
             Command::Serve(arguments) => daemon::run(project, arguments, output).await,
             Command::Notify(command) => notify::run(project, command, output).await,
+            Command::Review(arguments) => review::review(project, arguments, output).await,
+            Command::Reviews(arguments) => review::list(project, arguments, output).await,
             Command::Evidence(command) => evidence::run(project, command, output).await,
             Command::Retention(command) => retention::run(project, command, output).await,
             Command::Snapshots(arguments) => snapshots::run(project, arguments, output).await,

@@ -173,7 +173,7 @@ async fn on_record(store: Option<&SqliteStore>) -> Result<Vec<Found>, Failure> {
         let approval = Approval::parse(&bytes).ok_or_else(|| {
             Failure::new("RB0724", REFUSED, format!("the rejection in record {} does not read", told.seq))
         })?;
-        let signed = signed(&bytes, &armored);
+        let signed = signed(&bytes, &armored, approval::NAMESPACE);
         let file = format!("record {}", told.seq);
         let offered = Offered { file, approval, document, signature, signed, used_by: None };
         found.push(Found { offered, bytes, armored });
@@ -205,7 +205,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Found>, Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(Failure::file("RB0724", "read", &signature_of(path), &error)),
     };
-    let signed = signed(&bytes, &armored);
+    let signed = signed(&bytes, &armored, approval::NAMESPACE);
     let offered = Offered {
         file: sources::shown(path),
         approval,
@@ -218,12 +218,12 @@ pub(crate) fn read(path: &Path) -> Result<Option<Found>, Failure> {
 }
 
 /// Who signed these bytes, or why nobody did.
-pub(crate) fn signed(bytes: &[u8], armored: &[u8]) -> Result<Signed, String> {
+pub(crate) fn signed(bytes: &[u8], armored: &[u8], namespace: &str) -> Result<Signed, String> {
     if armored.is_empty() {
         return Err("it is not signed".to_owned());
     }
     let text = std::str::from_utf8(armored).map_err(|_| "its signature is no text".to_owned())?;
-    let by = sshsig::verify_person(text, approval::NAMESPACE, bytes).map_err(|error| error.to_string())?;
+    let by = sshsig::verify_person(text, namespace, bytes).map_err(|error| error.to_string())?;
     let presence = match (by.touched, by.verified) {
         (true, true) => Some(Presence::Pin),
         (true, false) => Some(Presence::Touch),

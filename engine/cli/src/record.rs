@@ -20,8 +20,8 @@ use runbook_report::view::RunState;
 use runbook_store::SqliteStore;
 
 use crate::failure::{FAULT, Failure, UNRECORDED, USAGE};
-use crate::keys;
 use crate::project::Project;
+use crate::{keys, reviews};
 
 /// Records read at once.
 const PAGE: usize = 1_000;
@@ -144,7 +144,7 @@ pub(crate) async fn line(store: &SqliteStore, index: RunIndex) -> Result<RunLine
         RunStatus::Running if is_worked_on(store, &index.header.run).await? => LineState::Running,
         RunStatus::Running => LineState::Interrupted,
     };
-    Ok(RunLine { header: index.header, state, outcome: index.outcome, ended_ms: index.ended_ms })
+    Ok(RunLine { header: index.header, state, outcome: index.outcome, ended_ms: index.ended_ms, review: None })
 }
 
 /// A live process works on the run.
@@ -282,6 +282,11 @@ pub(crate) async fn attachments(
     if let Some(run) = view.run() {
         attachments.interrupted = view.state == RunState::Running && !is_worked_on(store, run).await?;
         attachments.redactions = redactions(store, run).await?;
+        if view.header.as_ref().is_some_and(|header| !header.reviews.is_empty()) {
+            let (lines, standing) = reviews::shown(store, run).await?;
+            attachments.reviews = lines;
+            attachments.review_stands = standing.map(|standing| standing.told());
+        }
     }
     let changes: Vec<Sha256> =
         view.hosts.values().flat_map(|host| host.steps.values()).filter_map(|step| step.changes).collect();

@@ -105,6 +105,9 @@ impl Standing {
             hosts: Default::default(),
             estimate: estimate::of(&self.plan, &[]),
             break_glass: None,
+            reason: None,
+            // What was owed when it began does not stop it.
+            reviews: Vec::new(),
         };
         let mut files: Digests = Windows::file(&self.project, windows.as_ref()).into_iter().collect();
         if let Some(windows) = &windows {

@@ -658,6 +658,8 @@ impl Engine {
             approvals: request.granted.approvals().to_vec(),
             permit,
             break_glass: request.granted.break_glass().map(str::to_owned),
+            reason: request.granted.reason().map(str::to_owned),
+            reviews: request.granted.reviews().to_vec(),
             inventory_sha256: request.inventory_sha256,
             retention: request.retention.map(|periods| periods.promise(plan)),
             revision: request.revision.clone(),

@@ -60,6 +60,8 @@ fn frozen(plan: &Plan) -> Granted {
     let calendar = Calendar::new(&windows).unwrap();
     let now = Timestamp::from_second(1_795_000_000).unwrap();
     let ask = Ask {
+        reason: None,
+        reviews: Vec::new(),
         act: Act::Resume,
         now,
         since: Some(now),

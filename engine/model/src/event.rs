@@ -16,6 +16,7 @@ use crate::notice::Notice;
 use crate::outcome::{AttemptOutcome, Ended, HostOutcome, Obstacle, OutputRef, RunOutcome};
 use crate::plan::Phase;
 use crate::retention::Retention;
+use crate::rules::Owed;
 use crate::schedule::Occurrence;
 use crate::session::SessionClose;
 
@@ -380,6 +381,12 @@ pub struct RunHeader {
     /// Windows, blackouts and freezes were set aside, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<String>,
+    /// Why it is run, when that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The reviews that it owes after its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reviews: Vec<Owed>,
     /// Digest of the inventory's file as it was when the run was opened. The plan has what was taken from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_sha256: Option<Sha256>,

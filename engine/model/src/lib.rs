@@ -23,6 +23,7 @@ pub mod permit;
 pub mod plan;
 pub mod record;
 pub mod retention;
+pub mod review;
 pub mod rules;
 pub mod schedule;
 pub mod session;

@@ -9,6 +9,7 @@ use crate::approval::Decision;
 use crate::digest::Sha256;
 use crate::event::{ClockState, Person};
 use crate::id::{AttemptId, RunId};
+use crate::review::Verdict;
 use crate::schedule::Occurrence;
 
 /// An event of the installation.
@@ -223,6 +224,32 @@ pub enum Notice {
         outcome: String,
         /// The last answer.
         answer: String,
+    },
+    /// A run was taken up again, and windows, blackouts and freezes were set aside for it. Its own records say so too.
+    WindowsSetAside {
+        /// The run.
+        resumed_run: RunId,
+        /// Why.
+        reason: String,
+        /// Who.
+        by: Person,
+    },
+    /// A person reviewed a run after it had ended, and the review was signed or taken in here.
+    RunReviewed {
+        /// The run.
+        reviewed_run: RunId,
+        /// What came of it.
+        verdict: Verdict,
+        /// Short name of whoever signed.
+        signer: String,
+        /// Blob with the document's exact bytes.
+        document: Sha256,
+        /// Blob with the armored signature.
+        signature: Sha256,
+        /// Blob with the people's file that said whose key it is, and what they may decide.
+        people: Sha256,
+        /// Who took it in.
+        by: Person,
     },
     /// The project's settings are other ones than before.
     SettingsChanged {

@@ -9,6 +9,8 @@ use crate::plan::Tier;
 
 /// An approval counts so long when its rule does not say otherwise.
 pub const VALID_MS: u64 = 72 * 3_600_000;
+/// A review is due so long after the run's end when its rule does not say otherwise.
+pub const REVIEW_MS: u64 = 72 * 3_600_000;
 
 /// All rules. Every rule that is for a host of a plan must be met.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -47,6 +49,15 @@ pub struct Rule {
     /// The plan must take a snapshot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub snapshot: bool,
+    /// Only work that sets windows, blackouts and freezes aside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
+    /// It must be said why it is run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reason: bool,
+    /// Who reviews the run after it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Review>,
     /// Hosts may be reached by these alone; empty: by any.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub transports: BTreeSet<String>,
@@ -68,6 +79,34 @@ pub struct Approvals {
     /// What must be proved of the approver's presence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_key: Option<Presence>,
+}
+
+/// Who reviews a run after it has ended, and until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Review {
+    /// So long after the run's end, in milliseconds.
+    pub within_ms: u64,
+    /// So many persons of each role. A person counts once for each role that they have.
+    pub roles: BTreeMap<String, u32>,
+    /// So many persons altogether.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persons: Option<u32>,
+    /// Who ran it does not count.
+    pub not_operator: bool,
+}
+
+/// A review that a run owes, as its opening names it: what a policy says later takes nothing back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Owed {
+    /// The rule that asks for it.
+    pub rule: String,
+    /// Who, and until when.
+    pub review: Review,
+    /// Only when windows, blackouts and freezes were set aside, at its opening or later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
 }
 
 /// What a security key proves of the person who has it.

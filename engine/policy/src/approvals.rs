@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use runbook_model::approval::{Approval, Decision, Used};
-use runbook_model::people::Member;
+use runbook_model::people::{Member, People};
 use runbook_model::rules::Presence;
 use runbook_model::units::rfc3339_ms;
 use runbook_model::{RunId, Sha256};
@@ -129,9 +129,18 @@ type Signer<'d> = (&'d str, &'d Member, Option<Presence>);
 
 fn signer<'d>(policed: Policed<'d>, offered: &Offered, now: Timestamp) -> Result<Signer<'d>, String> {
     let signed = offered.signed.as_ref().map_err(Clone::clone)?;
-    let (person, member) =
-        policed.people.with_key(&signed.key).ok_or("the key that signed it is nobody's in people.yaml")?;
-    let said = &offered.approval.signer;
+    let (person, member) = whose(policed.people, signed, &offered.approval.signer, now)?;
+    Ok((person, member, signed.presence))
+}
+
+/// Whose signature it is, who is `said` to have signed, when their key counts.
+pub(crate) fn whose<'p>(
+    people: &'p People,
+    signed: &Signed,
+    said: &str,
+    now: Timestamp,
+) -> Result<(&'p str, &'p Member), String> {
+    let (person, member) = people.with_key(&signed.key).ok_or("the key that signed it is nobody's in people.yaml")?;
     if said != person {
         return Err(format!("it says that it is {said}'s, and {person}'s key signed it"));
     }
@@ -144,7 +153,7 @@ fn signer<'d>(policed: Policed<'d>, offered: &Offered, now: Timestamp) -> Result
             return Err(format!("the key of {person} that signed it counted until {until}"));
         }
     }
-    Ok((person, member, signed.presence))
+    Ok((person, member))
 }
 
 /// Whether it is about exactly this plan.

@@ -9,9 +9,11 @@ use std::fmt;
 use jiff::Timestamp;
 use runbook_model::approval::Used;
 use runbook_model::permit::{Class, Closing, Permit, Stretch};
+use runbook_model::rules::Owed;
 use runbook_model::{HostName, Sha256};
 
 use crate::calendar::{Calendar, Closed, Cover, State};
+use crate::reviews::{self, Reviewable, Standing};
 use crate::rules::{Judged, Policed, judge};
 
 /// How far ahead of its beginning a run is told its times. What would begin later needs a resumption, and is decided anew.
@@ -56,6 +58,10 @@ pub struct Ask {
     pub estimate: Estimate,
     /// Why windows, blackouts and freezes are set aside; `None`: they are not.
     pub break_glass: Option<String>,
+    /// Why it is run; `None`: nobody said.
+    pub reason: Option<String>,
+    /// The runs that owe reviews.
+    pub reviews: Vec<Reviewable>,
 }
 
 /// How long a host is expected to take.
@@ -75,13 +81,23 @@ pub struct Granted {
     policy: Option<Sha256>,
     people: Option<Sha256>,
     approvals: Vec<Used>,
+    reason: Option<String>,
+    reviews: Vec<Owed>,
 }
 
 impl Granted {
     /// While it cannot be made out what is allowed, and why: no further host is begun, and what has begun goes on to its end.
     pub fn nothing(why: String) -> Self {
         let permit = Permit { closed: Some(why), ..Permit::default() };
-        Self { permit, break_glass: None, policy: None, people: None, approvals: Vec::new() }
+        Self {
+            permit,
+            break_glass: None,
+            policy: None,
+            people: None,
+            approvals: Vec::new(),
+            reason: None,
+            reviews: Vec::new(),
+        }
     }
 
     /// What is allowed.
@@ -104,6 +120,16 @@ impl Granted {
         self.people
     }
 
+    /// Why it is run; `None`: nobody said.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// The reviews that it owes after its end.
+    pub fn reviews(&self) -> &[Owed] {
+        &self.reviews
+    }
+
     /// The approvals that it needed.
     pub fn approvals(&self) -> &[Used] {
         &self.approvals
@@ -119,6 +145,8 @@ pub struct Refusal {
     pub next: Option<Timestamp>,
     /// The policy does not allow it; else the time is not right.
     pub by_policy: bool,
+    /// Reviews of earlier runs are overdue. They are told first.
+    pub overdue: bool,
 }
 
 impl fmt::Display for Refusal {
@@ -138,21 +166,35 @@ pub fn authorize(rules: Rules<'_>, ask: &Ask) -> Result<Granted, Refusal> {
     // A run goes on with what was authorized when it was opened.
     let policed = rules.policy.filter(|_| !matches!(ask.act, Act::Resume | Act::Cancel));
     let judged = policed.map_or_else(Judged::default, |policed| judge(policed, ask));
-    let mut reasons = judged.reasons();
-    let by_policy = !reasons.is_empty();
+    // Whoever asks, and whatever the policy says by now: what a run owes stands in its opening.
+    let mut reasons = overdue(ask);
+    let overdue = !reasons.is_empty();
+    let of_policy = judged.reasons();
+    let by_policy = !of_policy.is_empty();
+    reasons.extend(of_policy);
     match times(rules, ask) {
-        Ok(permit) if !by_policy => Ok(Granted {
+        Ok(permit) if reasons.is_empty() => Ok(Granted {
             permit,
             break_glass: ask.break_glass.clone(),
             policy: policed.map(|policed| policed.sha256),
             people: policed.and_then(|policed| policed.people_sha256),
             approvals: judged.used,
+            reason: ask.reason.clone(),
+            reviews: judged.owes,
         }),
-        Ok(_) => Err(Refusal { reasons, next: None, by_policy }),
+        Ok(_) => Err(Refusal { reasons, next: None, by_policy, overdue }),
         Err((at_this_time, next)) => {
             reasons.extend(at_this_time);
-            Err(Refusal { reasons, next, by_policy })
+            Err(Refusal { reasons, next, by_policy, overdue })
         }
+    }
+}
+
+/// Why overdue reviews forbid it. Ways back, what goes on and what changes nothing are not held up.
+pub fn overdue(ask: &Ask) -> Vec<String> {
+    match ask.act {
+        Act::Apply => reviews::open(&ask.reviews, ask.now).iter().filter_map(Standing::blocks).collect(),
+        Act::Check | Act::Resume | Act::Cancel | Act::TakeBack => Vec::new(),
     }
 }
 

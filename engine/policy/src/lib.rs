@@ -7,6 +7,7 @@ pub mod approvals;
 pub mod authorize;
 pub mod calendar;
 pub mod estimate;
+pub mod reviews;
 pub mod rules;
 pub mod schedule;
 

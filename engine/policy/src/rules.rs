@@ -8,11 +8,12 @@ use jiff::tz::TimeZone;
 use runbook_model::approval::Used;
 use runbook_model::people::{Member, People};
 use runbook_model::plan::{Phase, Plan};
-use runbook_model::rules::{Approvals, Operator, Policy, Rule};
+use runbook_model::rules::{Approvals, Operator, Owed, Policy, Review, Rule};
 use runbook_model::{HostName, RunId, Sha256};
 
 use crate::approvals::{self, Counted, Decided, Offered};
 use crate::authorize::{Act, Ask};
+use crate::reviews;
 
 /// A policy, and all that it is asked about.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +62,8 @@ pub struct Judged {
     pub set_aside: Vec<String>,
     /// The approvals that count for a rule.
     pub used: Vec<Used>,
+    /// The reviews that the run owes after its end.
+    pub owes: Vec<Owed>,
 }
 
 /// A rule that is for hosts of the plan.
@@ -136,6 +139,13 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
         if hosts.is_empty() || !rule.tiers.is_empty() && !rule.tiers.contains(&plan.runbook.tier) {
             continue;
         }
+        if let Some(review) = rule.review.as_ref().filter(|_| ask.act != Act::Check) {
+            let (rule, review, break_glass) = (rule.name.clone(), review.clone(), rule.break_glass);
+            judged.owes.push(Owed { rule, review, break_glass });
+        }
+        if rule.break_glass && ask.break_glass.is_none() {
+            continue;
+        }
         let mut needs = Vec::new();
         if let Some(wanted) = &rule.operator {
             needs.push(operator(wanted, people, case, ask.now));
@@ -155,6 +165,10 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
             if let Some(pattern) = &rule.ticket {
                 needs.push(ticket(pattern, case));
             }
+            if rule.reason {
+                let missing = ask.reason.is_none().then(|| "no reason is given (`--reason`)".to_owned());
+                needs.push(Need { what: "a reason".to_owned(), missing: missing.into_iter().collect() });
+            }
             if rule.windows && ask.break_glass.is_none() {
                 needs.push(windows(&hosts, ask));
             }
@@ -165,6 +179,9 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
                 None => vec!["the runbook takes no snapshot".to_owned()],
             };
             needs.push(Need { what: "a snapshot is taken".to_owned(), missing });
+        }
+        if let Some(wanted) = rule.review.as_ref().filter(|_| ask.act != Act::Check) {
+            needs.push(reviewable(wanted, people, case, ask.now));
         }
         judged.rules.push(Asked { rule: rule.name.clone(), hosts, needs });
     }
@@ -225,6 +242,28 @@ fn contract(id: &str, member: &Member, today: Date) -> Vec<String> {
         ));
     }
     missing
+}
+
+/// That somebody can give the review that the run will owe.
+fn reviewable(wanted: &Review, people: &People, case: &Case, now: Timestamp) -> Need {
+    let within = in_words(wanted.within_ms);
+    let mut missing = reviews::impossible(wanted, people, &case.account, now);
+    if wanted.not_operator && people.with_account(&case.account).is_none() {
+        missing.push(format!(
+            "the account {} is nobody's in people.yaml, so nobody could tell whether they reviewed it themselves",
+            case.account
+        ));
+    }
+    Need { what: format!("reviewed within {within} after its end by {}", reviews::wanted(wanted)), missing }
+}
+
+/// A duration, as a policy has it.
+fn in_words(ms: u64) -> String {
+    match ms {
+        ms if ms % 3_600_000 == 0 => format!("{} h", ms / 3_600_000),
+        ms if ms % 60_000 == 0 => format!("{} min", ms / 60_000),
+        ms => format!("{ms} ms"),
+    }
 }
 
 fn transports(rule: &Rule, plan: &Plan, hosts: &[HostName]) -> Need {

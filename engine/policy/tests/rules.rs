@@ -127,7 +127,16 @@ fn wants(roles: &[(&str, u32)], persons: Option<u32>) -> Rule {
 
 fn ask(act: Act) -> Ask {
     let estimate = Estimate { needs_ms: 0, source: String::new() };
-    Ask { act, now: now(), since: None, hosts: BTreeMap::new(), estimate, break_glass: None }
+    Ask {
+        act,
+        now: now(),
+        since: None,
+        hosts: BTreeMap::new(),
+        estimate,
+        break_glass: None,
+        reason: None,
+        reviews: Vec::new(),
+    }
 }
 
 /// The reasons for which it is refused; none: it is granted.

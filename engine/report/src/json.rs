@@ -8,6 +8,7 @@ use runbook_model::host::{AuthMethod, PeerIdentity, Secured, ToldBy};
 use runbook_model::manifest::Change;
 use runbook_model::outcome::{AttemptOutcome, Ended, Exit, HostOutcome, OutputRef};
 use runbook_model::plan::{Role, Step};
+use runbook_model::rules::Owed;
 use runbook_model::units::rfc3339_ms;
 use runbook_model::{HostName, Phase, Sha256, StepId};
 use schemars::JsonSchema;
@@ -39,6 +40,41 @@ pub struct Attachments {
     pub anchors: Vec<AnchorLine>,
     /// What is withheld of outputs in redacted editions, oldest first.
     pub redactions: Vec<RedactionLine>,
+    /// The reviews of the run, oldest first.
+    pub reviews: Vec<ReviewLine>,
+    /// Where the reviews that it owes stand now, in words.
+    pub review_stands: Option<String>,
+}
+
+/// A review of the run after its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ReviewLine {
+    /// Whose, by the short name in `people.yaml`.
+    pub signer: String,
+    /// `accepted` or `follow-up`.
+    pub verdict: &'static str,
+    /// Why; for a follow-up, what is to be done.
+    pub reason: String,
+    /// When it was signed (RFC 3339).
+    pub made_at: String,
+    /// When it was put on record.
+    pub taken_in_at: String,
+    /// The record that says so.
+    pub record: u64,
+    /// SHA-256 of what was signed.
+    pub document_sha256: String,
+    /// SHA-256 of the signature.
+    pub signature_sha256: String,
+    /// Why it does not count; null: it does.
+    pub problem: Option<String>,
+}
+
+impl ReviewLine {
+    /// In one line, for people.
+    pub fn told(&self) -> String {
+        let problem = self.problem.as_ref().map(|why| format!(" (does not count: {why})")).unwrap_or_default();
+        format!("{} by {} at {}{problem}: {}", self.verdict, self.signer, self.made_at, self.reason)
+    }
 }
 
 /// Where the ledger stands.
@@ -100,6 +136,13 @@ pub struct RunDocument {
     pub policy_sha256: Option<String>,
     /// The approvals that the policy asked for.
     pub approvals: Vec<ApprovalLine>,
+    /// Why it was run.
+    pub reason: Option<String>,
+    /// The reviews that it owed after its end, when it was opened.
+    #[schemars(with = "Vec<serde_json::Value>")]
+    pub reviews_owed: Vec<Owed>,
+    /// The reviews on record, oldest first. Not in a bundle: they are records of later.
+    pub reviews: Vec<ReviewLine>,
     /// Only the prechecks were run.
     pub check_only: bool,
     /// The finished run that this one takes back.
@@ -381,6 +424,9 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
         permit_changes: view.permits.iter().map(permit_line).collect(),
         policy_sha256: header.and_then(|header| header.policy.map(|policy| policy.to_string())),
         approvals: header.map(|header| header.approvals.iter().map(approval_line).collect()).unwrap_or_default(),
+        reason: header.and_then(|header| header.reason.clone()),
+        reviews_owed: header.map(|header| header.reviews.clone()).unwrap_or_default(),
+        reviews: attachments.reviews.clone(),
         check_only: header.is_some_and(|header| header.check_only),
         takes_back: header.and_then(|header| header.takes_back.as_ref().map(ToString::to_string)),
         state: match view.state {
@@ -622,6 +668,8 @@ pub struct RunEntry {
     pub operator: String,
     /// The change ticket.
     pub ticket: Option<String>,
+    /// Where the review that it owes stands: `due`, `overdue`, `running` or `done`; null: it owes none.
+    pub review: Option<&'static str>,
 }
 
 /// `runs/v1`.
@@ -637,6 +685,7 @@ pub fn runs(lines: &[RunLine]) -> RunsDocument {
         ended_at: line.ended_ms.map(rfc3339_ms),
         operator: line.header.operator.name.clone(),
         ticket: line.header.ticket.clone(),
+        review: line.review,
     };
     RunsDocument { schema: "runs/v1", runs: lines.iter().map(entry).collect() }
 }

@@ -42,6 +42,8 @@ pub struct RunLine {
     pub outcome: Option<RunOutcome>,
     /// Unix ms of the end.
     pub ended_ms: Option<u64>,
+    /// Where the review that it owes stands; `None`: it owes none.
+    pub review: Option<&'static str>,
 }
 
 /// The list as text, oldest first.
@@ -79,6 +81,9 @@ pub fn text(lines: &[RunLine], palette: Palette) -> String {
         }
         if line.header.check_only {
             tail.push_str("  check only");
+        }
+        if let Some(review) = line.review.filter(|review| *review != "done" && *review != "running") {
+            tail.push_str(&format!("  review {review}"));
         }
         out.push_str(&format!(
             "{}  {}  {}  {}  {}  {}\n",

@@ -113,6 +113,9 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments, host: Opt
         if let Some(ticket) = &header.ticket {
             page.pair("ticket", &escape_line(ticket.as_bytes()));
         }
+        if let Some(reason) = &header.reason {
+            page.pair("reason", &escape_line(reason.as_bytes()));
+        }
         match &header.policy {
             None => page.pair("policy", "no policy"),
             Some(policy) => page.pair("policy", &policy.to_string()),
@@ -125,6 +128,12 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments, host: Opt
                 "set aside",
                 &format!("windows, blackouts and freezes (break glass): {}", escape_line(why.as_bytes())),
             );
+        }
+        if let Some(stands) = &attachments.review_stands {
+            page.pair("review", &escape_line(stands.as_bytes()));
+        }
+        for review in &attachments.reviews {
+            page.pair("reviewed", &escape_line(review.told().as_bytes()));
         }
         page.pair("started", &when(header.started_ms));
         if let Some(ended) = view.ended_ms {

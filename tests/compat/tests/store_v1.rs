@@ -54,6 +54,8 @@ fn header() -> RunHeader {
         people: None,
         approvals: Vec::new(),
         break_glass: None,
+        reason: None,
+        reviews: Vec::new(),
         inventory_sha256: None,
         retention: None,
         revision: None,

@@ -47,6 +47,8 @@ fn header() -> RunHeader {
         people: None,
         approvals: Vec::new(),
         break_glass: None,
+        reason: None,
+        reviews: Vec::new(),
         inventory_sha256: Some(Sha256::of(b"inventory")),
         retention: Some(Retention { class: Class::Cui, months: 72 }),
         revision: None,

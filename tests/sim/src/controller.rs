@@ -116,6 +116,8 @@ fn header(plan: &Plan, run: &str, seed: u64) -> Arc<RunHeader> {
         people: None,
         approvals: Vec::new(),
         break_glass: None,
+        reason: None,
+        reviews: Vec::new(),
         inventory_sha256: None,
         retention: None,
         revision: None,

@@ -14,6 +14,8 @@ pub fn unrestricted() -> Granted {
         hosts: BTreeMap::new(),
         estimate,
         break_glass: None,
+        reason: None,
+        reviews: Vec::new(),
     };
     authorize(Rules::default(), &ask).expect("nothing forbids it")
 }

@@ -110,6 +110,8 @@ pub fn header(run: &RunId, started_ms: u64) -> RunHeader {
         people: None,
         approvals: Vec::new(),
         break_glass: None,
+        reason: None,
+        reviews: Vec::new(),
         inventory_sha256: None,
         retention: None,
         revision: None,

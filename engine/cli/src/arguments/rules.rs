@@ -38,6 +38,12 @@ pub(crate) struct PolicyExplain {
     /// The change ticket that would be named.
     #[arg(long, value_name = "TICKET")]
     pub(crate) ticket: Option<String>,
+    /// The reason that would be given.
+    #[arg(long, value_name = "WHY")]
+    pub(crate) reason: Option<String>,
+    /// Why windows, blackouts and freezes would be set aside.
+    #[arg(long, value_name = "WHY")]
+    pub(crate) break_glass: Option<String>,
     /// Print policy-explain/v1.
     #[arg(long)]
     pub(crate) json: bool,
@@ -109,4 +115,60 @@ pub(crate) struct ApprovalsImport {
     /// The file that was signed.
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
+}
+
+/// `review`.
+#[derive(Debug, Args)]
+pub(crate) struct ReviewRun {
+    /// The run: its id, a unique beginning or end of it, or `last`.
+    pub(crate) run: String,
+    /// What came of it.
+    #[arg(long, value_enum)]
+    pub(crate) verdict: Verdict,
+    /// Why; for a follow-up, what is to be done.
+    #[arg(long, value_name = "WHY")]
+    pub(crate) reason: String,
+    /// The person, by the short name in `people.yaml` [default: whose account this is].
+    #[arg(long = "as", value_name = "PERSON")]
+    pub(crate) person: Option<String>,
+    /// Their key: a private key's file, or a public one whose other half the SSH agent has [default: one of ~/.ssh that is
+    /// theirs, else the agent's].
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) key: Option<PathBuf>,
+    /// Sign nothing: write what is to be signed into this file, to be mailed and signed elsewhere.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "key")]
+    pub(crate) request: Option<PathBuf>,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Print review-signed/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What came of a review.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Verdict {
+    /// Nothing more is to be done.
+    Accepted,
+    /// Something is to be done; the reason says what.
+    FollowUp,
+}
+
+/// `reviews`.
+#[derive(Debug, Args)]
+pub(crate) struct Reviews {
+    #[command(subcommand)]
+    pub(crate) command: Option<ReviewsCommand>,
+    /// Print reviews/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Commands on reviews.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReviewsCommand {
+    /// Take in a review that was signed elsewhere: the file, and its signature beside it in FILE.sig.
+    #[command(after_help = "Examples:\n  runbook reviews import for-jane.json")]
+    Import(ApprovalsImport),
 }

@@ -1,16 +1,12 @@
 //! `approve`, `reject`: a person decides about a plan, and signs exactly what is shown.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use runbook_ledger::Sealer;
-use runbook_model::approval::{Approval, Decision, LedgerSeen, NAMESPACE, SCHEMA};
-use runbook_model::people::Member;
+use runbook_model::approval::{Approval, Decision, NAMESPACE, SCHEMA};
 use runbook_model::plan::Plan;
 use runbook_model::units::{parse_duration_ms, rfc3339_ms};
 use runbook_model::{Notice, Sha256};
 use runbook_plan::Preview;
-use runbook_ports::Store as _;
 use runbook_store::SqliteStore;
 use serde_json::json;
 
@@ -20,7 +16,7 @@ use crate::failure::{Failure, REFUSED};
 use crate::output::{self, Output, note};
 use crate::policy::{self, Staff};
 use crate::project::Project;
-use crate::{keys, notices, person, record, sources};
+use crate::{keys, notices, person, record, signing, sources};
 
 /// Runs `approve`.
 pub(crate) async fn approve(project: &Project, arguments: &Approve, output: Output) -> Result<u8, Failure> {
@@ -59,7 +55,7 @@ async fn decide(project: &Project, what: What<'_>, output: Output) -> Result<u8,
     let folder = policy::folder(project)?;
     let plan = sources::plan_or_saved(project, &what.signing.file, &what.signing.sources, palette)?;
     let staff = Staff::must(project, palette)?;
-    let (id, member) = signer(&staff, what.signing.person.as_deref())?;
+    let (id, member) = signing::signer(&staff, what.signing.person.as_deref())?;
     let windows = Windows::of(project, palette)?.map(|windows| windows.sha256);
     let store = record::open_existing(project).await?;
     let made_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
@@ -75,8 +71,8 @@ async fn decide(project: &Project, what: What<'_>, output: Output) -> Result<u8,
         reason: what.reason.to_owned(),
         made_ms,
         valid_until_ms: made_ms.saturating_add(what.valid_ms),
-        nonce: hex(&keys::random::<16>()?),
-        ledger: seen(project, store.as_ref()).await?,
+        nonce: signing::nonce()?,
+        ledger: signing::seen(project, store.as_ref()).await?,
         signer: id.to_owned(),
     };
     note(shown(&plan, &document, store.as_ref()).await?);
@@ -85,20 +81,13 @@ async fn decide(project: &Project, what: What<'_>, output: Output) -> Result<u8,
         Decision::Reject => "Reject",
     };
     if let Some(request) = &what.signing.request {
-        keys::write_new(request, 0o644, &document.bytes())?;
-        note(format!(
-            "nothing is signed yet; {} signs it with\n  ssh-keygen -Y sign -f THEIR_KEY -n {NAMESPACE} {}\nand whoever gets \
-             both files back takes them in with\n  runbook approvals import {}",
-            member.name,
-            request.display(),
-            request.display()
-        ));
+        signing::request(request, member, NAMESPACE, &document.bytes(), "approvals")?;
         return Ok(0);
     }
     if output.person && !what.signing.yes && person::ask(&format!("\n{verb} this as {}?", member.name)) != Some(true) {
         return Err(Failure::new("RB0614", REFUSED, "you did not say yes, so nothing was signed"));
     }
-    let armored = sign(project, what.signing.key.as_deref(), member, &document.bytes())?;
+    let armored = signing::sign(project, what.signing.key.as_deref(), member, NAMESPACE, &document.bytes())?;
     let path = keep(&folder, &document, &armored, &staff)?;
     put_on_record(project, store.as_ref(), &document, &armored).await?;
     if what.signing.json {
@@ -109,41 +98,6 @@ async fn decide(project: &Project, what: What<'_>, output: Output) -> Result<u8,
     }
     note(format!("signed as {} and kept in {}", member.name, sources::shown(&path)));
     Ok(0)
-}
-
-/// The person who signs.
-fn signer<'s>(staff: &'s Staff, asked: Option<&str>) -> Result<(&'s str, &'s Member), Failure> {
-    let unknown = |what: String| {
-        let names: Vec<&str> = staff.people.people.keys().map(String::as_str).collect();
-        Failure::usage("RB0725", what).next(format!("name yourself with --as; the people are: {}", names.join(", ")))
-    };
-    match asked {
-        Some(id) => {
-            let found = staff.people.people.get_key_value(id);
-            found
-                .map(|(id, member)| (id.as_str(), member))
-                .ok_or_else(|| unknown(format!("people.yaml has nobody called {id}")))
-        }
-        None => {
-            let account = person::operator().name;
-            staff
-                .people
-                .with_account(&account)
-                .ok_or_else(|| unknown(format!("the account {account} is nobody's in people.yaml")))
-        }
-    }
-}
-
-/// The head of the ledger as it is now.
-async fn seen(project: &Project, store: Option<&SqliteStore>) -> Result<Option<LedgerSeen>, Failure> {
-    let Some(store) = store else { return Ok(None) };
-    let head = store.head().await.map_err(|error| record::failed(&error))?;
-    if head.size == 0 {
-        return Ok(None);
-    }
-    let sealer = Sealer::new(&head).map_err(crate::failure::fault)?;
-    let origin = keys::public(project)?.name().to_owned();
-    Ok(Some(LedgerSeen { origin, size: sealer.size(), root: sealer.root() }))
 }
 
 /// Everything that is signed, for the one who signs it.
@@ -194,78 +148,6 @@ async fn difference(plan: &Plan, store: Option<&SqliteStore>) -> Result<String, 
     })
 }
 
-fn failed(why: impl Into<String>) -> Failure {
-    Failure::new("RB0726", REFUSED, why)
-        .next("name the key with --key; or sign elsewhere: --request FILE writes what is to be signed")
-}
-
-/// Signs with the system's ssh-keygen, which asks for a passphrase, a touch or a PIN by itself.
-fn sign(project: &Project, key: Option<&Path>, member: &Member, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
-    project.make_state()?;
-    let work = tempdir(project)?;
-    let result = (|| {
-        let key = match key {
-            Some(key) => key.to_owned(),
-            None => own_key(member, &work)?,
-        };
-        let document = work.join("approval.json");
-        keys::write_new(&document, 0o600, bytes)?;
-        let status = Command::new("ssh-keygen")
-            .args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"])
-            .arg(&key)
-            .arg(&document)
-            .stdout(Stdio::null())
-            .status()
-            .map_err(|error| failed(format!("ssh-keygen cannot be started: {error}")).next("install openssh-client"))?;
-        if !status.success() {
-            return Err(failed(format!("ssh-keygen did not sign with {}", key.display())));
-        }
-        let path = policy::signature_of(&document);
-        std::fs::read(&path).map_err(|error| Failure::file("RB0726", "read", &path, &error))
-    })();
-    let _ = std::fs::remove_dir_all(&work);
-    result
-}
-
-/// A folder that nobody else can write to.
-fn tempdir(project: &Project) -> Result<PathBuf, Failure> {
-    let work = project.state_path("run").join(format!("sign-{}", hex(&keys::random::<8>()?)));
-    crate::project::make_private(&work)?;
-    Ok(work)
-}
-
-/// The first key in ~/.ssh that is the person's; else a public one of theirs, for the agent to sign with.
-fn own_key(member: &Member, work: &Path) -> Result<PathBuf, Failure> {
-    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
-    let counts: Vec<&str> = member
-        .keys
-        .iter()
-        .filter(|key| key.revoked.is_none_or(|day| day > today) && key.until.is_none_or(|day| day >= today))
-        .map(|key| key.key.as_str())
-        .collect();
-    let Some(first) = counts.first() else {
-        return Err(failed(format!("{} has no key in people.yaml that counts today", member.name)));
-    };
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default().join(".ssh");
-    let mut entries: Vec<PathBuf> =
-        std::fs::read_dir(&home).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    entries.sort();
-    for public in entries.iter().filter(|path| path.extension().is_some_and(|extension| extension == "pub")) {
-        let line = sources::read(public, 16 << 10).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line);
-        let private = public.with_extension("");
-        if counts.iter().any(|key| line.starts_with(key)) && private.is_file() {
-            return Ok(private);
-        }
-    }
-    let in_agent = Command::new("ssh-add").arg("-L").stderr(Stdio::null()).output().ok();
-    let in_agent = in_agent.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    let chosen = counts.iter().find(|key| in_agent.lines().any(|line| line.starts_with(**key))).unwrap_or(first);
-    let path = work.join("key.pub");
-    keys::write_new(&path, 0o600, format!("{chosen}\n").as_bytes())?;
-    Ok(path)
-}
-
 /// On the record too, where there is one: a rejection blocks although its file is removed.
 pub(crate) async fn put_on_record(
     project: &Project,
@@ -311,7 +193,7 @@ pub(crate) fn keep(folder: &Path, document: &Approval, armored: &[u8], staff: &S
         Failure::new("RB0727", REFUSED, format!("the signature does not count: {why}"))
             .next("`runbook people list` shows whose keys are known; `people.yaml` says which")
     };
-    let signed = policy::signed(&bytes, armored).map_err(refused)?;
+    let signed = policy::signed(&bytes, armored, NAMESPACE).map_err(refused)?;
     // It becomes part of a file's name.
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if document.runbook.is_empty() || !document.runbook.bytes().all(plain) {
@@ -337,8 +219,4 @@ pub(crate) fn keep(folder: &Path, document: &Approval, armored: &[u8], staff: &S
         }
     }
     Ok(path)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

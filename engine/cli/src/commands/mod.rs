@@ -12,6 +12,7 @@ pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod reference;
 pub(crate) mod retention;
+pub(crate) mod review;
 pub(crate) mod schedule;
 pub(crate) mod serve;
 pub(crate) mod show;

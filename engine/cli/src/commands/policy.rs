@@ -19,9 +19,15 @@ pub(crate) async fn run(project: &Project, command: &Command, output: Output) ->
     let Command::Explain(arguments) = command;
     let plan = sources::plan_or_saved(project, &arguments.file, &arguments.sources, output.error_palette)?;
     let store = record::open_existing(project).await?;
-    let asked = Asked { ticket: arguments.ticket.as_deref(), ..Asked::new(Act::Apply, &plan) };
-    let judged = authority::judged(project, store.as_ref(), asked, output.error_palette).await?;
-    let reasons = judged.as_ref().map(|judged| judged.reasons()).unwrap_or_default();
+    let asked = Asked {
+        ticket: arguments.ticket.as_deref(),
+        reason: arguments.reason.as_deref(),
+        break_glass: arguments.break_glass.as_deref(),
+        ..Asked::new(Act::Apply, &plan)
+    };
+    let (judged, overdue) = authority::judged(project, store.as_ref(), asked, output.error_palette).await?;
+    let mut reasons = overdue.clone();
+    reasons.extend(judged.as_ref().map(|judged| judged.reasons()).unwrap_or_default());
     if arguments.json {
         let rules = judged.as_ref().map(|judged| {
             let rules = judged.rules.iter().map(|rule| {
@@ -39,20 +45,26 @@ pub(crate) async fn run(project: &Project, command: &Command, output: Output) ->
             "plan_sha256": plan.digest(),
             "policy": judged.is_some(),
             "allowed": reasons.is_empty(),
+            "overdue": overdue,
             "blocked": judged.as_ref().map(|judged| &judged.blocked),
             "rules": rules,
             "set_aside": judged.as_ref().map(|judged| &judged.set_aside),
         }))?;
         return Ok(if reasons.is_empty() { 0 } else { REFUSED });
     }
+    let palette = output.palette;
+    let shown = |text: &str| escape_line(text.as_bytes());
     let Some(judged) = judged else {
+        if !overdue.is_empty() {
+            let bad = palette.paint(Tone::Bad, "✗");
+            output::data(overdue.iter().fold(String::new(), |text, why| format!("{text}{bad} {}\n", shown(why))))?;
+            return Ok(REFUSED);
+        }
         note("no policy: the project has no `policy.yaml`, so nothing is required; the record of a run says so");
         return Ok(0);
     };
-    let palette = output.palette;
-    let shown = |text: &str| escape_line(text.as_bytes());
     let mut text = format!("plan {} of {}, {}\n", plan.digest(), plan.runbook.name, plan.runbook.tier.name());
-    for blocked in &judged.blocked {
+    for blocked in overdue.iter().chain(&judged.blocked) {
         let _ = writeln!(text, "{} {}", palette.paint(Tone::Bad, "✗"), shown(blocked));
     }
     if judged.rules.is_empty() {

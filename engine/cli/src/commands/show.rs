@@ -22,7 +22,7 @@ use crate::hub::News;
 use crate::output::{self, Output};
 use crate::project::Project;
 use crate::running::Running;
-use crate::{notices, record};
+use crate::{notices, record, reviews};
 
 /// The largest stored output that is printed as text; `--raw` has no limit but the store's.
 const TEXT_BYTES_MAX: u64 = 1 << 30;
@@ -33,6 +33,12 @@ pub(crate) async fn runs(project: &Project, arguments: &Runs, output: Output) ->
     if let Some(store) = record::open_existing(project).await? {
         for index in store.runs().await.map_err(|error| record::failed(&error))? {
             lines.push(record::line(&store, index).await?);
+        }
+        for owing in reviews::all(&store).await? {
+            let line = lines.iter_mut().find(|line| line.header.run == owing.run.run);
+            if let Some(line) = line {
+                line.review = Some(owing.standing().state.name());
+            }
         }
     }
     if arguments.json {

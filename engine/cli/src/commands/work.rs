@@ -54,6 +54,7 @@ pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) 
         ticket: arguments.ticket.as_deref(),
         break_glass: arguments.break_glass.as_deref(),
         occurrence: arguments.occurrence.as_ref(),
+        reason: arguments.reason.as_deref(),
         ..Asked::new(act, plan)
     };
     let mut allowed = desk.allowed_or_later(asked, arguments.at_window).await?;
@@ -171,7 +172,8 @@ async fn take_up(
     let desk = Desk::open(project, output, ending, None).await?;
     let act = if cancel { Act::Cancel } else { Act::Resume };
     let since = Timestamp::from_millisecond(i64::try_from(index.header.started_ms).unwrap_or(0)).ok();
-    let Allowed { granted, standing } = desk.granted(Asked { break_glass, since, ..Asked::new(act, &plan) }).await?;
+    let asked = Asked { break_glass, since, run: Some(&run), ..Asked::new(act, &plan) };
+    let Allowed { granted, standing } = desk.granted(asked).await?;
     let stage = desk.stage(&plan, &run)?;
     let mut earlier = Vec::new();
     record::read(&desk.store, &run, 0, |record| earlier.push(record)).await?;
@@ -260,6 +262,7 @@ pub(crate) async fn rollback(project: &Project, arguments: &Rollback, output: Ou
     let asked = Asked {
         ticket: arguments.ticket.as_deref(),
         break_glass: arguments.break_glass.as_deref(),
+        reason: arguments.reason.as_deref(),
         takes_back: Some(&finished),
         ..Asked::new(Act::TakeBack, &plan)
     };

@@ -248,6 +248,8 @@ pub(crate) fn header_of() -> RunHeader {
         people: None,
         approvals: Vec::new(),
         break_glass: None,
+        reason: None,
+        reviews: Vec::new(),
         inventory_sha256: None,
         retention: None,
         revision: None,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use runbook_model::rules::{Approvals, Operator, Policy, Presence, Rule, VALID_MS};
+use runbook_model::rules::{Approvals, Operator, Policy, Presence, REVIEW_MS, Review, Rule, VALID_MS};
 
 use super::fields::{Fields, Problems, entries, items};
 use super::people::{NAME_RULES, names};
@@ -18,17 +18,17 @@ pub(crate) const SCHEMA: &str = "policy/v1";
 
 pub(crate) const KEYS: &[&str] = &["schema", "rules"];
 pub(crate) const RULE_KEYS: &[&str] =
-    &["name", "for", "approvals", "operator", "ticket", "windows", "snapshot", "transports"];
+    &["name", "for", "approvals", "operator", "ticket", "reason", "windows", "snapshot", "transports", "review"];
 /// What a later version will ask for. A rule that was silently passed over would be worse than none.
 const RULE_KEYS_LATER: &[(&str, &str)] = &[
     ("rehearsal", "leave it out: that a change was rehearsed is not checked in this version"),
     ("tools", "leave it out: tools are not checked by their digests in this version"),
     ("retention", "leave it out: `[retention]` in runbook.toml says how long evidence is kept"),
-    ("review", "leave it out: reviews after an emergency are not followed up in this version"),
     ("clock", "leave it out: the state of clocks is on the record, and not a condition in this version"),
 ];
-pub(crate) const FOR_KEYS: &[&str] = &["tiers", "hosts", "risk"];
+pub(crate) const FOR_KEYS: &[&str] = &["tiers", "hosts", "risk", "break_glass"];
 pub(crate) const APPROVALS_KEYS: &[&str] = &["roles", "persons", "not_operator", "valid_for", "security_key"];
+pub(crate) const REVIEW_KEYS: &[&str] = &["within", "roles", "persons", "not_operator"];
 pub(crate) const OPERATOR_KEYS: &[&str] = &["roles", "training"];
 pub(crate) const REQUIRED: &[(&str, bool)] = &[("required", true)];
 pub(crate) const PRESENCES: &[(&str, Presence)] = &[("touch", Presence::Touch), ("pin", Presence::Pin)];
@@ -73,6 +73,8 @@ fn rule(no: usize, node: &Node, selections: &mut Selections, problems: &mut Prob
         |key: &str| fields.get(key, problems).and_then(|node| scalar::word(node, key, REQUIRED, problems));
     rule.windows = required("windows").unwrap_or(false);
     rule.snapshot = required("snapshot").unwrap_or(false);
+    rule.reason = required("reason").unwrap_or(false);
+    rule.review = fields.get("review", problems).and_then(|node| review(node, problems));
     if let Some(node) = fields.get("transports", problems) {
         let transports = scalar::text_list(node, "transports", "transports: [ssh]", problems);
         if transports.is_empty() {
@@ -113,10 +115,29 @@ fn for_what(node: &Node, rule: &mut Rule, selections: &mut Selections, problems:
                 Some("remove it: then the rule is for hosts of any risk".into());
         }
     }
+    if let Some(node) = fields.get("break_glass", problems) {
+        rule.break_glass = scalar::boolean(node, "break_glass", problems).unwrap_or(false);
+    }
 }
 
 fn approvals(node: &Node, problems: &mut Problems) -> Option<Approvals> {
     let fields = Fields::of(node, "`approvals`", APPROVALS_KEYS, &[], problems)?;
+    let (roles, persons, not_operator) = who(&fields, "approvals", problems);
+    let valid_for = fields.get("valid_for", problems).and_then(|node| scalar::positive_ms(node, "valid_for", problems));
+    let security_key =
+        fields.get("security_key", problems).and_then(|node| scalar::word(node, "security_key", PRESENCES, problems));
+    Some(Approvals { roles, persons, not_operator, valid_for_ms: valid_for.unwrap_or(VALID_MS), security_key })
+}
+
+fn review(node: &Node, problems: &mut Problems) -> Option<Review> {
+    let fields = Fields::of(node, "`review`", REVIEW_KEYS, &[], problems)?;
+    let (roles, persons, not_operator) = who(&fields, "review", problems);
+    let within = fields.get("within", problems).and_then(|node| scalar::positive_ms(node, "within", problems));
+    Some(Review { within_ms: within.unwrap_or(REVIEW_MS), roles, persons, not_operator })
+}
+
+/// How many of each role, how many altogether, and whether none of them is the operator.
+fn who(fields: &Fields<'_>, what: &str, problems: &mut Problems) -> (BTreeMap<String, u32>, Option<u32>, bool) {
     let mut roles = BTreeMap::new();
     if let Some(node) = fields.get("roles", problems) {
         for entry in entries(node, "roles", "roles: {it-lead: 1}", problems) {
@@ -129,21 +150,12 @@ fn approvals(node: &Node, problems: &mut Problems) -> Option<Approvals> {
     }
     let persons = fields.get("persons", problems).and_then(|node| scalar::integer(node, "persons", 1, MOST, problems));
     if fields.entry("roles").is_none() && fields.entry("persons").is_none() {
-        problems.error(Code::MissingKey, &fields.span, "`approvals` needs `roles` or `persons`").help =
+        problems.error(Code::MissingKey, &fields.span, format!("`{what}` needs `roles` or `persons`")).help =
             Some("add for example `roles: {it-lead: 1, cui-owner: 1}`".into());
     }
     let not_operator =
         fields.get("not_operator", problems).and_then(|node| scalar::boolean(node, "not_operator", problems));
-    let valid_for = fields.get("valid_for", problems).and_then(|node| scalar::positive_ms(node, "valid_for", problems));
-    let security_key =
-        fields.get("security_key", problems).and_then(|node| scalar::word(node, "security_key", PRESENCES, problems));
-    Some(Approvals {
-        roles,
-        persons: persons.and_then(|count| u32::try_from(count).ok()),
-        not_operator: not_operator.unwrap_or(true),
-        valid_for_ms: valid_for.unwrap_or(VALID_MS),
-        security_key,
-    })
+    (roles, persons.and_then(|count| u32::try_from(count).ok()), not_operator.unwrap_or(true))
 }
 
 fn operator(node: &Node, problems: &mut Problems) -> Option<Operator> {

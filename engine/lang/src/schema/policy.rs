@@ -30,12 +30,16 @@ struct Rule {
     operator: Option<Operator>,
     /// What the ticket's name must look like, whole: a regular expression.
     ticket: Option<Text>,
+    /// It must be said why it is run.
+    reason: Option<Required>,
     /// The hosts must have windows.
     windows: Option<Required>,
     /// The plan must take a snapshot.
     snapshot: Option<Required>,
     /// Hosts may be reached by these alone.
     transports: Option<Vec<Text>>,
+    /// Who reviews the run after it has ended.
+    review: Option<Review>,
 }
 
 #[derive(JsonSchema)]
@@ -47,6 +51,8 @@ struct For {
     hosts: Option<Text>,
     /// Only hosts with one of these risks.
     risk: Option<OneOrMore>,
+    /// Only what sets windows, blackouts and freezes aside.
+    break_glass: Option<Flag>,
 }
 
 #[derive(JsonSchema)]
@@ -71,6 +77,19 @@ struct Approvals {
     valid_for: Option<Duration>,
     /// What the signature must prove of the approver's presence.
     security_key: Option<Presence>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, transform = whose)]
+struct Review {
+    /// So long after the run's end; 72h without it.
+    within: Option<Duration>,
+    /// So many persons of each role. A person counts once for each role that they have.
+    roles: Option<BTreeMap<String, Count>>,
+    /// So many persons altogether.
+    persons: Option<Count>,
+    /// Who ran it does not count; true without it.
+    not_operator: Option<Flag>,
 }
 
 #[derive(JsonSchema)]

@@ -74,7 +74,7 @@ pub fn head(view: &RunView, attachments: &Attachments, verification: &Verificati
     );
     out.push_str("</header>\n<main>\n");
     out.push_str(&attention::section(view, attachments, verification));
-    out.push_str(&who::section(view));
+    out.push_str(&who::section(view, attachments));
     out.push_str(&matrix::section(view));
     out.push_str(&timeline::section(view));
     out.push_str(&plan(view));

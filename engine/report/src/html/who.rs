@@ -6,7 +6,7 @@ use runbook_model::units::rfc3339_ms;
 
 use super::markup::{badge, record, text, to_record, wide};
 use super::{cell_anchor, host_anchor};
-use crate::json::person;
+use crate::json::{Attachments, person};
 use crate::session;
 use crate::style::Tone;
 use crate::view::RunView;
@@ -16,10 +16,11 @@ const HOSTS_MAX: usize = 200;
 /// Answers of persons that are told one by one.
 const CONFIRMED_MAX: usize = 100;
 
-pub(super) fn section(view: &RunView) -> String {
+pub(super) fn section(view: &RunView, attachments: &Attachments) -> String {
     let mut out = String::from("<section aria-labelledby=\"who\">\n<h2 id=\"who\">Who and when</h2>\n");
     out.push_str(&acts(view));
     out.push_str(&approved(view));
+    out.push_str(&reviewed(view, attachments));
     out.push_str(&confirmed(view));
     out.push_str(&sessions(view));
     out.push_str("</section>\n");
@@ -61,6 +62,24 @@ fn approved(view: &RunView) -> String {
         names => format!("approved by {}", names.join(", ")),
     };
     format!("<p>It was opened under the policy <code>{policy}</code>: {by}{opened}.</p>\n")
+}
+
+/// Why it was run, what it owes after its end, and what was given of that.
+fn reviewed(view: &RunView, attachments: &Attachments) -> String {
+    let Some(header) = &view.header else { return String::new() };
+    let mut out = String::new();
+    if let Some(reason) = &header.reason {
+        out.push_str(&format!("<p>The reason that was given: {}.</p>\n", text(reason)));
+    }
+    if header.reviews.is_empty() {
+        return out;
+    }
+    let rules: Vec<String> = header.reviews.iter().map(|owed| text(&owed.rule).to_string()).collect();
+    out.push_str(&format!("<p>A review after its end was asked for by: {}.</p>\n", rules.join(", ")));
+    for review in &attachments.reviews {
+        out.push_str(&format!("<p>Reviewed: {} (record {}).</p>\n", text(&review.told()), review.record));
+    }
+    out
 }
 
 /// Steps that asked a person. Who said yes is what such a step printed.

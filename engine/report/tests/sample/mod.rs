@@ -129,6 +129,8 @@ pub(crate) fn opening(plan: &Plan) -> RunHeader {
         people: None,
         approvals: Vec::new(),
         break_glass: None,
+        reason: None,
+        reviews: Vec::new(),
         inventory_sha256: None,
         retention: None,
         revision: None,
