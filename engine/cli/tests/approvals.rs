@@ -466,6 +466,15 @@ fn the_policy_that_ships_is_right_and_holds_from_the_first_run_on() {
         assert!(said.stderr.contains(word), "{word}: {}", said.stderr);
     }
     place.run(&["apply", "runbooks/hello.yaml", "--break-glass", "now"]).code(3);
+    // What cannot wait wants fewer signatures, a reason, and somebody who can look at it afterwards.
+    let text = std::fs::read_to_string(place.path("runbooks/hello.yaml")).unwrap();
+    place.write("runbooks/hello.yaml", &format!("{text}\ntier: emergency\n"));
+    let said = place.run(&["apply", "runbooks/hello.yaml"]).code(3);
+    for word in
+        ["approved by 0 of 1 with the role coo", "no reason is given", "who could review it (1 it-lead, other than who"]
+    {
+        assert!(said.stderr.contains(word), "{word}: {}", said.stderr);
+    }
 }
 
 #[test]

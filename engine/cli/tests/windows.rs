@@ -209,6 +209,8 @@ fn every_command_that_begins_work_asks_the_one_authorizer() {
     // `serve` begins `apply` and `resume`: tests/serve.rs has what is refused of it.
     let work = ["apply", "resume", "rollback", "serve"];
     // `cancel` only takes back; `resolve` and who decides about a plan only write down; `snapshots` only removes what a run
+    let work = ["apply", "resume", "rollback"];
+    // `cancel` only takes back; `resolve` and who decides about a plan or reviews a run only write down; `snapshots` only removes what a run
     // left for it.
     let other = [
         "init",
@@ -234,6 +236,8 @@ fn every_command_that_begins_work_asks_the_one_authorizer() {
         "approve",
         "reject",
         "approvals",
+        "review",
+        "reviews",
         "doctor",
         "schema",
         "completions",
