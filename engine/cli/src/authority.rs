@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use runbook_driver::SystemClock;
 use runbook_lang::{Diagnostic, Inventory, Parsed, WindowsFile, parse_windows};
+use runbook_model::event::ClockState;
 use runbook_model::people::People;
 use runbook_model::plan::{Plan, Tier};
 use runbook_model::schedule::Occurrence;
@@ -24,7 +25,7 @@ use crate::problems::Tell;
 use crate::project::Project;
 use crate::sources::Digests;
 use crate::standing::Standing;
-use crate::{notices, notifications, person, problems, record, reviews, sources};
+use crate::{machine, notices, notifications, person, problems, record, reviews, sources};
 
 /// The file with the windows, in the project's folder.
 pub(crate) const FILE: &str = "windows.yaml";
@@ -126,6 +127,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) reason: Option<&'a str>,
     /// The run that is to be taken up again.
     pub(crate) run: Option<&'a RunId>,
+    /// How far clocks may be off in it, as its opening says.
+    pub(crate) clock_max_offset_ms: Option<u64>,
 }
 
 impl<'a> Asked<'a> {
@@ -141,6 +144,7 @@ impl<'a> Asked<'a> {
             since: None,
             reason: None,
             run: None,
+            clock_max_offset_ms: None,
         }
     }
 }
@@ -181,10 +185,17 @@ impl<'a> Question<'a> {
             break_glass: asked.break_glass.map(|why| why.trim().to_owned()),
             reason: asked.reason.map(|why| why.trim().to_owned()).filter(|why| !why.is_empty()),
             reviews: Vec::new(),
+            clock: ClockState::default(),
+            clock_max_offset_ms: asked.clock_max_offset_ms,
         };
         // Whatever the rules say by now.
         if let (Act::Apply, Some(store)) = (act, store) {
             ask.reviews = reviews::all(store).await?.into_iter().map(|owing| owing.run).collect();
+        }
+        let of_policy =
+            |policy: &Policy| policy.file.policy.rules.iter().any(|rule| rule.clock_max_offset_ms.is_some());
+        if asked.clock_max_offset_ms.is_some() || policy.as_ref().is_some_and(of_policy) {
+            ask.clock = machine::clock_state();
         }
         let (mut case, mut found) = (Case::default(), Vec::new());
         let mut files: Digests = Windows::file(project, windows.as_ref()).into_iter().collect();
@@ -326,7 +337,8 @@ pub(crate) async fn refused(
     let Asked { act, plan, .. } = asked;
     let act = match act {
         Act::TakeBack => "rollback",
-        Act::Apply | Act::Check | Act::Resume | Act::Cancel => "apply",
+        Act::Resume => "resume",
+        Act::Apply | Act::Check | Act::Cancel => "apply",
     };
     let notice = Notice::RunRefused {
         runbook: plan.runbook.name.clone(),

@@ -31,11 +31,20 @@ pub(crate) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
-/// Whether this machine's clock is synchronised, as far as one of the usual daemons tells.
+/// Whether this machine's clock is synchronised and how far it is off, as far as one of the usual daemons tells. The one
+/// that tells most is asked first.
 pub(crate) fn clock_state() -> ClockState {
-    let state = |source: &str, synchronised| ClockState { source: source.into(), synchronised, offset_us: None };
+    let state = |source: &str, synchronised, offset_us| ClockState { source: source.into(), synchronised, offset_us };
+    // Leap status is the last field of chrony's line of values; `Not synchronised` is one of them.
+    if let Some(text) = said("chronyc", &["-c", "tracking"]) {
+        let fields: Vec<&str> = text.trim().split(',').collect();
+        let offset_us = fields.get(4).and_then(|field| field.parse::<f64>().ok()).map(|seconds| (seconds * 1e6) as i64);
+        let synchronised = fields.last().map(|leap| *leap != "Not synchronised");
+        return state("chrony", synchronised, offset_us);
+    }
     if Path::new("/run/systemd/timesync/synchronized").exists() {
-        return state("systemd-timesyncd", Some(true));
+        let offset_us = said("timedatectl", &["timesync-status"]).and_then(|text| timesync_offset_us(&text));
+        return state("systemd-timesyncd", Some(true), offset_us);
     }
     if Path::new("/run/systemd/system").exists()
         && let Some(text) = said("timedatectl", &["show", "--property=NTPSynchronized", "--value"])
@@ -45,16 +54,36 @@ pub(crate) fn clock_state() -> ClockState {
             _ => None,
         }
     {
-        return state("timedatectl", Some(synchronised));
+        return state("timedatectl", Some(synchronised), None);
     }
-    // Leap status is the last field of chrony's line of values; `Not synchronised` is one of them.
-    if let Some(text) = said("chronyc", &["-c", "tracking"]) {
-        let fields: Vec<&str> = text.trim().split(',').collect();
-        let offset_us = fields.get(4).and_then(|field| field.parse::<f64>().ok()).map(|seconds| (seconds * 1e6) as i64);
-        let synchronised = fields.last().map(|leap| *leap != "Not synchronised");
-        return ClockState { source: "chrony".into(), synchronised, offset_us };
+    state("", None, None)
+}
+
+/// The offset in what `timedatectl timesync-status` prints: `Offset: -1.146ms`, in units that systemd writes.
+fn timesync_offset_us(text: &str) -> Option<i64> {
+    let offset = text.lines().find_map(|line| line.trim_start().strip_prefix("Offset:"))?.trim();
+    let (sign, spans) = match offset.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, offset.strip_prefix('+').unwrap_or(offset)),
+    };
+    let mut us = 0.0;
+    let mut any = false;
+    for span in spans.split_whitespace() {
+        let at = span.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(span.len());
+        let (number, unit) = span.split_at(at);
+        let unit_us = match unit {
+            "us" | "μs" | "µs" => 1.0,
+            "ms" => 1e3,
+            "s" => 1e6,
+            "min" => 6e7,
+            "h" => 3.6e9,
+            "d" => 8.64e10,
+            _ => return None,
+        };
+        us += number.parse::<f64>().ok()? * unit_us;
+        any = true;
     }
-    state("", None)
+    any.then_some((sign * us) as i64)
 }
 
 fn said(program: &str, arguments: &[&str]) -> Option<String> {
@@ -75,4 +104,26 @@ pub(crate) fn ignores_hangup() -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     // SIGHUP is signal 1, the lowest bit.
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_read_as_systemd_writes_them() {
+        let status = |offset: &str| format!("       Server: 192.0.2.1\n       Offset: {offset}\n        Delay: 20ms\n");
+        for (said, us) in [
+            ("+38us", Some(38)),
+            ("-1.146ms", Some(-1_146)),
+            ("+1min 2.500000s", Some(62_500_000)),
+            ("-2d 1h", Some(-176_400_000_000)),
+            ("n/a", None),
+            ("", None),
+            ("+3 parsecs", None),
+        ] {
+            assert_eq!(timesync_offset_us(&status(said)), us, "{said}");
+        }
+        assert_eq!(timesync_offset_us("Server: n/a\n"), None);
+    }
 }

@@ -108,6 +108,8 @@ impl Standing {
             reason: None,
             // What was owed when it began does not stop it.
             reviews: Vec::new(),
+            clock: Default::default(),
+            clock_max_offset_ms: None,
         };
         let mut files: Digests = Windows::file(&self.project, windows.as_ref()).into_iter().collect();
         if let Some(windows) = &windows {

@@ -208,8 +208,6 @@ fn every_command_that_begins_work_asks_the_one_authorizer() {
         .collect();
     // `serve` begins `apply` and `resume`: tests/serve.rs has what is refused of it.
     let work = ["apply", "resume", "rollback", "serve"];
-    // `cancel` only takes back; `resolve` and who decides about a plan only write down; `snapshots` only removes what a run
-    let work = ["apply", "resume", "rollback"];
     // `cancel` only takes back; `resolve` and who decides about a plan or reviews a run only write down; `snapshots` only removes what a run
     // left for it.
     let other = [

@@ -47,6 +47,7 @@ use runbook_model::permit::Permit;
 use runbook_model::{Cell, Command, Event, HostName, Input, Plan, RunOutcome, Sha256};
 
 mod attempts;
+mod clocks;
 mod commands;
 mod counts;
 mod cut_off;

@@ -252,7 +252,7 @@ impl Run {
             && self.stopped(batch).is_none()
             && let Some(&host) = self.tally.batches[batch].ready.first()
         {
-            match self.outside(host) {
+            match self.outside(host).or_else(|| self.clock_off(host)) {
                 None => self.start_change(host),
                 Some(reason) => {
                     let host = self.layout.hosts[host].clone();

@@ -660,6 +660,7 @@ impl Engine {
             break_glass: request.granted.break_glass().map(str::to_owned),
             reason: request.granted.reason().map(str::to_owned),
             reviews: request.granted.reviews().to_vec(),
+            clock_max_offset_ms: request.granted.clock_max_offset_ms(),
             inventory_sha256: request.inventory_sha256,
             retention: request.retention.map(|periods| periods.promise(plan)),
             revision: request.revision.clone(),

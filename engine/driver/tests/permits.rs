@@ -62,6 +62,8 @@ fn frozen(plan: &Plan) -> Granted {
     let ask = Ask {
         reason: None,
         reviews: Vec::new(),
+        clock: Default::default(),
+        clock_max_offset_ms: None,
         act: Act::Resume,
         now,
         since: Some(now),

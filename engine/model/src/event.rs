@@ -387,6 +387,10 @@ pub struct RunHeader {
     /// The reviews that it owes after its end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reviews: Vec<Owed>,
+    /// How far the clock of a host may be off from the controller's at most, in milliseconds; `None`: any. The strictest of
+    /// the rules that are for a host of the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_max_offset_ms: Option<u64>,
     /// Digest of the inventory's file as it was when the run was opened. The plan has what was taken from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_sha256: Option<Sha256>,

@@ -162,7 +162,7 @@ pub enum Notice {
         runbook: String,
         /// Digest of the plan that would have been run.
         plan_sha256: Sha256,
-        /// `apply` or `rollback`.
+        /// `apply`, `rollback` or `resume`.
         act: String,
         /// Why, one per reason.
         reasons: Vec<String>,

@@ -58,6 +58,9 @@ pub struct Rule {
     /// Who reviews the run after it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub review: Option<Review>,
+    /// The clocks of the controller and of the hosts may be off so far at most, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_max_offset_ms: Option<u64>,
     /// Hosts may be reached by these alone; empty: by any.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub transports: BTreeSet<String>,

@@ -8,11 +8,13 @@ use std::fmt;
 
 use jiff::Timestamp;
 use runbook_model::approval::Used;
+use runbook_model::event::ClockState;
 use runbook_model::permit::{Class, Closing, Permit, Stretch};
 use runbook_model::rules::Owed;
 use runbook_model::{HostName, Sha256};
 
 use crate::calendar::{Calendar, Closed, Cover, State};
+use crate::clock;
 use crate::reviews::{self, Reviewable, Standing};
 use crate::rules::{Judged, Policed, judge};
 
@@ -62,6 +64,10 @@ pub struct Ask {
     pub reason: Option<String>,
     /// The runs that owe reviews.
     pub reviews: Vec<Reviewable>,
+    /// What this machine's clock says of itself; the default: nothing is known of it.
+    pub clock: ClockState,
+    /// How far clocks may be off in the run that is gone on with, as its opening says.
+    pub clock_max_offset_ms: Option<u64>,
 }
 
 /// How long a host is expected to take.
@@ -83,6 +89,7 @@ pub struct Granted {
     approvals: Vec<Used>,
     reason: Option<String>,
     reviews: Vec<Owed>,
+    clock_max_offset_ms: Option<u64>,
 }
 
 impl Granted {
@@ -97,6 +104,7 @@ impl Granted {
             approvals: Vec::new(),
             reason: None,
             reviews: Vec::new(),
+            clock_max_offset_ms: None,
         }
     }
 
@@ -128,6 +136,11 @@ impl Granted {
     /// The reviews that it owes after its end.
     pub fn reviews(&self) -> &[Owed] {
         &self.reviews
+    }
+
+    /// How far the clocks of hosts may be off at most.
+    pub fn clock_max_offset_ms(&self) -> Option<u64> {
+        self.clock_max_offset_ms
     }
 
     /// The approvals that it needed.
@@ -169,7 +182,10 @@ pub fn authorize(rules: Rules<'_>, ask: &Ask) -> Result<Granted, Refusal> {
     // Whoever asks, and whatever the policy says by now: what a run owes stands in its opening.
     let mut reasons = overdue(ask);
     let overdue = !reasons.is_empty();
-    let of_policy = judged.reasons();
+    let mut of_policy = judged.reasons();
+    if let (Act::Resume, Some(most)) = (ask.act, ask.clock_max_offset_ms) {
+        of_policy.extend(clock::misfit(&ask.clock, most));
+    }
     let by_policy = !of_policy.is_empty();
     reasons.extend(of_policy);
     match times(rules, ask) {
@@ -181,6 +197,7 @@ pub fn authorize(rules: Rules<'_>, ask: &Ask) -> Result<Granted, Refusal> {
             approvals: judged.used,
             reason: ask.reason.clone(),
             reviews: judged.owes,
+            clock_max_offset_ms: judged.clock_max_offset_ms,
         }),
         Ok(_) => Err(Refusal { reasons, next: None, by_policy, overdue }),
         Err((at_this_time, next)) => {

@@ -6,6 +6,7 @@
 pub mod approvals;
 pub mod authorize;
 pub mod calendar;
+pub mod clock;
 pub mod estimate;
 pub mod reviews;
 pub mod rules;

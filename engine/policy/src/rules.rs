@@ -13,7 +13,7 @@ use runbook_model::{HostName, RunId, Sha256};
 
 use crate::approvals::{self, Counted, Decided, Offered};
 use crate::authorize::{Act, Ask};
-use crate::reviews;
+use crate::{clock, reviews};
 
 /// A policy, and all that it is asked about.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +64,8 @@ pub struct Judged {
     pub used: Vec<Used>,
     /// The reviews that the run owes after its end.
     pub owes: Vec<Owed>,
+    /// How far clocks may be off at most: the strictest of the rules.
+    pub clock_max_offset_ms: Option<u64>,
 }
 
 /// A rule that is for hosts of the plan.
@@ -168,6 +170,11 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
             if rule.reason {
                 let missing = ask.reason.is_none().then(|| "no reason is given (`--reason`)".to_owned());
                 needs.push(Need { what: "a reason".to_owned(), missing: missing.into_iter().collect() });
+            }
+            if let Some(most) = rule.clock_max_offset_ms {
+                judged.clock_max_offset_ms = Some(judged.clock_max_offset_ms.map_or(most, |least| least.min(most)));
+                let what = format!("clocks that are synchronised, and at most {most} ms off");
+                needs.push(Need { what, missing: clock::misfit(&ask.clock, most).into_iter().collect() });
             }
             if rule.windows && ask.break_glass.is_none() {
                 needs.push(windows(&hosts, ask));

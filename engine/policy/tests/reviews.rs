@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use runbook_model::approval::LedgerSeen;
+use runbook_model::event::ClockState;
 use runbook_model::people::{Key, Member, People};
 use runbook_model::review::{self, SCHEMA, Verdict};
 use runbook_model::rules::{Owed, Review};
@@ -175,6 +176,8 @@ fn an_overdue_review_blocks_what_is_new_and_nothing_else() {
         break_glass: break_glass.map(str::to_owned),
         reason: None,
         reviews: vec![overdue.clone()],
+        clock: ClockState::default(),
+        clock_max_offset_ms: None,
     };
     for break_glass in [None, Some("it burns")] {
         let refusal = authorize(Rules::default(), &ask(Act::Apply, break_glass)).unwrap_err();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use runbook_model::approval::{Approval, Decision, SCHEMA};
+use runbook_model::event::ClockState;
 use runbook_model::host::{Host, Os};
 use runbook_model::people::{Key, Member, People};
 use runbook_model::plan::{Plan, RollbackRule, RollbackVerify, RunbookRef, Scope, Strategy, Tier};
@@ -136,6 +137,8 @@ fn ask(act: Act) -> Ask {
         break_glass: None,
         reason: None,
         reviews: Vec::new(),
+        clock: ClockState::default(),
+        clock_max_offset_ms: None,
     }
 }
 
@@ -305,5 +308,52 @@ proptest! {
         let with = |role: &[&str]| u32::try_from(approving.iter().filter(|who| role.contains(who)).count()).unwrap();
         let enough = with(&["jane"]) >= leads && with(&["jane", "raj"]) >= owners;
         prop_assert_eq!(said.is_empty(), enough, "{:?}", said);
+    }
+}
+
+#[test]
+fn the_strictest_clock_of_the_rules_for_its_hosts_holds_and_what_is_not_known_is_not_right() {
+    let plan = plan(Tier::Routine);
+    let rule = |tiers: &[Tier], ms| Rule {
+        name: "clocks".into(),
+        tiers: tiers.to_vec(),
+        clock_max_offset_ms: Some(ms),
+        ..Rule::default()
+    };
+    let policy = Policy { rules: vec![rule(&[], 900), rule(&[], 500), rule(&[Tier::Emergency], 1)] };
+    let (people, case) = (people(), Case::default());
+    let policed = Policed {
+        policy: &policy,
+        sha256: Sha256::of(b""),
+        people: &people,
+        people_sha256: None,
+        plan: &plan,
+        case: &case,
+    };
+    let rules = Rules { policy: Some(policed), ..Rules::default() };
+    let with = |act, synchronised, offset_us| {
+        let clock = ClockState { source: "chrony".into(), synchronised, offset_us };
+        authorize(rules, &Ask { clock, ..ask(act) })
+    };
+    assert_eq!(with(Act::Apply, Some(true), Some(-500_000)).unwrap().clock_max_offset_ms(), Some(500));
+    for (synchronised, offset_us) in [
+        (None, None),
+        (None, Some(0)),
+        (Some(false), Some(0)),
+        (Some(true), None),
+        (Some(true), Some(500_001)),
+        (Some(true), Some(i64::MIN)),
+    ] {
+        for act in [Act::Apply, Act::TakeBack] {
+            assert!(with(act, synchronised, offset_us).unwrap_err().by_policy, "{synchronised:?} {offset_us:?}");
+        }
+        for act in [Act::Check, Act::Cancel, Act::Resume] {
+            assert_eq!(with(act, synchronised, offset_us).unwrap().clock_max_offset_ms(), None, "{act:?}");
+        }
+        // What its opening says holds for who goes on with it, whatever the policy says by now.
+        let clock = ClockState { source: "chrony".into(), synchronised, offset_us };
+        let again = |act| Ask { clock: clock.clone(), clock_max_offset_ms: Some(500), ..ask(act) };
+        assert!(authorize(Rules::default(), &again(Act::Resume)).is_err());
+        assert!(authorize(Rules::default(), &again(Act::Cancel)).is_ok());
     }
 }

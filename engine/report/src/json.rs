@@ -213,6 +213,8 @@ pub struct ClockDocument {
     /// When it ended.
     #[schemars(with = "Option<serde_json::Value>")]
     pub at_end: Option<ClockState>,
+    /// How far clocks might be off at most, by the policy; null: any.
+    pub max_offset_ms: Option<u64>,
 }
 
 /// A host in `run/v1`.
@@ -442,7 +444,11 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
         engine_version: header.map(|header| header.engine_version.clone()).unwrap_or_default(),
         engine_sha256: header.map(|header| header.engine_sha256.to_string()),
         controller: header.map(|header| header.controller.clone()),
-        clock: ClockDocument { at_start: header.map(|header| header.clock.clone()), at_end: view.clock_at_end.clone() },
+        clock: ClockDocument {
+            at_start: header.map(|header| header.clock.clone()),
+            at_end: view.clock_at_end.clone(),
+            max_offset_ms: header.and_then(|header| header.clock_max_offset_ms),
+        },
         revision: header.and_then(|header| header.revision.clone()),
         settings_sha256: header.and_then(|header| header.settings_sha256.map(|sha256| sha256.to_string())),
         hosts: view

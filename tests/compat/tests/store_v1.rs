@@ -56,6 +56,7 @@ fn header() -> RunHeader {
         break_glass: None,
         reason: None,
         reviews: Vec::new(),
+        clock_max_offset_ms: None,
         inventory_sha256: None,
         retention: None,
         revision: None,

@@ -49,6 +49,7 @@ fn header() -> RunHeader {
         break_glass: None,
         reason: None,
         reviews: Vec::new(),
+        clock_max_offset_ms: None,
         inventory_sha256: Some(Sha256::of(b"inventory")),
         retention: Some(Retention { class: Class::Cui, months: 72 }),
         revision: None,

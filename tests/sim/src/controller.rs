@@ -118,6 +118,7 @@ fn header(plan: &Plan, run: &str, seed: u64) -> Arc<RunHeader> {
         break_glass: None,
         reason: None,
         reviews: Vec::new(),
+        clock_max_offset_ms: None,
         inventory_sha256: None,
         retention: None,
         revision: None,

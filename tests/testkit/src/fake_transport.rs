@@ -175,6 +175,7 @@ struct FakeHost {
     cut_transfers: u32,
     ways_in: Vec<Process>,
     stays_open: bool,
+    clock_offset_ms: Option<i64>,
 }
 
 impl FakeHost {
@@ -228,6 +229,11 @@ impl FakeTransport {
     /// From now on the host refuses connections for this reason, or (`None`) takes them again.
     pub fn refuse(&self, host: &str, why: Option<ObstacleKind>) {
         self.world().host(&host.into()).refuses = why;
+    }
+
+    /// The host's clock is so far off, in milliseconds; until this is said the host does not tell its time.
+    pub fn clock_off(&self, host: &str, offset_ms: i64) {
+        self.world().host(&host.into()).clock_offset_ms = Some(offset_ms);
     }
 
     /// Opening a session to the host takes so long.
@@ -536,8 +542,9 @@ impl Session for FakeSession {
         if !self.alive() {
             return Err(obstacle(ObstacleKind::Session, &self.host));
         }
-        let boots = self.transport.world().host(&self.host).boots;
-        Ok(Facts { os: "debian".into(), boot_id: format!("boot-{boots}"), ..Facts::default() })
+        let mut world = self.transport.world();
+        let FakeHost { boots, clock_offset_ms, .. } = *world.host(&self.host);
+        Ok(Facts { os: "debian".into(), boot_id: format!("boot-{boots}"), clock_offset_ms, ..Facts::default() })
     }
 
     async fn run(

@@ -15,4 +15,4 @@ pub mod fake_transport;
 pub mod transport_suite;
 pub mod virtual_clock;
 
-pub use permit::unrestricted;
+pub use permit::{unrestricted, within_clock};

@@ -112,6 +112,7 @@ pub fn header(run: &RunId, started_ms: u64) -> RunHeader {
         break_glass: None,
         reason: None,
         reviews: Vec::new(),
+        clock_max_offset_ms: None,
         inventory_sha256: None,
         retention: None,
         revision: None,

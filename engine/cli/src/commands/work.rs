@@ -172,7 +172,8 @@ async fn take_up(
     let desk = Desk::open(project, output, ending, None).await?;
     let act = if cancel { Act::Cancel } else { Act::Resume };
     let since = Timestamp::from_millisecond(i64::try_from(index.header.started_ms).unwrap_or(0)).ok();
-    let asked = Asked { break_glass, since, run: Some(&run), ..Asked::new(act, &plan) };
+    let clock_max_offset_ms = index.header.clock_max_offset_ms;
+    let asked = Asked { break_glass, since, run: Some(&run), clock_max_offset_ms, ..Asked::new(act, &plan) };
     let Allowed { granted, standing } = desk.granted(asked).await?;
     let stage = desk.stage(&plan, &run)?;
     let mut earlier = Vec::new();

@@ -89,6 +89,11 @@ impl Place {
     /// Writes a runbook whose change says when it has begun and then waits for the file `go`; starts it, and returns
     /// once it has begun on the host.
     pub(crate) fn start_waiting(&self) -> Child {
+        self.start_waiting_with(&[])
+    }
+
+    /// The same with these variables.
+    pub(crate) fn start_waiting_with(&self, env: &[(&str, &str)]) -> Child {
         let folder = self.0.path().display();
         let text = format!(
             "schema: runbook/v1\nname: waiting\ntargets: {{select: here}}\nexecute:\n  - id: work\n    run: |\n      \
@@ -97,15 +102,20 @@ impl Place {
         );
         self.write("runbooks/waiting.yaml", &text);
         assert!(Command::new("mkfifo").arg(self.path("begun")).status().unwrap().success());
-        let child = self.start("runbooks/waiting.yaml", "work");
+        let child = self.start_with("runbooks/waiting.yaml", "work", env);
         assert_eq!(std::fs::read_to_string(self.path("begun")).unwrap(), "begun\n");
         child
     }
 
     /// Starts `apply` and returns once the start of `step` is on record.
     pub(crate) fn start(&self, runbook: &str, step: &str) -> Child {
+        self.start_with(runbook, step, &[])
+    }
+
+    fn start_with(&self, runbook: &str, step: &str, env: &[(&str, &str)]) -> Child {
         let mut child = self
             .command(&["apply", runbook, "--json-lines"])
+            .envs(env.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -250,6 +250,7 @@ pub(crate) fn header_of() -> RunHeader {
         break_glass: None,
         reason: None,
         reviews: Vec::new(),
+        clock_max_offset_ms: None,
         inventory_sha256: None,
         retention: None,
         revision: None,

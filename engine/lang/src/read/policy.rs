@@ -17,17 +17,28 @@ use crate::yaml::Node;
 pub(crate) const SCHEMA: &str = "policy/v1";
 
 pub(crate) const KEYS: &[&str] = &["schema", "rules"];
-pub(crate) const RULE_KEYS: &[&str] =
-    &["name", "for", "approvals", "operator", "ticket", "reason", "windows", "snapshot", "transports", "review"];
+pub(crate) const RULE_KEYS: &[&str] = &[
+    "name",
+    "for",
+    "approvals",
+    "operator",
+    "ticket",
+    "reason",
+    "windows",
+    "snapshot",
+    "transports",
+    "clock",
+    "review",
+];
 /// What a later version will ask for. A rule that was silently passed over would be worse than none.
 const RULE_KEYS_LATER: &[(&str, &str)] = &[
     ("rehearsal", "leave it out: that a change was rehearsed is not checked in this version"),
     ("tools", "leave it out: tools are not checked by their digests in this version"),
     ("retention", "leave it out: `[retention]` in runbook.toml says how long evidence is kept"),
-    ("clock", "leave it out: the state of clocks is on the record, and not a condition in this version"),
 ];
 pub(crate) const FOR_KEYS: &[&str] = &["tiers", "hosts", "risk", "break_glass"];
 pub(crate) const APPROVALS_KEYS: &[&str] = &["roles", "persons", "not_operator", "valid_for", "security_key"];
+pub(crate) const CLOCK_KEYS: &[&str] = &["max_offset"];
 pub(crate) const REVIEW_KEYS: &[&str] = &["within", "roles", "persons", "not_operator"];
 pub(crate) const OPERATOR_KEYS: &[&str] = &["roles", "training"];
 pub(crate) const REQUIRED: &[(&str, bool)] = &[("required", true)];
@@ -74,6 +85,7 @@ fn rule(no: usize, node: &Node, selections: &mut Selections, problems: &mut Prob
     rule.windows = required("windows").unwrap_or(false);
     rule.snapshot = required("snapshot").unwrap_or(false);
     rule.reason = required("reason").unwrap_or(false);
+    rule.clock_max_offset_ms = fields.get("clock", problems).and_then(|node| clock(node, problems));
     rule.review = fields.get("review", problems).and_then(|node| review(node, problems));
     if let Some(node) = fields.get("transports", problems) {
         let transports = scalar::text_list(node, "transports", "transports: [ssh]", problems);
@@ -127,6 +139,12 @@ fn approvals(node: &Node, problems: &mut Problems) -> Option<Approvals> {
     let security_key =
         fields.get("security_key", problems).and_then(|node| scalar::word(node, "security_key", PRESENCES, problems));
     Some(Approvals { roles, persons, not_operator, valid_for_ms: valid_for.unwrap_or(VALID_MS), security_key })
+}
+
+fn clock(node: &Node, problems: &mut Problems) -> Option<u64> {
+    let fields = Fields::of(node, "`clock`", CLOCK_KEYS, &[], problems)?;
+    let node = fields.require("max_offset", "`clock`", "1s", problems)?;
+    scalar::positive_ms(node, "max_offset", problems)
 }
 
 fn review(node: &Node, problems: &mut Problems) -> Option<Review> {

@@ -38,6 +38,8 @@ struct Rule {
     snapshot: Option<Required>,
     /// Hosts may be reached by these alone.
     transports: Option<Vec<Text>>,
+    /// How far clocks may be off.
+    clock: Option<Clock>,
     /// Who reviews the run after it has ended.
     review: Option<Review>,
 }
@@ -77,6 +79,13 @@ struct Approvals {
     valid_for: Option<Duration>,
     /// What the signature must prove of the approver's presence.
     security_key: Option<Presence>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Clock {
+    /// So far at most, this machine's from the true time and the hosts' from this machine's; what is not known is too far.
+    max_offset: Duration,
 }
 
 #[derive(JsonSchema)]

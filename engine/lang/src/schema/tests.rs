@@ -70,6 +70,7 @@ fn the_schemas_have_the_keys_that_the_readers_have() {
         (&policy, "Rule", read::policy::RULE_KEYS),
         (&policy, "For", read::policy::FOR_KEYS),
         (&policy, "Approvals", read::policy::APPROVALS_KEYS),
+        (&policy, "Clock", read::policy::CLOCK_KEYS),
         (&policy, "Review", read::policy::REVIEW_KEYS),
         (&policy, "Operator", read::policy::OPERATOR_KEYS),
     ] {

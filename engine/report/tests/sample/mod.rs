@@ -131,6 +131,7 @@ pub(crate) fn opening(plan: &Plan) -> RunHeader {
         break_glass: None,
         reason: None,
         reviews: Vec::new(),
+        clock_max_offset_ms: None,
         inventory_sha256: None,
         retention: None,
         revision: None,
