@@ -6,12 +6,18 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Notify {
     /// List the messages to people outside: what waits, what was taken, what was given up, and why.
+    #[command(after_help = "Examples:\n  runbook notify list\n  runbook notify list --open --json")]
     List(List),
     /// Check every channel of the settings: its secrets, its template, whether it can be reached. Tells nobody anything.
+    #[command(after_help = "Examples:\n  runbook notify check\n  runbook notify check --offline")]
     Check(Check),
     /// Send one message to a channel now, to see whether it arrives.
+    #[command(after_help = "Examples:\n  runbook notify test mail")]
     Test(Test),
     /// Send all that is due, once; for cron. Runs send what they have to tell themselves.
+    #[command(
+        after_help = "Examples:\n  runbook notify send                   every few minutes, from cron\n  runbook notify send --now"
+    )]
     Send(Send),
 }
 
