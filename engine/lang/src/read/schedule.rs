@@ -52,8 +52,8 @@ pub(crate) fn schedule(node: &Node, problems: &mut Problems) -> Option<ScheduleF
 fn one(reader: &mut Reader, node: &Node, problems: &mut Problems) -> Option<Schedule> {
     // How long it lasts is said by `late`.
     let times: Vec<&str> = TIMES_KEYS.iter().copied().filter(|key| *key != "for").collect();
-    let later = [("for", "say with `late` how much later it may begin")];
-    let fields = Fields::of(node, "a schedule", &[SCHEDULE_KEYS, &times].concat(), &later, problems)?;
+    let fields = Fields::of(node, "a schedule", &[SCHEDULE_KEYS, TIMES_KEYS].concat(), &[], problems)?;
+    fields.refuse(&["for"], "in a schedule; `late` says how much later it may begin", problems);
     let mut text = |key: &str| fields.get(key, problems).and_then(|node| scalar::filled(node, key, problems));
     let (title, ticket) = (text("title"), text("ticket"));
     let run = fields
