@@ -213,6 +213,7 @@ impl<'a> Question<'a> {
         }
         if let Some(policy) = &policy {
             found = policy::decisions(project, store).await?;
+            let registers = policy.file.policy.rules.iter().any(|rule| rule.tools.is_some());
             // Read last: what is decided here was there at this moment.
             ask.now = Timestamp::now();
             case = Case {
@@ -221,6 +222,7 @@ impl<'a> Question<'a> {
                 windows: windows.as_ref().map(|windows| windows.sha256),
                 offered: found.iter().map(|one| one.offered.clone()).collect(),
                 takes_back: asked.takes_back.cloned(),
+                engine: registers.then(machine::engine_digest).and_then(Result::ok),
                 ..policy.case(&inventory, plan, act, palette)?
             };
         }

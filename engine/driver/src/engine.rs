@@ -662,7 +662,7 @@ impl Engine {
             reviews: request.granted.reviews().to_vec(),
             clock_max_offset_ms: request.granted.clock_max_offset_ms(),
             inventory_sha256: request.inventory_sha256,
-            retention: request.retention.map(|periods| periods.promise(plan)),
+            retention: request.retention.map(|periods| periods.promise(plan, request.granted.retention())),
             revision: request.revision.clone(),
             settings_sha256: request.settings_sha256,
             occurrence: request.occurrence.clone(),

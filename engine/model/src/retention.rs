@@ -69,10 +69,12 @@ impl Periods {
         }
     }
 
-    /// What is promised to a run with this plan.
-    pub fn promise(&self, plan: &Plan) -> Retention {
+    /// What is promised to a run with this plan, of that class at least.
+    pub fn promise(&self, plan: &Plan, at_least: Option<Class>) -> Retention {
         let class = Class::of(plan);
-        Retention { class, months: self.months(class) }
+        let asked = at_least.unwrap_or(class);
+        // The settings may keep a stricter class for a shorter time.
+        Retention { class: class.max(asked), months: self.months(class).max(self.months(asked)) }
     }
 }
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Sha256;
 use crate::plan::Tier;
+use crate::retention::Class;
 
 /// An approval counts so long when its rule does not say otherwise.
 pub const VALID_MS: u64 = 72 * 3_600_000;
@@ -61,6 +63,13 @@ pub struct Rule {
     /// The clocks of the controller and of the hosts may be off so far at most, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_max_offset_ms: Option<u64>,
+    /// The tools that may be used, by digest, with their names: this program, files that are sent, packaged actions. `None`:
+    /// any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<BTreeMap<Sha256, String>>,
+    /// The evidence is kept as that of this class at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Class>,
     /// Hosts may be reached by these alone; empty: by any.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub transports: BTreeSet<String>,

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use runbook_model::approval::Used;
 use runbook_model::event::ClockState;
 use runbook_model::permit::{Class, Closing, Permit, Stretch};
+use runbook_model::retention;
 use runbook_model::rules::Owed;
 use runbook_model::{HostName, Sha256};
 
@@ -90,6 +91,7 @@ pub struct Granted {
     reason: Option<String>,
     reviews: Vec<Owed>,
     clock_max_offset_ms: Option<u64>,
+    retention: Option<retention::Class>,
 }
 
 impl Granted {
@@ -105,6 +107,7 @@ impl Granted {
             reason: None,
             reviews: Vec::new(),
             clock_max_offset_ms: None,
+            retention: None,
         }
     }
 
@@ -136,6 +139,11 @@ impl Granted {
     /// The reviews that it owes after its end.
     pub fn reviews(&self) -> &[Owed] {
         &self.reviews
+    }
+
+    /// The class as which the evidence is kept at least; `None`: as the hosts say.
+    pub fn retention(&self) -> Option<retention::Class> {
+        self.retention
     }
 
     /// How far the clocks of hosts may be off at most.
@@ -198,6 +206,7 @@ pub fn authorize(rules: Rules<'_>, ask: &Ask) -> Result<Granted, Refusal> {
             reason: ask.reason.clone(),
             reviews: judged.owes,
             clock_max_offset_ms: judged.clock_max_offset_ms,
+            retention: judged.retention,
         }),
         Ok(_) => Err(Refusal { reasons, next: None, by_policy, overdue }),
         Err((at_this_time, next)) => {

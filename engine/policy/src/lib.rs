@@ -11,6 +11,7 @@ pub mod estimate;
 pub mod reviews;
 pub mod rules;
 pub mod schedule;
+pub mod tools;
 
 pub use authorize::{Act, Ask, Estimate, Granted, Refusal, Rules, authorize};
 pub use calendar::Calendar;

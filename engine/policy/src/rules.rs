@@ -8,12 +8,13 @@ use jiff::tz::TimeZone;
 use runbook_model::approval::Used;
 use runbook_model::people::{Member, People};
 use runbook_model::plan::{Phase, Plan};
+use runbook_model::retention::Class;
 use runbook_model::rules::{Approvals, Operator, Owed, Policy, Review, Rule};
 use runbook_model::{HostName, RunId, Sha256};
 
 use crate::approvals::{self, Counted, Decided, Offered};
 use crate::authorize::{Act, Ask};
-use crate::{clock, reviews};
+use crate::{clock, reviews, tools};
 
 /// A policy, and all that it is asked about.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +50,8 @@ pub struct Case {
     pub offered: Vec<Offered>,
     /// The finished run that is to be taken back.
     pub takes_back: Option<RunId>,
+    /// Digest of this program.
+    pub engine: Option<Sha256>,
 }
 
 /// What came of it.
@@ -66,6 +69,8 @@ pub struct Judged {
     pub owes: Vec<Owed>,
     /// How far clocks may be off at most: the strictest of the rules.
     pub clock_max_offset_ms: Option<u64>,
+    /// The class as which the evidence is kept at least: the strictest of the rules.
+    pub retention: Option<Class>,
 }
 
 /// A rule that is for hosts of the plan.
@@ -154,6 +159,16 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
         }
         if !rule.transports.is_empty() {
             needs.push(transports(rule, plan, &hosts));
+        }
+        if let Some(register) = &rule.tools {
+            needs.push(registered(register, plan, case));
+        }
+        if let Some(class) = rule.retention {
+            judged.retention = judged.retention.max(Some(class));
+            needs.push(Need {
+                what: format!("evidence that is kept as {} at least", class.name()),
+                missing: Vec::new(),
+            });
         }
         if ask.act != Act::Check {
             if let Some(wanted) = &rule.approvals {
@@ -249,6 +264,22 @@ fn contract(id: &str, member: &Member, today: Date) -> Vec<String> {
         ));
     }
     missing
+}
+
+/// That every tool of the plan is one of the register.
+fn registered(register: &BTreeMap<Sha256, String>, plan: &Plan, case: &Case) -> Need {
+    let mut missing = Vec::new();
+    match case.engine {
+        None => missing.push("nobody knows the digest of this program".to_owned()),
+        Some(engine) => {
+            for (sha256, name) in tools::of(plan, engine) {
+                if !register.contains_key(&sha256) {
+                    missing.push(format!("{name} is not among the tools with the digest {sha256}"));
+                }
+            }
+        }
+    }
+    Need { what: "tools of the register alone".to_owned(), missing }
 }
 
 /// That somebody can give the review that the run will owe.

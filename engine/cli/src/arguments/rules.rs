@@ -25,6 +25,24 @@ pub(crate) enum Policy {
         after_help = "Examples:\n  runbook policy explain runbooks/patch.yaml --ticket CHG-1042\n  runbook policy explain patch.plan.json\n  runbook policy explain runbooks/patch.yaml --limit cui --json\n\nExit code 3 when something is missing."
     )]
     Explain(PolicyExplain),
+    /// Print the tools that a runbook uses, by digest, as the key `tools` of a rule takes them.
+    #[command(
+        after_help = "Examples:\n  runbook policy tools runbooks/patch.yaml\n  runbook policy tools patch.plan.json --json\n\nLook at each before you paste it: what is listed may be used."
+    )]
+    Tools(PolicyTools),
+}
+
+/// `policy tools`.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyTools {
+    /// A runbook, or a plan that `plan --out` wrote.
+    #[arg(value_name = "FILE|PLAN", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    /// Print policy-tools/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `policy explain`.

@@ -7,16 +7,19 @@ use runbook_report::style::Tone;
 use runbook_report::text::escape_line;
 use serde_json::json;
 
-use crate::arguments::rules::Policy as Command;
+use crate::arguments::rules::{Policy as Command, PolicyTools};
 use crate::authority::{self, Asked};
 use crate::failure::{Failure, REFUSED};
 use crate::output::{self, Output, note};
 use crate::project::Project;
-use crate::{record, sources};
+use crate::{machine, record, sources};
 
 /// Runs `policy …`.
 pub(crate) async fn run(project: &Project, command: &Command, output: Output) -> Result<u8, Failure> {
-    let Command::Explain(arguments) = command;
+    let arguments = match command {
+        Command::Explain(arguments) => arguments,
+        Command::Tools(arguments) => return tools(project, arguments, output),
+    };
     let plan = sources::plan_or_saved(project, &arguments.file, &arguments.sources, output.error_palette)?;
     let store = record::open_existing(project).await?;
     let asked = Asked {
@@ -91,4 +94,22 @@ pub(crate) async fn run(project: &Project, command: &Command, output: Output) ->
     output::data(text)?;
     note(if reasons.is_empty() { "all that the policy requires is there" } else { "something is missing" });
     Ok(if reasons.is_empty() { 0 } else { REFUSED })
+}
+
+/// `policy tools`.
+fn tools(project: &Project, arguments: &PolicyTools, output: Output) -> Result<u8, Failure> {
+    let plan = sources::plan_or_saved(project, &arguments.file, &arguments.sources, output.error_palette)?;
+    let engine = machine::engine_digest()
+        .map_err(|error| crate::failure::fault(format!("the program's own file cannot be read: {error}")))?;
+    let tools = runbook_policy::tools::of(&plan, engine);
+    if arguments.json {
+        let listed: Vec<_> = tools.iter().map(|(sha256, name)| json!({"sha256": sha256, "name": name})).collect();
+        output::json(&json!({"schema": "policy-tools/v1", "tools": listed}))?;
+        return Ok(0);
+    }
+    let mut lines: Vec<(&String, String)> =
+        tools.iter().map(|(sha256, name)| (name, format!("  - '{sha256}  {}'\n", name.replace('\'', "''")))).collect();
+    lines.sort();
+    output::data(lines.into_iter().fold("tools:\n".to_owned(), |text, (_, line)| text + &line))?;
+    Ok(0)
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use runbook_model::Sha256;
+use runbook_model::retention::Class;
 use runbook_model::rules::{Approvals, Operator, Policy, Presence, REVIEW_MS, Review, Rule, VALID_MS};
 
 use super::fields::{Fields, Problems, entries, items};
@@ -27,17 +29,18 @@ pub(crate) const RULE_KEYS: &[&str] = &[
     "windows",
     "snapshot",
     "transports",
+    "tools",
     "clock",
+    "retention",
     "review",
 ];
 /// What a later version will ask for. A rule that was silently passed over would be worse than none.
-const RULE_KEYS_LATER: &[(&str, &str)] = &[
-    ("rehearsal", "leave it out: that a change was rehearsed is not checked in this version"),
-    ("tools", "leave it out: tools are not checked by their digests in this version"),
-    ("retention", "leave it out: `[retention]` in runbook.toml says how long evidence is kept"),
-];
+const RULE_KEYS_LATER: &[(&str, &str)] =
+    &[("rehearsal", "leave it out: that a change was rehearsed is not checked in this version")];
 pub(crate) const FOR_KEYS: &[&str] = &["tiers", "hosts", "risk", "break_glass"];
 pub(crate) const APPROVALS_KEYS: &[&str] = &["roles", "persons", "not_operator", "valid_for", "security_key"];
+pub(crate) const CLASSES: &[(&str, Class)] =
+    &[("operational", Class::Operational), ("default", Class::Default), ("cui", Class::Cui)];
 pub(crate) const CLOCK_KEYS: &[&str] = &["max_offset"];
 pub(crate) const REVIEW_KEYS: &[&str] = &["within", "roles", "persons", "not_operator"];
 pub(crate) const OPERATOR_KEYS: &[&str] = &["roles", "training"];
@@ -86,6 +89,9 @@ fn rule(no: usize, node: &Node, selections: &mut Selections, problems: &mut Prob
     rule.snapshot = required("snapshot").unwrap_or(false);
     rule.reason = required("reason").unwrap_or(false);
     rule.clock_max_offset_ms = fields.get("clock", problems).and_then(|node| clock(node, problems));
+    rule.tools = fields.get("tools", problems).map(|node| tools(node, problems));
+    rule.retention =
+        fields.get("retention", problems).and_then(|node| scalar::word(node, "retention", CLASSES, problems));
     rule.review = fields.get("review", problems).and_then(|node| review(node, problems));
     if let Some(node) = fields.get("transports", problems) {
         let transports = scalar::text_list(node, "transports", "transports: [ssh]", problems);
@@ -139,6 +145,29 @@ fn approvals(node: &Node, problems: &mut Problems) -> Option<Approvals> {
     let security_key =
         fields.get("security_key", problems).and_then(|node| scalar::word(node, "security_key", PRESENCES, problems));
     Some(Approvals { roles, persons, not_operator, valid_for_ms: valid_for.unwrap_or(VALID_MS), security_key })
+}
+
+/// Lines as `sha256sum` and `runbook policy tools` print them: a digest, and a name.
+fn tools(node: &Node, problems: &mut Problems) -> BTreeMap<Sha256, String> {
+    let mut tools = BTreeMap::new();
+    let lines = scalar::text_list(node, "tools", "tools: [DIGEST NAME]", problems);
+    if lines.is_empty() {
+        problems.error(Code::InvalidValue, &node.span, "`tools` names none").help =
+            Some("`runbook policy tools FILE` prints the lines for a runbook's".into());
+    }
+    for line in lines {
+        let parts = line.value.split_once(char::is_whitespace);
+        match parts.map(|(digest, name)| (digest.parse::<Sha256>(), name.trim_start_matches([' ', '*']).trim())) {
+            Some((Ok(digest), name)) if !name.is_empty() => {
+                tools.insert(digest, name.to_owned());
+            }
+            _ => {
+                problems.error(Code::InvalidValue, &line.span, "this is no tool").help =
+                    Some("write its SHA-256 in 64 hexadecimal digits and its name, as `sha256sum` prints them".into());
+            }
+        }
+    }
+    tools
 }
 
 fn clock(node: &Node, problems: &mut Problems) -> Option<u64> {

@@ -38,6 +38,10 @@ struct Rule {
     snapshot: Option<Required>,
     /// Hosts may be reached by these alone.
     transports: Option<Vec<Text>>,
+    /// The tools that may be used: lines of a SHA-256 and a name, as `sha256sum` prints them.
+    tools: Option<Vec<Text>>,
+    /// The evidence is kept as that of this class at least.
+    retention: Option<Class>,
     /// How far clocks may be off.
     clock: Option<Clock>,
     /// Who reviews the run after it has ended.
@@ -116,6 +120,17 @@ struct Count(#[schemars(range(min = 1, max = 99))] u8);
 fn whose(schema: &mut schemars::Schema) {
     let each: Vec<_> = ["roles", "persons"].iter().map(|key| serde_json::json!({"required": [key]})).collect();
     schema.insert("anyOf".into(), each.into());
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+enum Class {
+    /// Of little consequence.
+    Operational,
+    /// Anything else.
+    Default,
+    /// About CUI.
+    Cui,
 }
 
 #[derive(JsonSchema)]
