@@ -89,6 +89,16 @@ fn an_overdue_review_blocks_whatever_is_new_until_somebody_else_has_reviewed_it(
     firm.apply(&["--check"]).code(0);
     firm.0.run(&["rollback", &run]).code(5);
     assert_eq!(firm.states(), ["overdue"]);
+    let check = |name: &str| {
+        let checks = firm.0.run(&["doctor", "--offline", "--json"]).json();
+        let checks = checks["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == name).map(|check| check["status"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(check("reviews").as_deref(), Some("bad"));
+    assert_eq!((check("people.yaml").as_deref(), check("policy.yaml")), (Some("good"), None));
+    firm.0.write("windows.yaml", "schema: windows/v1\nzone: UTC\nwindows: 1\n");
+    assert_eq!(check("windows.yaml").as_deref(), Some("bad"));
+    std::fs::remove_file(firm.0.path("windows.yaml")).unwrap();
     let runs = firm.0.run(&["runs", "--json"]).code(0).json();
     assert_eq!(runs["runs"][0]["review"], "overdue");
     assert!(firm.0.run(&["runs"]).code(0).stdout.contains("review overdue"));

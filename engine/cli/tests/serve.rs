@@ -162,6 +162,8 @@ fn a_run_whose_process_is_killed_is_taken_up_and_a_stopped_daemon_leaves_it_alon
     assert!(told().contains("\"stopped\""), "{}", told());
     until("it has ended", || outcomes(&place)["s0"] == ["succeeded"]);
     assert_eq!(counted(&place, 0), 1, "the step was followed, not begun anew");
+    let run = place.run(&["show", "last", "--json"]).code(0).json();
+    assert!(run["occurrence"].as_str().unwrap().starts_with("s0@"), "{run}");
     place.run(&["evidence", "verify", "last"]).code(11);
 }
 
@@ -243,4 +245,46 @@ fn a_schedule_that_does_not_read_any_more_begins_nothing_until_it_is_mended() {
     place.write("schedule.yaml", &right);
     until("it was run", || counted(&place, 0) == 1);
     drop(daemon);
+}
+
+#[test]
+fn a_review_that_is_due_soon_is_told_once() {
+    let place = Place::project();
+    let key = place.path("home/jane");
+    let made =
+        std::process::Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+    assert!(made.unwrap().success());
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    place.write(
+        "people.yaml",
+        &format!(
+            "schema: people/v1\npeople:\n  jane: {{name: Jane Doe, roles: [it-lead], keys: [{}]}}\n",
+            public.trim()
+        ),
+    );
+    let rule = "{name: after it, review: {within: 1h, roles: {it-lead: 1}}}";
+    place.write("policy.yaml", &format!("schema: policy/v1\nrules: [{rule}]\n"));
+    place.write("runbook.toml", "[notify.chat]\nkind = \"slack\"\nurl = \"https://127.0.0.1:9/x\"\n");
+    schedules(&place, soon(600), 1, "");
+    place.run(&["apply", "runbooks/hello.yaml", "-p", &place.folder()]).code(0);
+    for _ in 0..2 {
+        place.run(&["serve", "--once"]).code(0);
+        let outbox = place.run(&["notify", "list", "--json"]).code(0).json();
+        let kinds = outbox["messages"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap());
+        assert_eq!(kinds.filter(|kind| *kind == "review_due").count(), 1, "{outbox}");
+    }
+}
+
+#[test]
+fn the_unit_is_one_that_systemd_takes() {
+    let place = Place::project();
+    let said = place.run(&["serve", "--print-unit", "--user", "root"]).code(0);
+    place.write("runbook.service", &said.stdout);
+    let checked = std::process::Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .arg(place.path("runbook.service"))
+        .output()
+        .expect("tests/setup installs systemd");
+    let words = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.status.success() && !words.contains("runbook.service"), "{words}");
 }

@@ -50,10 +50,10 @@ fn inside_of_a_window_work_is_done_and_the_record_has_its_times() {
 #[test]
 fn what_does_not_fit_before_the_end_is_not_begun() {
     let place = Place::project();
-    // The window is open for a minute at a time; the rollback's budget alone is a quarter of an hour.
+    // A window is open for an hour at a time but for a second, and what the steps may take is longer.
     let mut minutes = "schema: windows/v1\nzone: UTC\nwindows:\n".to_owned();
     for hour in 0..24 {
-        minutes.push_str(&format!("  h{hour}: {{when: \"every day {hour:02}:00 for 59m\", hosts: here}}\n"));
+        minutes.push_str(&format!("  h{hour}: {{when: \"every day {hour:02}:00 for 59m59s\", hosts: here}}\n"));
     }
     minutes.push_str("blackouts:\n  halves: {from: 2001-01-01, until: 2001-01-02}\n");
     place.write("windows.yaml", &minutes);

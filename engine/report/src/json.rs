@@ -124,6 +124,8 @@ pub struct RunDocument {
     pub operator: String,
     /// The change ticket.
     pub ticket: Option<String>,
+    /// The occurrence of a schedule that it is the run of, `NAME@TIME`; null: somebody asked for it.
+    pub occurrence: Option<String>,
     /// Why windows, blackouts and freezes were set aside, each time that they were.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub break_glass: Vec<String>,
@@ -421,6 +423,7 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
         plan_digest: header.map_or_else(|| view.plan.digest(), |header| header.plan_sha256).to_string(),
         operator: header.map(|header| header.operator.name.clone()).unwrap_or_default(),
         ticket: header.and_then(|header| header.ticket.clone()),
+        occurrence: header.and_then(|header| header.occurrence.as_ref().map(ToString::to_string)),
         break_glass: view.break_glass.clone(),
         permit_sha256: header.and_then(|header| header.permit.map(|permit| permit.to_string())),
         permit_changes: view.permits.iter().map(permit_line).collect(),

@@ -113,6 +113,9 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments, host: Opt
         if let Some(ticket) = &header.ticket {
             page.pair("ticket", &escape_line(ticket.as_bytes()));
         }
+        if let Some(occurrence) = &header.occurrence {
+            page.pair("scheduled", &escape_line(occurrence.to_string().as_bytes()));
+        }
         if let Some(reason) = &header.reason {
             page.pair("reason", &escape_line(reason.as_bytes()));
         }

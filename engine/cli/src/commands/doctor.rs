@@ -3,6 +3,7 @@
 mod anchors;
 mod hosts;
 mod notify;
+mod rules;
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -84,6 +85,7 @@ pub(crate) async fn run(project: &Project, arguments: &Doctor, output: Output) -
     checks.extend(notify::checks(project, arguments.offline).await);
     checks.push(clock_check());
     checks.push(ssh_check(project));
+    checks.extend(rules::checks(project).await);
     match sources::inventory(project, output.error_palette) {
         Err(failure) => checks.push(
             Check::new("inventory", Status::Bad, failure.text(Palette::Plain).lines().next().unwrap_or_default())

@@ -24,7 +24,7 @@ use crate::failure::{Failure, fault};
 use crate::project::Project;
 use crate::schedule::Scheduled;
 use crate::watch::Watch;
-use crate::{head, keys, notices, notifications, person, record};
+use crate::{head, keys, notices, notifications, person, record, reviews};
 
 /// The files that say what runs when.
 const FILES: [&str; 3] = ["schedule.yaml", "windows.yaml", "runbook.toml"];
@@ -34,6 +34,8 @@ const LOOK: Duration = Duration::from_secs(60);
 const AGAIN: SignedDuration = SignedDuration::from_secs(20);
 /// News that somebody else told is sent after so long.
 const NEWS: SignedDuration = SignedDuration::from_secs(60);
+/// A review is told of so long before it is due.
+const REMIND_MS: u64 = 24 * 3_600_000;
 /// A run is taken up so often before somebody must look.
 const RESUMES: u32 = 3;
 
@@ -62,6 +64,8 @@ pub(crate) struct Daemon<'p> {
     /// Not before then, and why.
     again: BTreeMap<Occurrence, (Timestamp, String)>,
     told: BTreeSet<Occurrence>,
+    /// Runs whose reviews people were told of, and as what.
+    reminded: BTreeSet<(RunId, &'static str)>,
     /// What is told to people outside is sent beside everything else; it gives the moment at which more is due.
     sending: JoinSet<Result<Option<u64>, Failure>>,
     send_at: Option<Timestamp>,
@@ -85,6 +89,7 @@ impl<'p> Daemon<'p> {
             resuming: BTreeSet::new(),
             again: BTreeMap::new(),
             told: BTreeSet::new(),
+            reminded: BTreeSet::new(),
             sending: JoinSet::new(),
             send_at: None,
             worst: 0,
@@ -270,6 +275,7 @@ impl<'p> Daemon<'p> {
 
     async fn look_with(&mut self, store: &SqliteStore) -> Result<(), Failure> {
         self.take_up_the_dead(store).await?;
+        self.remind(store).await?;
         let Some(scheduled) = &self.scheduled else { return Ok(()) };
         let now = Timestamp::now();
         if self.memory.meet(&scheduled.file.schedules, now) {
@@ -382,6 +388,31 @@ impl<'p> Daemon<'p> {
             Err(failure) if failure.code == "RB0746" => Ok(true),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Tells of reviews that are owed: a day before they are due, and when they are overdue.
+    async fn remind(&mut self, store: &SqliteStore) -> Result<(), Failure> {
+        if self.project.settings.notify.is_empty() {
+            return Ok(());
+        }
+        let now_ms = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+        for owing in reviews::all(store).await? {
+            let standing = owing.standing();
+            let soon = standing.state.at_ms().is_some_and(|at| at <= now_ms.saturating_add(REMIND_MS));
+            if !soon || !self.reminded.insert((standing.run.clone(), standing.state.name())) {
+                continue;
+            }
+            let once = format!("review/{}/{}", standing.run, standing.state.name());
+            let mut news = News::new(NewsKind::ReviewDue, once, now_ms);
+            news.runbook.clone_from(&standing.runbook);
+            news.run = Some(standing.run.clone());
+            news.due_ms = standing.state.at_ms();
+            news.lines.push(format!("its review is {}", standing.told()));
+            news.next.push("`runbook reviews` lists what is owed, `runbook review RUN` gives it".to_owned());
+            notifications::tell(self.project, store, &news).await;
+            self.send_at = None;
+        }
+        Ok(())
     }
 
     /// News of an occurrence of which there is no run.

@@ -148,6 +148,9 @@ fn about(view: &RunView, attachments: &Attachments, verification: &Verification)
             rows.push(("Takes back run", code(run.as_str())));
         }
         rows.push(("Operator", text(&person(&header.operator))));
+        if let Some(occurrence) = &header.occurrence {
+            rows.push(("Scheduled", text(&occurrence.to_string())));
+        }
         rows.push(("Ticket", header.ticket.as_deref().map_or_else(|| "none was named".into(), text)));
         rows.push(("Policy", header.policy.map_or_else(|| "no policy".into(), |policy| code(&policy.to_string()))));
     }
