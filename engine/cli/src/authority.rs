@@ -8,6 +8,7 @@ use runbook_driver::SystemClock;
 use runbook_lang::{Diagnostic, Inventory, Parsed, WindowsFile, parse_windows};
 use runbook_model::event::ClockState;
 use runbook_model::people::People;
+use runbook_model::permit::Permit;
 use runbook_model::plan::{Plan, Tier};
 use runbook_model::schedule::Occurrence;
 use runbook_model::{HostName, HostOutcome, Notice, RunId, Sha256, canonical};
@@ -123,6 +124,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) occurrence: Option<&'a Occurrence>,
     /// When the run was opened that is gone on with.
     pub(crate) since: Option<Timestamp>,
+    /// The times that its approvals were for, of a run that is gone on with.
+    pub(crate) approved: Option<&'a Permit>,
     /// Why it is run.
     pub(crate) reason: Option<&'a str>,
     /// The run that is to be taken up again.
@@ -142,6 +145,7 @@ impl<'a> Asked<'a> {
             takes_back: None,
             occurrence: None,
             since: None,
+            approved: None,
             reason: None,
             run: None,
             clock_max_offset_ms: None,
@@ -230,12 +234,17 @@ impl<'a> Question<'a> {
     }
 
     /// Who says what is allowed while the run goes on. Where nothing is to be begun, or windows are set aside, nobody.
-    fn standing(&self, project: &Project, store: &SqliteStore) -> Option<Standing> {
+    fn standing(&self, project: &Project, store: &SqliteStore, granted: &Granted) -> Option<Standing> {
         let begins = matches!(self.asked.act, Act::Apply | Act::Resume);
         let follows = begins && self.ask.break_glass.is_none() && !self.files.is_empty();
         let estimate = self.windows.as_ref().map(|_| self.ask.estimate.clone());
         let since = self.ask.since.unwrap_or(self.ask.now);
-        follows.then(|| Standing::new(project, store, self.asked.plan, since, self.files.clone(), estimate))
+        let approved = match self.asked.act {
+            Act::Apply => (!granted.approvals().is_empty()).then(|| granted.permit().clone()),
+            _ => self.asked.approved.cloned(),
+        };
+        let files = self.files.clone();
+        follows.then(|| Standing::new(project, store, self.asked.plan, since, approved, files, estimate))
     }
 
     fn rules<'q>(&'q self, nobody: &'q People) -> Rules<'q> {
@@ -306,7 +315,11 @@ pub(crate) async fn decided(
                 let notice = Notice::WindowsSetAside { resumed_run, reason, by };
                 notices::append(project, store, vec![notice], Vec::new()).await?;
             }
-            let standing = question.standing(project, store);
+            let granted = match asked.approved {
+                Some(approved) => granted.within(approved),
+                None => granted,
+            };
+            let standing = question.standing(project, store, &granted);
             Ok(Ok(Allowed { granted, standing }))
         }
         Err(refusal) => Ok(Err(refusal)),

@@ -7,6 +7,7 @@ use runbook_ledger::redaction::Withheld;
 use runbook_ledger::{Checkpoint, Sealer, segments};
 use runbook_model::digest::Hasher;
 use runbook_model::event::RunHeader;
+use runbook_model::permit::Permit;
 use runbook_model::plan::Plan;
 use runbook_model::record::Record;
 use runbook_model::{Event, Notice, OutputRef, RunId, RunOutcome, Sha256};
@@ -161,6 +162,17 @@ pub(crate) async fn plan(store: &SqliteStore, header: &RunHeader) -> Result<Arc<
             .next("a newer version of runbook may have written it")
     })?;
     Ok(Arc::new(plan))
+}
+
+/// What was allowed when the run was opened.
+pub(crate) async fn permit(store: &SqliteStore, header: &RunHeader) -> Result<Permit, Failure> {
+    let Some(digest) = &header.permit else { return Ok(Permit::default()) };
+    let most = runbook_plan::saved::PLAN_BYTES_MAX as u64;
+    let bytes = store.get(digest, most).await.map_err(|error| failed(&error))?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Failure::new("RB0610", FAULT, format!("what run {} was allowed cannot be read: {error}", header.run))
+            .next("a newer version of runbook may have written it")
+    })
 }
 
 /// Reads a run's records from `from` on, and gives each to `take`. Returns the place after the last.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use runbook_driver::Permits;
+use runbook_model::permit::Permit;
 use runbook_model::plan::Plan;
 use runbook_policy::{Act, Ask, Estimate, Granted, Rules, authorize, estimate};
 use runbook_store::SqliteStore;
@@ -53,6 +54,8 @@ pub(crate) struct Standing {
     store: SqliteStore,
     plan: Arc<Plan>,
     since: Timestamp,
+    /// What its approvals were for: a change of the windows can only take away from that.
+    approved: Option<Permit>,
     seen: Mutex<Seen>,
     watch: Watch,
 }
@@ -75,6 +78,7 @@ impl Standing {
         store: &SqliteStore,
         plan: &Plan,
         since: Timestamp,
+        approved: Option<Permit>,
         files: Digests,
         estimate: Option<Estimate>,
     ) -> Self {
@@ -84,6 +88,7 @@ impl Standing {
             store: store.clone(),
             plan: Arc::new(plan.clone()),
             since,
+            approved,
             seen: Mutex::new(Seen { files, windows: estimate.is_some(), marks: None, estimate }),
             watch,
         }
@@ -125,8 +130,12 @@ impl Standing {
         }
         seen.files = files;
         let calendar = windows.as_ref().map(|windows| (&windows.calendar, windows.sha256));
-        authorize(Rules { calendar, policy: None }, &ask)
-            .map_err(|refusal| Failure::usage("RB0721", refusal.to_string()))
+        let granted = authorize(Rules { calendar, policy: None }, &ask)
+            .map_err(|refusal| Failure::usage("RB0721", refusal.to_string()))?;
+        Ok(match &self.approved {
+            Some(approved) => granted.within(approved),
+            None => granted,
+        })
     }
 }
 

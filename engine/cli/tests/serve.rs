@@ -1,4 +1,5 @@
 //! The daemon: what is due is run once, whoever watches, and whoever dies.
+#![allow(clippy::disallowed_methods, reason = "other processes are waited for, and moments that come by themselves")]
 
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod place;
@@ -255,10 +256,13 @@ fn a_review_that_is_due_soon_is_told_once() {
         std::process::Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
     assert!(made.unwrap().success());
     let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    let account = std::process::Command::new("id").arg("-un").output().unwrap();
+    let account = String::from_utf8(account.stdout).unwrap().trim().to_owned();
     place.write(
         "people.yaml",
         &format!(
-            "schema: people/v1\npeople:\n  jane: {{name: Jane Doe, roles: [it-lead], keys: [{}]}}\n",
+            "schema: people/v1\npeople:\n  jane: {{name: Jane Doe, roles: [it-lead], keys: [{}]}}\n  ben: {{name: Ben Ito, \
+             roles: [sysadmin], accounts: [{account}]}}\n",
             public.trim()
         ),
     );

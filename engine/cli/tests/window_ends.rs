@@ -342,3 +342,63 @@ fn taking_a_finished_run_back_waits_too() {
     place.run(&["rollback", "last", "--at-window"]).code(5);
     assert!(!place.path("greeting/greeting").exists());
 }
+
+/// Windows in which `a` may be begun, and one of long ago for `b`; or both now.
+fn for_a_alone_or_for_both(place: &Place, both: bool) {
+    let b = if both { "a | b" } else { "a" };
+    let windows = format!(
+        "schema: windows/v1\nzone: UTC\nwindows:\n  always: {{when: \"every day 00:00 for 36h\", hosts: '{b}'}}\n  once: {{rule: \
+         FREQ=DAILY;COUNT=1, starting: 2001-01-01, at: \"00:00\", for: 1m, hosts: b}}\n"
+    );
+    place.write("windows.yaml", &windows);
+}
+
+#[test]
+fn windows_that_become_wider_are_not_what_was_approved() {
+    for approved in [false, true] {
+        let place = Place::project();
+        one_by_one(&place, "a | b", "");
+        for_a_alone_or_for_both(&place, false);
+        if approved {
+            let key = place.path("home/jane");
+            let made = std::process::Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(&key)
+                .status();
+            assert!(made.unwrap().success());
+            let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+            let account = String::from_utf8(std::process::Command::new("id").arg("-un").output().unwrap().stdout);
+            let (public, account) = (public.trim(), account.unwrap());
+            place.write(
+                "people.yaml",
+                &format!(
+                    "schema: people/v1\npeople:\n  jane: {{name: Jane Doe, roles: [it-lead], keys: [{public}]}}\n  ben: {{name: Ben \
+                     Ito, roles: [sysadmin], accounts: [{}]}}\n",
+                    account.trim()
+                ),
+            );
+            place.write("policy.yaml", "schema: policy/v1\nrules: [{name: seen, approvals: {roles: {it-lead: 1}}}]\n");
+        }
+        place.run(&["plan", "runbooks/slow.yaml", "--out", "p.json"]).code(0);
+        if approved {
+            let key = place.path("home/jane");
+            place.run(&["approve", "p.json", "--as", "jane", "--key", key.to_str().unwrap()]).code(0);
+        }
+        let running = place.begin(&["apply", "p.json"]);
+        has_begun(&place, "a");
+        for_a_alone_or_for_both(&place, true);
+        place.write("go", "");
+        if !approved {
+            has_begun(&place, "b");
+        }
+        let (code, said) = running.code();
+        assert_eq!(code, Some(if approved { 3 } else { 0 }), "{said}");
+        if approved {
+            let run = shown(&place);
+            assert_eq!(of(&run, "a")["outcome"], "succeeded");
+            assert_eq!(of(&run, "b")["outcome"], "blocked");
+            assert_eq!(of(&run, "b")["reason"], "not begun: this time was in no window when the plan was approved");
+        }
+        verifies(&place);
+    }
+}

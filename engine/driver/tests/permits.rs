@@ -1,6 +1,5 @@
 //! What is allowed becomes another while a run goes on.
 
-#[allow(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
 use std::collections::BTreeMap;

@@ -95,6 +95,14 @@ pub struct Granted {
 }
 
 impl Granted {
+    /// The same, held to the times that were approved too.
+    pub fn within(mut self, approved: &Permit) -> Self {
+        if self.break_glass.is_none() {
+            self.permit = self.permit.within(approved);
+        }
+        self
+    }
+
     /// While it cannot be made out what is allowed, and why: no further host is begun, and what has begun goes on to its end.
     pub fn nothing(why: String) -> Self {
         let permit = Permit { closed: Some(why), ..Permit::default() };

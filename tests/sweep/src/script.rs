@@ -85,8 +85,9 @@ until [ -s /run/sshd.pid ]; do
     read -r name <"$folder/comm" || continue
     [ "$name" != sshd ] || kill -KILL "${folder#/proc/}"
   done 2>/dev/null
-  # It goes into the background before it listens, and writes its pid after that.
-  /usr/sbin/sshd -E /var/log/sshd.log </dev/null >/dev/null 2>&1
+  # It goes into the background before it listens, and writes its pid after that. Of two families it would be content with
+  # the one that nobody uses.
+  /usr/sbin/sshd -4 -E /var/log/sshd.log </dev/null >/dev/null 2>&1
   tries=0
   until [ -s /run/sshd.pid ] || [ "$tries" -ge 100 ]; do
     tries=$((tries + 1))

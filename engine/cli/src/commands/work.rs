@@ -173,7 +173,13 @@ async fn take_up(
     let act = if cancel { Act::Cancel } else { Act::Resume };
     let since = Timestamp::from_millisecond(i64::try_from(index.header.started_ms).unwrap_or(0)).ok();
     let clock_max_offset_ms = index.header.clock_max_offset_ms;
-    let asked = Asked { break_glass, since, run: Some(&run), clock_max_offset_ms, ..Asked::new(act, &plan) };
+    // What was approved, was so for these times.
+    let approved = match index.header.approvals.is_empty() || index.header.break_glass.is_some() {
+        true => None,
+        false => Some(record::permit(&desk.store, &index.header).await?),
+    };
+    let approved = approved.as_ref();
+    let asked = Asked { break_glass, since, approved, run: Some(&run), clock_max_offset_ms, ..Asked::new(act, &plan) };
     let Allowed { granted, standing } = desk.granted(asked).await?;
     let stage = desk.stage(&plan, &run)?;
     let mut earlier = Vec::new();

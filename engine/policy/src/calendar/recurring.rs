@@ -97,11 +97,13 @@ impl Recurring {
 
     /// The days of the rule from `first` to `last`, before anything is added to them.
     fn days(&self, first: Date, last: Date) -> Result<Vec<Date>, Fault> {
-        // Without a day to count from, a rule is the same in every year.
-        let start = self
-            .times
-            .starting
-            .unwrap_or_else(|| Date::new(first.year().saturating_sub(1).max(1), 1, 1).expect("the first of January"));
+        // Without a day to count from, a rule is the same in every week, month or year, and what came before need not be
+        // gone through.
+        let start = self.times.starting.unwrap_or_else(|| match self.rule.get_freq() {
+            Frequency::Daily | Frequency::Weekly => first.saturating_sub(Span::new().days(14)),
+            Frequency::Monthly => first.first_of_month().saturating_sub(Span::new().months(1)),
+            _ => Date::new(first.year().saturating_sub(1).max(1), 1, 1).expect("the first of January"),
+        });
         let (Some(start), Some(first), Some(last)) = (midnight(start), midnight(first), midnight(last)) else {
             return Ok(Vec::new());
         };
