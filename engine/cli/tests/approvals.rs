@@ -136,6 +136,10 @@ fn nothing_runs_before_those_whom_the_policy_names_have_approved_exactly_it() {
     let verified = firm.0.run(&["evidence", "verify", "last"]).code(11);
     let held = "2 approvals of this plan, signed before it was opened";
     assert!(verified.stdout.contains(held), "{}", verified.stdout);
+    for who in ["jane", "raj"] {
+        let seen = format!("the head in the approval of {who}, of ");
+        assert!(verified.stdout.contains(&seen), "{who}: {}", verified.stdout);
+    }
     let shown = firm.0.run(&["show", "last"]).code(0).stdout;
     assert!(shown.contains("approved by") && shown.contains("jane, raj"), "{shown}");
     let run = firm.0.run(&["show", "last", "--json"]).code(0).json();

@@ -16,6 +16,8 @@ pub struct Trust {
     pub others: Vec<String>,
     /// Signed heads got elsewhere: what they are called, and their notes.
     pub against: Vec<(String, String)>,
+    /// Heads that persons saw and signed together with what they decided: where, and the head.
+    pub seen: Vec<(String, Checkpoint)>,
 }
 
 impl Trust {
@@ -61,6 +63,8 @@ impl Against {
                 }
             }
         }
+        let of_this = |(_, head): &&(String, Checkpoint)| head.origin == keys.current().name();
+        heads.extend(trust.seen.iter().filter(of_this).cloned());
         heads.sort_by_key(|(_, head)| head.size);
         Self { heads }
     }
@@ -142,6 +146,23 @@ mod tests {
         assert_eq!(compare(&[head(8, 5, b"theirs")]).0.code, 22);
         assert_eq!(compare(&["no head".to_owned()]).0.code, 30);
         assert_eq!(compare(&[head(7, 9, b"later")]).1, 1, "what is longer is for the caller to judge");
+    }
+
+    #[test]
+    fn a_head_that_a_person_signed_is_compared_and_one_of_another_ledger_is_not() {
+        let seen = |origin: &str, size, root: &[u8]| {
+            let head = Checkpoint { origin: origin.into(), size, root: Sha256::of(root) };
+            let trust = Trust { seen: vec![("the approval of jane".into(), head)], ..Trust::default() };
+            let mut verdict = Verdict::new(Subject::Run, "r");
+            let mut against = Against::new(&trust, &KeyChain::new(key(7).1), &mut verdict);
+            for size in 0..=5 {
+                against.at(size, || Sha256::of(b"ours"), &Upkeep::default(), &mut verdict);
+            }
+            (verdict.code, verdict.checked.len())
+        };
+        assert_eq!(seen("here", 3, b"ours").1, 1);
+        assert_eq!(seen("here", 3, b"theirs").0, 21);
+        assert_eq!(seen("there", 3, b"theirs").1, 0);
     }
 
     #[test]

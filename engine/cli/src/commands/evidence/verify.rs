@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use runbook_ledger::Checkpoint;
 use runbook_model::RunId;
+use runbook_model::approval::{self, Approval};
 use runbook_ports::store::{Head, RunIndex};
+use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::bundle::verify as bundle;
 use runbook_report::verdict::{Code, Place, Subject, Verdict};
 use runbook_store::{OpenError, SqliteStore};
@@ -13,7 +16,7 @@ use crate::arguments::EvidenceVerify;
 use crate::failure::Failure;
 use crate::output::{self, Output};
 use crate::project::Project;
-use crate::{anchors, head, record};
+use crate::{anchors, head, policy, record};
 
 /// Runs `evidence verify`.
 pub(super) async fn run(project: &Project, arguments: &EvidenceVerify, output: Output) -> Result<u8, Failure> {
@@ -105,13 +108,37 @@ async fn judge_any(project: &Project, run: &str, asked: Asked<'_>) -> Result<Ver
 }
 
 async fn judge_in(project: &Project, store: &SqliteStore, run: &RunId, asked: Asked<'_>) -> Result<Verdict, Failure> {
-    let trust = trust::read(asked.pins, asked.against)?;
+    let mut trust = trust::read(asked.pins, asked.against)?;
+    trust.seen = seen(store, run).await?;
     let tsa_ca = asked.tsa_ca.map(Path::to_path_buf);
     let outside = anchors::verify::Trust::new(trust::witnesses(asked.pins)?, tsa_ca, &project.settings.anchors);
     let mut verdict = Verdict::new(Subject::Run, run.as_str());
     ledger::check(store, project, &trust, &outside, run, &mut verdict).await.map_err(could_not)?;
     verdict.settle();
     Ok(verdict)
+}
+
+/// The heads that persons saw when they approved what was run: whoever has written the ledger anew since cannot have their
+/// signatures under other ones.
+async fn seen(store: &SqliteStore, run: &RunId) -> Result<Vec<(String, Checkpoint)>, Failure> {
+    let most = u64::try_from(approval::BYTES_MAX).unwrap_or(u64::MAX);
+    let runs = store.runs().await.map_err(|error| record::failed(&error))?;
+    let mut heads = Vec::new();
+    let of_it = runs.iter().filter(|index| index.header.run == *run);
+    for used in of_it.flat_map(|index| &index.header.approvals) {
+        // What is not as it was is told where the run is looked at.
+        let (Ok(document), Ok(signature)) =
+            (store.get(&used.document, most).await, store.get(&used.signature, most).await)
+        else {
+            continue;
+        };
+        let Some(approval) = Approval::parse(&document) else { continue };
+        if let (Some(head), Ok(_)) = (approval.ledger, policy::signed(&document, &signature, approval::NAMESPACE)) {
+            let head = Checkpoint { origin: head.origin, size: head.size, root: head.root };
+            heads.push((format!("the approval of {}", approval.signer), head));
+        }
+    }
+    Ok(heads)
 }
 
 fn could_not(mut failure: Failure) -> Failure {
