@@ -175,9 +175,11 @@ impl<'a> Question<'a> {
         let Asked { act, plan, .. } = asked;
         // A way back must not wait for somebody to mend a file.
         let windows = if act == Act::Cancel { None } else { Windows::of(project, palette)? };
-        // A run goes on with what was authorized when it was opened.
+        // A run goes on with what was authorized when it was opened; who goes on with it is asked for.
+        let names_operators = |policy: &Policy| policy.file.policy.rules.iter().any(|rule| rule.operator.is_some());
         let policy = match act {
-            Act::Resume | Act::Cancel => None,
+            Act::Cancel => None,
+            Act::Resume => Policy::of(project, palette)?.filter(names_operators),
             Act::Apply | Act::Check | Act::TakeBack => Policy::of(project, palette)?,
         };
         let mut ask = Ask {
@@ -216,7 +218,9 @@ impl<'a> Question<'a> {
             }
         }
         if let Some(policy) = &policy {
-            found = policy::decisions(project, store).await?;
+            if act != Act::Resume {
+                found = policy::decisions(project, store).await?;
+            }
             let registers = policy.file.policy.rules.iter().any(|rule| rule.tools.is_some());
             // Read last: what is decided here was there at this moment.
             ask.now = Timestamp::now();
@@ -264,7 +268,7 @@ impl<'a> Question<'a> {
 
     /// Keeps what the run's opening will name.
     async fn keep(&self, store: &SqliteStore, granted: &Granted) -> Result<(), Failure> {
-        let Some(policy) = &self.policy else { return Ok(()) };
+        let Some(policy) = self.policy.as_ref().filter(|_| granted.policy().is_some()) else { return Ok(()) };
         let mut contents: Vec<&[u8]> = vec![&policy.bytes];
         contents.extend(policy.staff.as_ref().map(|staff| staff.bytes.as_slice()));
         for used in granted.approvals() {
@@ -384,6 +388,10 @@ pub(crate) async fn refused(
     }
     if refusal.overdue {
         return Ok(failure.next("`runbook reviews` lists what is due; nothing new begins before it was given"));
+    }
+    if refusal.by_policy && act == "resume" {
+        return Ok(failure
+            .next("somebody whom the policy names goes on with it; `runbook cancel RUN` takes it back, whoever asks"));
     }
     if refusal.by_policy {
         return Ok(

@@ -99,7 +99,7 @@ impl Policy {
             hosts.extend(plan.hosts.keys().filter(|name| !inventory.hosts.contains_key(*name)).cloned());
             selected.push(hosts);
         }
-        let strangers = if act == Act::TakeBack { BTreeSet::new() } else { strangers };
+        let strangers = if matches!(act, Act::TakeBack | Act::Resume) { BTreeSet::new() } else { strangers };
         Ok(Case { selected, strangers, ..Case::default() })
     }
 }

@@ -510,3 +510,42 @@ fn people_are_listed_with_what_is_over() {
     let said = firm.0.run(&["validate", "people.yaml"]).code(2);
     assert!(said.stderr.contains("a person has no key `nam`"), "{}", said.stderr);
 }
+
+#[test]
+fn who_goes_on_with_a_run_must_be_one_who_might_have_begun_it_and_whoever_cancels_it_need_not() {
+    let firm = Firm::new();
+    firm.0.write(
+        "policy.yaml",
+        "schema: policy/v1\nrules: [{name: operators, operator: {roles: [sysadmin], training: [maintenance]}}]\n",
+    );
+    let mut child = firm.0.start_waiting();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    firm.people("2001-01-01", "", "");
+    let said = firm.0.run(&["resume", "last"]).code(3);
+    for word in ["RB0722", "training in maintenance counted until 2001-01-01", "runbook cancel RUN"] {
+        assert!(said.stderr.contains(word), "{word}: {}", said.stderr);
+    }
+    firm.0.run(&["cancel", "last"]).code(8);
+    assert!(!firm.0.path("changed").exists());
+}
+
+#[test]
+fn an_agent_signs_where_no_private_key_lies() {
+    let firm = Firm::new();
+    let socket = firm.0.path("agent");
+    // It goes into the background when it listens, and says its number.
+    let started = Command::new("ssh-agent").arg("-a").arg(&socket).output().unwrap();
+    let words = String::from_utf8(started.stdout).unwrap();
+    let pid = words.split("SSH_AGENT_PID=").nth(1).and_then(|rest| rest.split(';').next()).unwrap().to_owned();
+    let key = firm.0.path("home/jane");
+    let added = Command::new("ssh-add").arg("-q").arg(&key).env("SSH_AUTH_SOCK", &socket).status();
+    std::fs::remove_file(&key).unwrap();
+    let mut command = firm.0.command(&["approve", "p.json", "--as", "jane"]);
+    let approved = command.env("SSH_AUTH_SOCK", &socket).output().unwrap();
+    assert!(Command::new("kill").arg(pid).status().unwrap().success());
+    assert!(added.unwrap().success());
+    assert!(approved.status.success(), "{}", String::from_utf8_lossy(&approved.stderr));
+    firm.approve("raj");
+    firm.apply().code(0);
+}

@@ -17,7 +17,7 @@ use runbook_model::{HostName, Sha256};
 use crate::calendar::{Calendar, Closed, Cover, State};
 use crate::clock;
 use crate::reviews::{self, Reviewable, Standing};
-use crate::rules::{Judged, Policed, judge};
+use crate::rules::{Judged, Policed, goes_on, judge};
 
 /// How far ahead of its beginning a run is told its times. What would begin later needs a resumption, and is decided anew.
 pub const HORIZON: jiff::SignedDuration = jiff::SignedDuration::from_hours(31 * 24);
@@ -192,13 +192,15 @@ impl std::error::Error for Refusal {}
 /// When the policy does not allow it, or when none of the hosts may be begun now. If some may, the run is granted with
 /// times for each, and the others are blocked when their turn comes.
 pub fn authorize(rules: Rules<'_>, ask: &Ask) -> Result<Granted, Refusal> {
-    // A run goes on with what was authorized when it was opened.
+    // A run goes on with what was authorized when it was opened; but not in anybody's hands.
+    let going_on = rules.policy.filter(|_| ask.act == Act::Resume).map(|policed| goes_on(policed, ask));
     let policed = rules.policy.filter(|_| !matches!(ask.act, Act::Resume | Act::Cancel));
     let judged = policed.map_or_else(Judged::default, |policed| judge(policed, ask));
     // Whoever asks, and whatever the policy says by now: what a run owes stands in its opening.
     let mut reasons = overdue(ask);
     let overdue = !reasons.is_empty();
     let mut of_policy = judged.reasons();
+    of_policy.extend(going_on.unwrap_or_default());
     if let (Act::Resume, Some(most)) = (ask.act, ask.clock_max_offset_ms) {
         of_policy.extend(clock::misfit(&ask.clock, most));
     }

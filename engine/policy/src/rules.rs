@@ -136,14 +136,8 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
     }
     let mut used: BTreeMap<&str, Used> = BTreeMap::new();
     for (no, rule) in policy.rules.iter().enumerate() {
-        let hosts: Vec<HostName> = plan
-            .hosts
-            .values()
-            .filter(|host| case.selected.get(no).is_none_or(|selected| selected.contains(&host.name)))
-            .filter(|host| rule.risk.is_empty() || host.risk.as_ref().is_some_and(|risk| rule.risk.contains(risk)))
-            .map(|host| host.name.clone())
-            .collect();
-        if hosts.is_empty() || !rule.tiers.is_empty() && !rule.tiers.contains(&plan.runbook.tier) {
+        let hosts = hosts_of(no, rule, plan, case);
+        if hosts.is_empty() {
             continue;
         }
         if let Some(review) = rule.review.as_ref().filter(|_| ask.act != Act::Check) {
@@ -209,6 +203,36 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
     }
     judged.used = used.into_values().collect();
     judged
+}
+
+/// Why whoever asks may not go on with a run: the rules' `operator` is asked of them like of the one who began it. Nothing
+/// else is: what was authorized then goes on.
+pub fn goes_on(policed: Policed<'_>, ask: &Ask) -> Vec<String> {
+    let Policed { policy, people, plan, case, .. } = policed;
+    let mut reasons = Vec::new();
+    for (no, rule) in policy.rules.iter().enumerate() {
+        let Some(wanted) = rule.operator.as_ref().filter(|_| !rule.break_glass || ask.break_glass.is_some()) else {
+            continue;
+        };
+        if !hosts_of(no, rule, plan, case).is_empty() {
+            let missing = operator(wanted, people, case, ask.now).missing;
+            reasons.extend(missing.into_iter().map(|missing| format!("{}: {missing}", rule.name)));
+        }
+    }
+    reasons
+}
+
+/// The hosts of the plan that the rule (with this number) is for.
+fn hosts_of(no: usize, rule: &Rule, plan: &Plan, case: &Case) -> Vec<HostName> {
+    if !rule.tiers.is_empty() && !rule.tiers.contains(&plan.runbook.tier) {
+        return Vec::new();
+    }
+    let hosts = plan.hosts.values();
+    hosts
+        .filter(|host| case.selected.get(no).is_none_or(|selected| selected.contains(&host.name)))
+        .filter(|host| rule.risk.is_empty() || host.risk.as_ref().is_some_and(|risk| rule.risk.contains(risk)))
+        .map(|host| host.name.clone())
+        .collect()
 }
 
 /// The day (UTC) of a moment.

@@ -9,7 +9,7 @@ use runbook_model::event::ClockState;
 use runbook_model::host::{Host, Os};
 use runbook_model::people::{Key, Member, People};
 use runbook_model::plan::{Plan, RollbackRule, RollbackVerify, RunbookRef, Scope, Strategy, Tier};
-use runbook_model::rules::{Approvals, Policy, Presence, Rule, VALID_MS};
+use runbook_model::rules::{Approvals, Operator, Policy, Presence, Rule, VALID_MS};
 use runbook_model::{HostName, RunId, Sha256};
 use runbook_policy::approvals::{Offered, Signed};
 use runbook_policy::rules::judge;
@@ -356,4 +356,25 @@ fn the_strictest_clock_of_the_rules_for_its_hosts_holds_and_what_is_not_known_is
         assert!(authorize(Rules::default(), &again(Act::Resume)).is_err());
         assert!(authorize(Rules::default(), &again(Act::Cancel)).is_ok());
     }
+}
+
+#[test]
+fn a_run_is_gone_on_with_by_those_who_might_have_begun_it() {
+    let rule = Rule {
+        operator: Some(Operator { roles: ["it-lead".to_owned()].into(), training: BTreeSet::new() }),
+        ticket: Some("CHG-[0-9]+".into()),
+        ..wants(&[("it-lead", 1)], None)
+    };
+    let (policy, people, plan) = (Policy { rules: vec![rule] }, people(), plan(Tier::Routine));
+    let asked = |account: &str, act: Act| {
+        let case = Case { account: account.into(), ..Case::default() };
+        let (sha256, people_sha256) = (Sha256::of(b"policy"), None);
+        let policed = Policed { policy: &policy, sha256, people: &people, people_sha256, plan: &plan, case: &case };
+        authorize(Rules { calendar: None, policy: Some(policed) }, &ask(act))
+    };
+    assert!(asked("ben", Act::Resume).is_ok(), "neither ticket nor approvals are asked for again");
+    let refused = asked("eve", Act::Resume).unwrap_err();
+    assert!(refused.by_policy);
+    assert_eq!(refused.reasons, ["rule: the account eve is nobody's in people.yaml"]);
+    assert!(asked("eve", Act::Cancel).is_ok());
 }
