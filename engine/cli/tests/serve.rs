@@ -292,3 +292,30 @@ fn the_unit_is_one_that_systemd_takes() {
     let words = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(checked.status.success() && !words.contains("runbook.service"), "{words}");
 }
+
+#[test]
+fn called_once_what_cannot_be_begun_is_no_success_and_the_next_call_begins_it() {
+    let place = Place::project();
+    let mut other = place.start_waiting();
+    let first = soon(2);
+    let folder = place.path("greeting");
+    place.write(
+        "schedule.yaml",
+        &format!(
+            "schema: schedule/v1\nzone: UTC\nschedules:\n  s0: {{run: runbooks/hello.yaml, when: \"every day {}\", parameters: \
+             {{folder: {}}}}}\n",
+            first.strftime("%H:%M:%S"),
+            folder.display()
+        ),
+    );
+    place.run(&["serve", "--once"]).code(0);
+    until("it is due", || Timestamp::now() > first);
+    let said = place.run(&["serve", "--once", "--json-lines"]).code(3);
+    assert!(said.stdout.contains("\"waiting\"") && said.stdout.contains("RB0302"), "{}", said.stdout);
+    assert!(!folder.join("greeting").exists());
+    place.write("go", "");
+    assert!(other.wait().unwrap().success());
+    place.run(&["serve", "--once"]).code(0);
+    assert!(folder.join("greeting").exists());
+    assert_eq!(outcomes(&place)["s0"], ["succeeded"]);
+}

@@ -257,10 +257,10 @@ impl<'p> Daemon<'p> {
     fn pause(&self) -> Duration {
         let now = Timestamp::now();
         let next = self.scheduled.as_ref().and_then(|scheduled| scheduled.timetable.next_moment(now));
-        let again = self.again.values().map(|(at, _)| *at).min();
+        let again = self.again.values().map(|(at, _)| *at);
         let send = self.send_at.filter(|_| self.sending.is_empty());
-        let next = [next, again, send].into_iter().flatten().min();
-        let until = next.map(|next| now.duration_until(next)).and_then(|pause| Duration::try_from(pause).ok());
+        let next = soonest(now, again.chain(next).chain(send));
+        let until = next.and_then(|next| Duration::try_from(now.duration_until(next)).ok());
         let longest = sd_notify::watchdog_enabled().map_or(LOOK, |every| LOOK.min(every / 2));
         until.map_or(longest, |until| until.min(longest)).max(Duration::from_millis(20))
     }
@@ -348,6 +348,8 @@ impl<'p> Daemon<'p> {
             self.say(&Said::Waiting { occurrence, why: &why, until: until.to_string() });
         }
         self.again.insert(occurrence.clone(), (at, why));
+        // With `--once` nobody of this process tries it again.
+        self.worst = worse(self.worst, crate::failure::REFUSED);
     }
 
     /// Puts on record that an occurrence was not run. Says whether it is settled now.
@@ -357,7 +359,7 @@ impl<'p> Daemon<'p> {
         if self.begun.contains(occurrence) {
             return Ok(false);
         }
-        let why = match self.again.remove(occurrence) {
+        let why = match self.again.get(occurrence) {
             Some((_, why)) => format!("it could not be begun until {}: {why}", due.until),
             None => "nothing watched the schedule while it was due".to_owned(),
         };
@@ -483,7 +485,8 @@ impl<'p> Daemon<'p> {
             }
             return Ok(());
         }
-        if said.contains("RB0746") {
+        // A host may say anything: what counts is that the process was refused, and its last error.
+        if code == Some(crate::failure::REFUSED) && said.starts_with("error[RB0746]") {
             self.say(&Said::Elsewhere { occurrence });
             return Ok(());
         }
@@ -576,9 +579,34 @@ async fn outcome(store: &SqliteStore, run: &RunId) -> Result<String, Failure> {
     })
 }
 
+/// The first of these moments that is still to come: what is past was looked at, and must not hide what is next.
+fn soonest(now: Timestamp, moments: impl Iterator<Item = Timestamp>) -> Option<Timestamp> {
+    moments.filter(|moment| *moment > now).min()
+}
+
 /// The worse of two exit codes, in the order of `cli.md`.
 fn worse(one: u8, other: u8) -> u8 {
     const ORDER: [u8; 10] = [9, 1, 7, 6, 4, 5, 8, 2, 3, 0];
     let place = |code: u8| ORDER.iter().position(|known| *known == code).unwrap_or(0);
     if place(one) <= place(other) { one } else { other }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_past_does_not_hide_what_is_next() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        assert_eq!(soonest(at(10), [at(3), at(12), at(11), at(10)].into_iter()), Some(at(11)));
+        assert_eq!(soonest(at(10), [at(3)].into_iter()), None);
+    }
+
+    #[test]
+    fn the_worse_code_is_the_one_that_leaves_more_to_do() {
+        assert_eq!(worse(0, 3), 3);
+        assert_eq!(worse(5, 3), 5);
+        assert_eq!(worse(9, 7), 9);
+        assert_eq!(worse(0, 0), 0);
+    }
 }
