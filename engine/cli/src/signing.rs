@@ -9,8 +9,9 @@ use runbook_model::people::Member;
 use runbook_ports::Store as _;
 use runbook_store::SqliteStore;
 
+use crate::arguments::rules::Signer;
 use crate::failure::{Failure, REFUSED};
-use crate::output::note;
+use crate::output::{Output, note};
 use crate::policy::{self, Staff};
 use crate::project::Project;
 use crate::{keys, person, record, sources};
@@ -55,14 +56,39 @@ pub(crate) fn nonce() -> Result<String, Failure> {
     Ok(hex(&keys::random::<16>()?))
 }
 
-/// Writes what is to be signed elsewhere, and says how. `command` takes it in with `import`.
-pub(crate) fn request(
-    path: &Path,
+/// What is signed, and for what.
+#[derive(Clone, Copy)]
+pub(crate) struct Paper<'a> {
+    pub(crate) namespace: &'static str,
+    pub(crate) bytes: &'a [u8],
+    /// The command that takes it in when it was signed elsewhere.
+    pub(crate) command: &'static str,
+}
+
+/// The armored signature of `member`, who is asked `question` on a terminal; `None` when it is signed elsewhere.
+///
+/// # Errors
+/// When they do not say yes, or cannot sign.
+pub(crate) fn obtain(
+    project: &Project,
+    how: &Signer,
     member: &Member,
-    namespace: &str,
-    bytes: &[u8],
-    command: &str,
-) -> Result<(), Failure> {
+    paper: Paper<'_>,
+    question: &str,
+    output: Output,
+) -> Result<Option<Vec<u8>>, Failure> {
+    if let Some(path) = &how.request {
+        request(path, member, paper.namespace, paper.bytes, paper.command)?;
+        return Ok(None);
+    }
+    if output.person && !how.yes && person::ask(question) != Some(true) {
+        return Err(Failure::new("RB0614", REFUSED, "you did not say yes, so nothing was signed"));
+    }
+    sign(project, how.key.as_deref(), member, paper.namespace, paper.bytes).map(Some)
+}
+
+/// Writes what is to be signed elsewhere, and says how. `command` takes it in with `import`.
+fn request(path: &Path, member: &Member, namespace: &str, bytes: &[u8], command: &str) -> Result<(), Failure> {
     keys::write_new(path, 0o644, bytes)?;
     let (name, path) = (&member.name, path.display());
     note(format!(
@@ -78,7 +104,7 @@ fn failed(why: impl Into<String>) -> Failure {
 }
 
 /// Signs with the system's ssh-keygen, which asks for a passphrase, a touch or a PIN by itself.
-pub(crate) fn sign(
+fn sign(
     project: &Project,
     key: Option<&Path>,
     member: &Member,

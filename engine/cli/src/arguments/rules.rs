@@ -98,6 +98,16 @@ pub(crate) struct Signing {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) sources: Sources,
+    #[command(flatten)]
+    pub(crate) signer: Signer,
+    /// Print approval-signed/v1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Who signs, with what, and where.
+#[derive(Debug, Args)]
+pub(crate) struct Signer {
     /// The person, by the short name in `people.yaml` [default: whose account this is].
     #[arg(long = "as", value_name = "PERSON")]
     pub(crate) person: Option<String>,
@@ -111,9 +121,6 @@ pub(crate) struct Signing {
     /// Do not ask.
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// Print approval-signed/v1.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// `approvals`.
@@ -146,19 +153,8 @@ pub(crate) struct ReviewRun {
     /// Why; for a follow-up, what is to be done.
     #[arg(long, value_name = "WHY")]
     pub(crate) reason: String,
-    /// The person, by the short name in `people.yaml` [default: whose account this is].
-    #[arg(long = "as", value_name = "PERSON")]
-    pub(crate) person: Option<String>,
-    /// Their key: a private key's file, or a public one whose other half the SSH agent has [default: one of ~/.ssh that is
-    /// theirs, else the agent's].
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) key: Option<PathBuf>,
-    /// Sign nothing: write what is to be signed into this file, to be mailed and signed elsewhere.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "key")]
-    pub(crate) request: Option<PathBuf>,
-    /// Do not ask.
-    #[arg(long, short)]
-    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) signer: Signer,
     /// Print review-signed/v1.
     #[arg(long)]
     pub(crate) json: bool,

@@ -16,7 +16,8 @@ use crate::failure::{Failure, REFUSED};
 use crate::output::{self, Output, note};
 use crate::policy::{self, Staff};
 use crate::project::Project;
-use crate::{keys, notices, person, record, signing, sources};
+use crate::signing::{self, Paper};
+use crate::{keys, notices, person, record, sources};
 
 /// Runs `approve`.
 pub(crate) async fn approve(project: &Project, arguments: &Approve, output: Output) -> Result<u8, Failure> {
@@ -55,7 +56,7 @@ async fn decide(project: &Project, what: What<'_>, output: Output) -> Result<u8,
     let folder = policy::folder(project)?;
     let plan = sources::plan_or_saved(project, &what.signing.file, &what.signing.sources, palette)?;
     let staff = Staff::must(project, palette)?;
-    let (id, member) = signing::signer(&staff, what.signing.person.as_deref())?;
+    let (id, member) = signing::signer(&staff, what.signing.signer.person.as_deref())?;
     let windows = Windows::of(project, palette)?.map(|windows| windows.sha256);
     let store = record::open_existing(project).await?;
     let made_ms = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0);
@@ -80,14 +81,12 @@ async fn decide(project: &Project, what: What<'_>, output: Output) -> Result<u8,
         Decision::Approve => "Approve",
         Decision::Reject => "Reject",
     };
-    if let Some(request) = &what.signing.request {
-        signing::request(request, member, NAMESPACE, &document.bytes(), "approvals")?;
+    let bytes = document.bytes();
+    let paper = Paper { namespace: NAMESPACE, bytes: &bytes, command: "approvals" };
+    let question = format!("\n{verb} this as {}?", member.name);
+    let Some(armored) = signing::obtain(project, &what.signing.signer, member, paper, &question, output)? else {
         return Ok(0);
-    }
-    if output.person && !what.signing.yes && person::ask(&format!("\n{verb} this as {}?", member.name)) != Some(true) {
-        return Err(Failure::new("RB0614", REFUSED, "you did not say yes, so nothing was signed"));
-    }
-    let armored = signing::sign(project, what.signing.key.as_deref(), member, NAMESPACE, &document.bytes())?;
+    };
     let path = keep(&folder, &document, &armored, &staff)?;
     put_on_record(project, store.as_ref(), &document, &armored).await?;
     if what.signing.json {

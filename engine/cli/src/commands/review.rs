@@ -21,7 +21,8 @@ use crate::output::{self, Output, note};
 use crate::policy::{self, Staff};
 use crate::project::Project;
 use crate::reviews::{self, Owing};
-use crate::{notices, person, record, signing, sources};
+use crate::signing::{self, Paper};
+use crate::{notices, person, record, sources};
 
 /// Runs `review`.
 pub(crate) async fn review(project: &Project, arguments: &ReviewRun, output: Output) -> Result<u8, Failure> {
@@ -30,7 +31,7 @@ pub(crate) async fn review(project: &Project, arguments: &ReviewRun, output: Out
         return Err(Failure::usage("RB0617", "--reason is empty; say why"));
     }
     let staff = Staff::must(project, output.error_palette)?;
-    let (id, member) = signing::signer(&staff, arguments.person.as_deref())?;
+    let (id, member) = signing::signer(&staff, arguments.signer.person.as_deref())?;
     let store = record::open_recorded(project).await?;
     let (owing, view) = owing(&store, &arguments.run).await?;
     let outcome = match owing.run.ended {
@@ -54,14 +55,12 @@ pub(crate) async fn review(project: &Project, arguments: &ReviewRun, output: Out
         signer: id.to_owned(),
     };
     note(shown(&view, &owing, &document));
-    if let Some(request) = &arguments.request {
-        signing::request(request, member, NAMESPACE, &document.bytes(), "reviews")?;
+    let bytes = document.bytes();
+    let paper = Paper { namespace: NAMESPACE, bytes: &bytes, command: "reviews" };
+    let question = format!("\nSign this as {}?", member.name);
+    let Some(armored) = signing::obtain(project, &arguments.signer, member, paper, &question, output)? else {
         return Ok(0);
-    }
-    if output.person && !arguments.yes && person::ask(&format!("\nSign this as {}?", member.name)) != Some(true) {
-        return Err(Failure::new("RB0614", REFUSED, "you did not say yes, so nothing was signed"));
-    }
-    let armored = signing::sign(project, arguments.key.as_deref(), member, NAMESPACE, &document.bytes())?;
+    };
     let record = take_in(project, &store, &owing, &document, &armored, &staff).await?;
     if arguments.json {
         output::json(&json!({
