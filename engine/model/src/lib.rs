@@ -28,6 +28,7 @@ pub mod rules;
 pub mod schedule;
 pub mod session;
 pub mod shell;
+pub mod ticket;
 pub mod timing;
 pub mod units;
 pub mod windows;

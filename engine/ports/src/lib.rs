@@ -15,6 +15,7 @@ pub mod posix;
 pub mod secret;
 pub mod signer;
 pub mod store;
+pub mod tickets;
 pub mod transport;
 
 pub use anchor::Anchor;
@@ -27,4 +28,5 @@ pub use person::Confirmer;
 pub use secret::{SecretBytes, SecretSource};
 pub use signer::Signer;
 pub use store::Store;
+pub use tickets::Tickets;
 pub use transport::{Invocation, Session, Transport};

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use runbook_ports::anchor::AnchorError;
 use runbook_wire::WireError;
-use runbook_wire::http::{Answer, Post};
+use runbook_wire::http::{Answer, Method, Request};
 
 pub use file::{File, FileReceipt};
 pub use git::{Git, GitReceipt};
@@ -63,6 +63,7 @@ async fn post(
     bytes_max: usize,
 ) -> Result<Answer, AnchorError> {
     let shown = url.to_string();
-    let post = Post { url, tls, shown: &shown, content_type, headers: &[], body, bytes_max };
-    runbook_wire::http::post(post).await.map_err(wire)
+    let body = Some((content_type, body));
+    let request = Request { method: Method::POST, url, tls, shown: &shown, headers: &[], body, bytes_max };
+    runbook_wire::http::send(request).await.map_err(wire)
 }

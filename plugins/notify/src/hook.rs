@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use runbook_model::Sha256;
 use runbook_ports::notifier::{Delivered, NotifyError};
-use runbook_wire::http::{self, Answer, Post, StatusCode};
+use runbook_wire::http::{self, Answer, Method, Request, StatusCode};
 use runbook_wire::{Tls, Url};
 
 /// The longest answer that is read: a word, or a page that says what is wrong.
@@ -66,16 +66,16 @@ pub(crate) async fn post(
 ) -> Result<Delivered, NotifyError> {
     let site = address.site();
     let sha256 = Sha256::of(&body);
-    let post = Post {
+    let request = Request {
+        method: Method::POST,
         url: &address.0,
         tls,
         shown: &site,
-        content_type: "application/json",
         headers,
-        body,
+        body: Some(("application/json", body)),
         bytes_max: ANSWER_BYTES_MAX,
     };
-    let answer = crate::by(within, &site, async { http::post(post).await.map_err(crate::wire) }).await?;
+    let answer = crate::by(within, &site, async { http::send(request).await.map_err(crate::wire) }).await?;
     judge(&site, address, &answer).map(|answer| Delivered { answer, sha256 })
 }
 

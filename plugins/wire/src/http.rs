@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-pub use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, Uri};
+use hyper::Uri;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
+pub use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -86,11 +86,42 @@ impl Url {
         self.tls
     }
 
-    /// This with one more part at its end.
+    /// This with one more part at its end, as it is: the caller sees to it that it may stand in a path ([`escaped`]).
     pub fn join(&self, part: &str) -> Self {
         let path = format!("{}/{part}", self.path.trim_end_matches('/'));
         Self { path, ..self.clone() }
     }
+
+    /// This with names and values after its path. They may hold anything.
+    pub fn query(&self, pairs: &[(&str, &str)]) -> Self {
+        let mut path = self.path.clone();
+        for (name, value) in pairs {
+            path.push(if path.contains('?') { '&' } else { '?' });
+            path.push_str(&format!("{}={}", escaped(name), escaped(value)));
+        }
+        Self { path, ..self.clone() }
+    }
+
+    /// What an answer that came from here names as the place to go on, when that is on the same site: nobody is followed to
+    /// another one.
+    pub fn same_site(&self, next: &str) -> Option<Self> {
+        if next.starts_with('/') && !next.starts_with("//") {
+            return Some(Self { path: next.to_owned(), ..self.clone() });
+        }
+        next.parse::<Self>().ok().filter(|next| (next.tls, &next.host, next.port) == (self.tls, &self.host, self.port))
+    }
+}
+
+/// A text as it may stand in a part of a path, or in a query (RFC 3986, section 2.3: all but the unreserved is escaped).
+pub fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 /// What was answered.
@@ -98,6 +129,8 @@ impl Url {
 pub struct Answer {
     /// Of the answer.
     pub status: StatusCode,
+    /// All of them.
+    pub headers: HeaderMap,
     /// In small letters, without parameters.
     pub content_type: String,
     /// Seconds that it asks to be left alone (`Retry-After`), when it gives them as a number.
@@ -148,43 +181,51 @@ pub async fn reach(url: &Url, tls: &Tls) -> Result<String, WireError> {
     Ok(format!("{}{} answers", url.authority, if url.tls { " (TLS)" } else { "" }))
 }
 
-/// What is posted.
-pub struct Post<'a> {
+/// What is asked.
+pub struct Request<'a> {
+    /// How.
+    pub method: Method,
     /// Where.
     pub url: &'a Url,
     /// How, for https.
     pub tls: &'a Tls,
     /// What is told of the address when something goes wrong: an address may be a secret.
     pub shown: &'a str,
-    /// Of the body.
-    pub content_type: &'static str,
     /// Further headers. A value that cannot be one is an error before anything is sent.
     pub headers: &'a [(&'static str, String)],
-    /// The body.
-    pub body: Vec<u8>,
+    /// The body with its type.
+    pub body: Option<(&'a str, Vec<u8>)>,
     /// So many bytes of what is answered are read, at most.
     pub bytes_max: usize,
 }
 
-/// Posts a body.
+/// Asks once, over a connection of its own.
 ///
 /// # Errors
 /// When there is no whole answer. What was sent may have been taken all the same.
-pub async fn post(post: Post<'_>) -> Result<Answer, WireError> {
-    let Post { url, tls, shown, content_type, headers, body, bytes_max } = post;
+pub async fn send(request: Request<'_>) -> Result<Answer, WireError> {
+    let Request { method, url, tls, shown, headers, body, bytes_max } = request;
     let fault = |error: &dyn fmt::Display| WireError::Unreachable(format!("{shown}: {error}"));
-    let stream = connect(url, tls).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| fault(&error))?;
-    let mut request = Request::post(&url.path)
+    let mut request = hyper::Request::builder()
+        .method(method)
+        .uri(&url.path)
         .header(HOST, &url.authority)
-        .header(USER_AGENT, concat!("runbook/", env!("CARGO_PKG_VERSION")))
-        .header(CONTENT_TYPE, content_type);
+        .header(USER_AGENT, concat!("runbook/", env!("CARGO_PKG_VERSION")));
+    let mut content = Vec::new();
+    if let Some((content_type, body)) = body {
+        request = request.header(CONTENT_TYPE, content_type);
+        content = body;
+    }
     for (name, value) in headers {
         request = request.header(*name, value);
     }
-    let request =
-        request.body(Full::new(Bytes::from(body))).map_err(|error| WireError::Refused(format!("{shown}: {error}")))?;
+    // What cannot be said is found before anybody is spoken to.
+    let request = request
+        .body(Full::new(Bytes::from(content)))
+        .map_err(|error| WireError::Refused(format!("{shown}: {error}")))?;
+    let stream = connect(url, tls).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| fault(&error))?;
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(|error| fault(&error))?;
         let (head, body) = answer.into_parts();
@@ -198,7 +239,7 @@ pub async fn post(post: Post<'_>) -> Result<Answer, WireError> {
         let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let content_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let retry_after_s = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        Ok(Answer { status: head.status, content_type, retry_after_s, body: body.to_bytes() })
+        Ok(Answer { status: head.status, headers: head.headers, content_type, retry_after_s, body: body.to_bytes() })
     };
     // The connection is driven here, not in a task of its own: nothing of it is left when this returns.
     tokio::pin!(exchange, connection);
@@ -224,6 +265,15 @@ mod tests {
         let url: Url = "http://[::1]".parse().unwrap();
         assert_eq!((url.tls, url.host.as_str(), url.port, url.path.as_str()), (false, "::1", 80, "/"));
         assert_eq!("http://w.example/a/".parse::<Url>().unwrap().join("b").to_string(), "http://w.example/a/b");
+        let url: Url = "http://w.example/a?x=1".parse().unwrap();
+        assert_eq!(url.query(&[("q", "a&b ü"), ("n", "2")]).path(), "/a?x=1&q=a%26b%20%C3%BC&n=2");
+        assert_eq!(url.same_site("/b?c").unwrap().to_string(), "http://w.example/b?c");
+        assert_eq!(url.same_site("http://w.example/b").unwrap().path(), "/b");
+        for elsewhere in
+            ["http://other.example/b", "https://w.example/b", "//other.example/b", "http://w.example:8080/"]
+        {
+            assert!(url.same_site(elsewhere).is_none(), "{elsewhere}");
+        }
         for wrong in
             ["tsa.example", "ftp://tsa.example/", "https://", "https://me:secret@tsa.example/", "http:///x", ""]
         {
