@@ -96,6 +96,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  runbook apply runbooks/patch.yaml -p package=samba --ticket CHG-1042\n  runbook apply patch.plan.json --yes\n  runbook apply runbooks/patch.yaml --check        the prechecks alone\n  runbook apply patch.plan.json --yes --at-window  as soon as its window is open\n\nOn a terminal it shows a preview and asks; elsewhere it runs at once.\nThe first Ctrl-C cancels and rolls back, the second asks, the third leaves the run to be resumed."
     )]
     Apply(Apply),
+    /// Try a change and its way back where nothing is lost by it: hosts that are changed and verified are taken back on purpose.
+    #[command(
+        after_help = "Examples:\n  runbook rehearse runbooks/patch.yaml                        on the runbook's hosts that are in staging\n  runbook rehearse runbooks/patch.yaml --on 'staging & web'   on these instead of the runbook's own\n\nExit code 0 when every host was changed, verified, taken back and verified; else as of apply. A rule of policy.yaml with\n`rehearsal: required` asks for one of the same plan, hosts aside."
+    )]
+    Rehearse(Rehearse),
     /// Continue a run after a crash or a halt, with the plan and inventory with which it began.
     #[command(after_help = "Examples:\n  runbook resume last\n  runbook resume 0199c1f2")]
     Resume(Resume),
@@ -259,7 +264,7 @@ pub(crate) struct Validate {
 }
 
 /// What a plan is made from.
-#[derive(Debug, Args, Default)]
+#[derive(Debug, Clone, Args, Default)]
 pub(crate) struct Sources {
     /// A parameter of the runbook; may be given several times.
     #[arg(short, long = "param", value_name = "NAME=VALUE")]
@@ -350,6 +355,37 @@ pub(crate) struct Apply {
     /// The occurrence of a schedule that this is the run of, `NAME@TIME`: it is run once.
     #[arg(long, value_name = "NAME@TIME", hide = true)]
     pub(crate) occurrence: Option<Occurrence>,
+    #[command(flatten)]
+    pub(crate) ending: Ending,
+}
+
+/// `rehearse`.
+#[derive(Debug, Args)]
+pub(crate) struct Rehearse {
+    /// The runbook.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// The hosts to rehearse on, instead of those that the runbook selects; without it the runbook's hosts that are in
+    /// `staging`.
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) on: Option<String>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+    /// The change ticket; goes into the evidence.
+    #[arg(long, value_name = "TICKET")]
+    pub(crate) ticket: Option<String>,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// When another run holds a host, wait for it instead of refusing.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// When the time is not right, wait for the next window in which it fits.
+    #[arg(long)]
+    pub(crate) at_window: bool,
+    /// Why it is run; goes into the evidence. A policy may require it.
+    #[arg(long, value_name = "WHY")]
+    pub(crate) reason: Option<String>,
     #[command(flatten)]
     pub(crate) ending: Ending,
 }

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use runbook_driver::SystemClock;
 use runbook_lang::{Diagnostic, Inventory, Parsed, WindowsFile, parse_windows};
-use runbook_model::event::ClockState;
 use runbook_model::people::People;
 use runbook_model::permit::Permit;
 use runbook_model::plan::{Plan, Tier};
@@ -132,6 +131,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) run: Option<&'a RunId>,
     /// How far clocks may be off in it, as its opening says.
     pub(crate) clock_max_offset_ms: Option<u64>,
+    /// It is a rehearsal.
+    pub(crate) rehearses: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -149,6 +150,7 @@ impl<'a> Asked<'a> {
             reason: None,
             run: None,
             clock_max_offset_ms: None,
+            rehearses: false,
         }
     }
 }
@@ -183,16 +185,13 @@ impl<'a> Question<'a> {
             Act::Apply | Act::Check | Act::TakeBack => Policy::of(project, palette)?,
         };
         let mut ask = Ask {
-            act,
-            now: Timestamp::now(),
             since: asked.since,
-            hosts: BTreeMap::new(),
             estimate: estimate::of(plan, &[]),
             break_glass: asked.break_glass.map(|why| why.trim().to_owned()),
             reason: asked.reason.map(|why| why.trim().to_owned()).filter(|why| !why.is_empty()),
-            reviews: Vec::new(),
-            clock: ClockState::default(),
             clock_max_offset_ms: asked.clock_max_offset_ms,
+            rehearses: asked.rehearses,
+            ..Ask::new(act, Timestamp::now())
         };
         // Whatever the rules say by now.
         if let (Act::Apply, Some(store)) = (act, store) {
@@ -222,6 +221,11 @@ impl<'a> Question<'a> {
                 found = policy::decisions(project, store).await?;
             }
             let registers = policy.file.policy.rules.iter().any(|rule| rule.tools.is_some());
+            let rehearsal = policy.file.policy.rules.iter().any(|rule| rule.rehearsal.is_some());
+            let tried = match store.filter(|_| rehearsal && act == Act::Apply && !asked.rehearses) {
+                Some(store) => policy::tried(store, plan).await?,
+                None => Vec::new(),
+            };
             // Read last: what is decided here was there at this moment.
             ask.now = Timestamp::now();
             case = Case {
@@ -230,6 +234,7 @@ impl<'a> Question<'a> {
                 windows: windows.as_ref().map(|windows| windows.sha256),
                 offered: found.iter().map(|one| one.offered.clone()).collect(),
                 takes_back: asked.takes_back.cloned(),
+                tried,
                 engine: registers.then(machine::engine_digest).and_then(Result::ok),
                 ..policy.case(&inventory, plan, act, palette)?
             };

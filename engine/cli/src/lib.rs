@@ -108,6 +108,7 @@ fn with_runtime(arguments: &Arguments, project: &Project, output: Output) -> Res
     let result = runtime.block_on(async {
         match &arguments.command {
             Command::Apply(arguments) => work::apply(project, arguments, output).await,
+            Command::Rehearse(arguments) => work::rehearse(project, arguments, output).await,
             Command::Resume(arguments) => work::resume(project, arguments, output).await,
             Command::Cancel(arguments) => work::cancel(project, arguments, output).await,
             Command::Rollback(arguments) => work::rollback(project, arguments, output).await,

@@ -8,10 +8,13 @@ use runbook_ledger::sshsig;
 use runbook_model::approval::{self, Approval, Decision};
 use runbook_model::people::People;
 use runbook_model::plan::Plan;
+use runbook_model::rehearsal;
 use runbook_model::rules::Presence;
 use runbook_model::{HostName, Notice, RunId, Sha256};
 use runbook_policy::approvals::{Offered, Signed};
+use runbook_policy::rehearsal::Tried;
 use runbook_policy::{Act, Case};
+use runbook_ports::store::RunStatus;
 use runbook_ports::{BlobStore as _, Store as _};
 use runbook_report::Palette;
 use runbook_store::SqliteStore;
@@ -99,8 +102,15 @@ impl Policy {
             hosts.extend(plan.hosts.keys().filter(|name| !inventory.hosts.contains_key(*name)).cloned());
             selected.push(hosts);
         }
+        let mut staging = Vec::new();
+        for rule in &self.file.policy.rules {
+            let selector = rule.rehearsal.as_ref().and_then(|rule| self.file.selections.get(&rule.hosts));
+            let hosts = selector.map(|(_, selector)| selector.hosts(inventory)).transpose();
+            let hosts = hosts.map_err(|found| problems::failure(&found, "policy.yaml", palette))?;
+            staging.push(hosts.unwrap_or_default().into_iter().collect());
+        }
         let strangers = if matches!(act, Act::TakeBack | Act::Resume) { BTreeSet::new() } else { strangers };
-        Ok(Case { selected, strangers, ..Case::default() })
+        Ok(Case { selected, strangers, staging, ..Case::default() })
     }
 }
 
@@ -230,4 +240,32 @@ pub(crate) fn signed(bytes: &[u8], armored: &[u8], namespace: &str) -> Result<Si
         (false, _) => None,
     };
     Ok(Signed { key: by.key, presence })
+}
+
+/// Rehearsals that are looked at, the latest ones.
+const REHEARSALS_MAX: usize = 20;
+
+/// The rehearsals of a plan's runbook, as their records tell them. Of one whose plan was another, no record is read.
+pub(crate) async fn tried(store: &SqliteStore, plan: &Plan) -> Result<Vec<Tried>, Failure> {
+    let mut runs = store.runs().await.map_err(|error| record::failed(&error))?;
+    runs.retain(|index| index.header.rehearses && index.header.runbook == plan.runbook.name);
+    runs.sort_by_key(|index| std::cmp::Reverse(index.header.started_ms));
+    let wanted = rehearsal::digest(plan);
+    let mut tried = Vec::new();
+    for index in runs.into_iter().take(REHEARSALS_MAX) {
+        let of = record::plan(store, &index.header).await?;
+        let rehearsal_sha256 = rehearsal::digest(&of);
+        let faults = match rehearsal_sha256 == wanted {
+            true => runbook_report::rehearsal::faults(&record::view(store, &index).await?),
+            false => Vec::new(),
+        };
+        tried.push(Tried {
+            run: index.header.run.clone(),
+            rehearsal_sha256,
+            ended_ms: index.ended_ms.filter(|_| index.status == RunStatus::Ended),
+            hosts: of.hosts.keys().cloned().collect(),
+            faults,
+        });
+    }
+    Ok(tried)
 }

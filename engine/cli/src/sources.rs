@@ -278,8 +278,22 @@ pub(crate) struct Planned {
 
 /// Makes a plan of the runbook in `path`.
 pub(crate) fn plan(project: &Project, path: &Path, sources: &Sources, palette: Palette) -> Result<Planned, Failure> {
+    plan_on(project, path, None, sources, palette)
+}
+
+/// The same; with `on`, for these hosts instead of those that the runbook selects.
+pub(crate) fn plan_on(
+    project: &Project,
+    path: &Path,
+    on: Option<Selector>,
+    sources: &Sources,
+    palette: Palette,
+) -> Result<Planned, Failure> {
     let parameters = settings::parameters(&sources.parameters)?;
-    let runbook = runbook(path, palette)?;
+    let mut runbook = runbook(path, palette)?;
+    if on.is_some() {
+        runbook.targets.select = on;
+    }
     let inventory = inventory(project, palette)?;
     let limit = selector("--limit", sources.limit.as_deref(), palette)?;
     let actions = ActionFolders::new(project, Some(path));

@@ -103,19 +103,9 @@ impl Standing {
             return Err(Failure::usage("RB0721", format!("{} is gone", authority::FILE)));
         }
         let now = Timestamp::now();
-        let mut ask = Ask {
-            act: Act::Resume,
-            now,
-            since: Some(self.since),
-            hosts: Default::default(),
-            estimate: estimate::of(&self.plan, &[]),
-            break_glass: None,
-            reason: None,
-            // What was owed when it began does not stop it.
-            reviews: Vec::new(),
-            clock: Default::default(),
-            clock_max_offset_ms: None,
-        };
+        // What was owed when it began does not stop it.
+        let mut ask =
+            Ask { since: Some(self.since), estimate: estimate::of(&self.plan, &[]), ..Ask::new(Act::Resume, now) };
         let mut files: Digests = Windows::file(&self.project, windows.as_ref()).into_iter().collect();
         if let Some(windows) = &windows {
             seen.windows = true;

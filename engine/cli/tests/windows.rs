@@ -207,7 +207,7 @@ fn every_command_that_begins_work_asks_the_one_authorizer() {
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     // `serve` begins `apply` and `resume`: tests/serve.rs has what is refused of it.
-    let work = ["apply", "resume", "rollback", "serve"];
+    let work = ["apply", "rehearse", "resume", "rollback", "serve"];
     // `cancel` only takes back; `resolve` and who decides about a plan or reviews a run only write down; `snapshots` only removes what a run
     // left for it.
     let other = [
@@ -250,13 +250,15 @@ fn every_command_that_begins_work_asks_the_one_authorizer() {
     }
     apply(&place, &[]).code(0);
     place.write("windows.yaml", FROZEN);
-    for arguments in [&["apply", "runbooks/hello.yaml"][..], &["rollback", "last"]] {
+    let rehearse = &["rehearse", "runbooks/hello.yaml", "--on", "here"];
+    for arguments in [&["apply", "runbooks/hello.yaml"][..], rehearse, &["rollback", "last"]] {
         let said = place.run(arguments).code(3);
         assert!(said.stderr.contains("RB0720"), "{arguments:?}: {}", said.stderr);
     }
     std::fs::remove_file(place.path("windows.yaml")).unwrap();
     place.write("policy.yaml", "schema: policy/v1\nrules: [{ticket: 'CHG-[0-9]+'}]\n");
-    for arguments in [&["apply", "runbooks/hello.yaml"][..], &["rollback", "last"]] {
+    let rehearse = &["rehearse", "runbooks/hello.yaml", "--on", "here"];
+    for arguments in [&["apply", "runbooks/hello.yaml"][..], rehearse, &["rollback", "last"]] {
         let said = place.run(arguments).code(3);
         assert!(said.stderr.contains("RB0722"), "{arguments:?}: {}", said.stderr);
     }

@@ -20,6 +20,9 @@
 //! append; in a phase what runs is ended, `PhaseEnded(not ok)` follows, and then what follows any failure. While a host may
 //! be cut off, `SetTimer(cut off)` is outstanding. See `cut_off`.
 //!
+//! In a rehearsal a host whose change was made and verified goes from `verify` into `rollback`, as if the verification had
+//! failed; that it ends as rolled back is then what was meant, and counts against no budget.
+//!
 //! Its session is opened by `SessionOpened` and, once the host has ended, closed by `SessionClosed` (until then
 //! `CloseSession` is outstanding). The run ends when no session is open any more; one that is left open fails it.
 //!
@@ -347,6 +350,8 @@ impl Run {
             Stage::Releasing => live.extend(&self.layout.releases),
             _ => {}
         }
-        self.tally.moved(self.layout.batch_of[host], host, before, stage);
+        let state = &self.hosts[host];
+        let meant = self.header.rehearses && state.failed_in.is_none() && !state.cancelled;
+        self.tally.moved(self.layout.batch_of[host], host, before, stage, meant);
     }
 }

@@ -8,6 +8,9 @@ use crate::Run;
 use crate::layout::{HostNo, StepNo};
 use crate::state::{CellStage, HostState, Stage};
 
+/// Why a host of a rehearsal is taken back whose change was made and verified.
+const REHEARSED: &str = "a rehearsal: the change was made and verified, and is taken back on purpose";
+
 impl Run {
     /// Decides what follows for one host, a little at a time: every event makes the host unsettled again.
     pub(crate) fn advance(&mut self, host: HostNo) {
@@ -55,6 +58,11 @@ impl Run {
             Some(Phase::Snapshot) => self.start_phase(host, Phase::Execute),
             Some(Phase::Execute) if !self.layout.phase(Phase::Verify).is_empty() => {
                 self.start_phase(host, Phase::Verify);
+            }
+            Some(Phase::Execute | Phase::Verify)
+                if self.header.rehearses && self.changed(host) && !self.halts(host) =>
+            {
+                self.start_rollback(host, Some(REHEARSED.to_owned()));
             }
             Some(Phase::Execute | Phase::Verify) => match self.layout.plan.rollback.scope {
                 Scope::Host => self.finish(host),

@@ -72,12 +72,13 @@ impl Tally {
         self.unstarted > 0
     }
 
-    pub(crate) fn moved(&mut self, batch: usize, host: HostNo, before: Stage, after: Stage) {
-        self.count(batch, host, before, false);
-        self.count(batch, host, after, true);
+    /// `meant`: that it is taken back is what the run is for, and counts against nobody.
+    pub(crate) fn moved(&mut self, batch: usize, host: HostNo, before: Stage, after: Stage, meant: bool) {
+        self.count(batch, host, before, false, meant);
+        self.count(batch, host, after, true, meant);
     }
 
-    fn count(&mut self, batch: usize, host: HostNo, stage: Stage, enters: bool) {
+    fn count(&mut self, batch: usize, host: HostNo, stage: Stage, enters: bool, meant: bool) {
         let adjust = |count: &mut usize| if enters { *count += 1 } else { *count -= 1 };
         let list = &mut self.batches[batch];
         let member = |set: &mut BTreeSet<HostNo>| {
@@ -101,17 +102,18 @@ impl Tally {
             }
             Stage::Ended(outcome) => {
                 adjust(&mut self.ended);
-                if outcome != HostOutcome::Succeeded {
+                use HostOutcome::{Failed, RolledBack, Stuck, Succeeded, Unknown};
+                let as_meant = outcome == Succeeded || meant && outcome == RolledBack;
+                if !as_meant {
                     adjust(&mut self.failed);
                 }
-                use HostOutcome::{Failed, RolledBack, Stuck, Unknown};
-                list.bad |= enters && matches!(outcome, Failed | RolledBack | Stuck | Unknown);
+                list.bad |= enters && !as_meant && matches!(outcome, Failed | RolledBack | Stuck | Unknown);
             }
             stage if early(stage) => adjust(&mut list.early),
             stage => {
                 adjust(&mut list.changing);
                 adjust(&mut self.changing);
-                list.bad |= enters && stage == Stage::Phase(Phase::Rollback);
+                list.bad |= enters && !meant && stage == Stage::Phase(Phase::Rollback);
             }
         }
         self.bad |= list.bad;

@@ -39,6 +39,42 @@ fn step_that_failed_half_done_is_undone_and_one_that_did_not_begin_is_not() {
 }
 
 #[test]
+fn a_rehearsal_takes_good_hosts_back_as_if_their_verification_had_failed() {
+    let batches: &[&[&str]] = &[&["a"], &["b"]];
+    for scope in ["host", "batch", "run"] {
+        let rule = json!({"rollback": {"strategy": "undo", "scope": scope, "budget_ms": 60000, "verify": "again"}});
+        let story = Story::rehearsal(plan(batches, rule, change())).begin();
+        let way = ["space", "install", "restart", "answers", "restart.undo", "install.undo", "space.again", "tidy"];
+        let all: Vec<String> =
+            ["a", "b"].iter().flat_map(|host| way.iter().map(move |step| format!("{host}/{step}"))).collect();
+        assert_eq!(story.attempts(), all, "{scope}: the budget of 0 is not spent by what was meant");
+        assert_eq!(story.run.status(), Status::Ended(HostOutcome::RolledBack));
+        assert!(story.reason("a").starts_with("a rehearsal: "), "{}", story.reason("a"));
+    }
+}
+
+#[test]
+fn what_really_fails_in_a_rehearsal_spends_its_budget() {
+    let story = Story::rehearsal(plan(&[&["a"], &["b"]], json!({}), change())).ends("a/answers", [failed()]).begin();
+    assert_eq!(story.outcome("a"), HostOutcome::RolledBack);
+    assert_eq!(story.reason("a"), "answers failed: exit code 1, expected 0");
+    assert_eq!(story.outcome("b"), HostOutcome::Blocked);
+}
+
+#[test]
+fn a_rehearsal_leaves_a_host_as_it_is_where_nothing_was_changed_or_nothing_can_be_taken_back() {
+    let mut steps = change();
+    steps[1]["unless"] = json!({"any": {"run": {"command": "true", "strict": true}}});
+    steps[2]["unless"] = steps[1]["unless"].clone();
+    let story = Story::rehearsal(plan(&[&["a"]], json!({}), steps)).begin();
+    assert_eq!(story.outcome("a"), HostOutcome::Succeeded, "all of it had been done before");
+    let mut steps = change();
+    steps[2]["irreversible"] = json!("a letter was sent");
+    let story = Story::rehearsal(plan(&[&["a"]], json!({}), steps)).begin();
+    assert_eq!(story.outcome("a"), HostOutcome::Succeeded);
+}
+
+#[test]
 fn failed_undo_leaves_the_host_stuck_and_the_run_open() {
     let story = Story::new(plan(&[&["a"]], json!({}), change()))
         .ends("a/answers", [failed()])

@@ -666,6 +666,9 @@ impl Engine {
             revision: request.revision.clone(),
             settings_sha256: request.settings_sha256,
             occurrence: request.occurrence.clone(),
+            rehearses: request.granted.rehearses(),
+            rehearsed: request.granted.rehearsed().cloned(),
+            change: request.granted.change().cloned().map(Box::new),
         }
     }
 

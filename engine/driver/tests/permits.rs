@@ -15,7 +15,7 @@ use runbook_model::plan::{AtEnd, Phase, Plan, WindowRule};
 use runbook_model::windows::{Freeze, When, Windows};
 use runbook_model::{Event, HostOutcome, Sha256};
 use runbook_policy::calendar::Cover;
-use runbook_policy::{Act, Ask, Calendar, Estimate, Granted, Rules, authorize};
+use runbook_policy::{Act, Ask, Calendar, Granted, Rules, authorize};
 use runbook_testkit::fake_transport::Behaviour;
 use support::*;
 use tokio::sync::Notify;
@@ -59,16 +59,9 @@ fn frozen(plan: &Plan) -> Granted {
     let calendar = Calendar::new(&windows).unwrap();
     let now = Timestamp::from_second(1_795_000_000).unwrap();
     let ask = Ask {
-        reason: None,
-        reviews: Vec::new(),
-        clock: Default::default(),
-        clock_max_offset_ms: None,
-        act: Act::Resume,
-        now,
         since: Some(now),
         hosts: plan.hosts.keys().map(|host| (host.clone(), Cover::default())).collect(),
-        estimate: Estimate { needs_ms: 0, source: "none".into() },
-        break_glass: None,
+        ..Ask::new(Act::Resume, now)
     };
     authorize(Rules { calendar: Some((&calendar, Sha256::of(b"windows.yaml"))), policy: None }, &ask).unwrap()
 }

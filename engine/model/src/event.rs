@@ -15,10 +15,12 @@ use crate::input::Intent;
 use crate::notice::Notice;
 use crate::outcome::{AttemptOutcome, Ended, HostOutcome, Obstacle, OutputRef, RunOutcome};
 use crate::plan::Phase;
+use crate::rehearsal::Rehearsed;
 use crate::retention::Retention;
 use crate::rules::Owed;
 use crate::schedule::Occurrence;
 use crate::session::SessionClose;
+use crate::ticket::Seen;
 
 /// An event of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -406,6 +408,54 @@ pub struct RunHeader {
     /// The occurrence of a schedule that it is the run of. No other record settles it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub occurrence: Option<Occurrence>,
+    /// The run is a rehearsal: each host whose change was made and verified is taken back all the same, on purpose.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rehearses: bool,
+    /// The rehearsal that it needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsed: Option<Rehearsed>,
+    /// The change that its ticket is of, as it stood then; `None`: nobody was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Box<Seen>>,
+}
+
+impl RunHeader {
+    /// An opening of which nothing more is said; whoever makes one fills in the rest.
+    pub fn new(run: RunId, plan_sha256: Sha256, runbook: &str) -> Self {
+        Self {
+            run,
+            plan_sha256,
+            runbook: runbook.to_owned(),
+            operator: Person::default(),
+            ticket: None,
+            check_only: false,
+            takes_back: None,
+            started_ms: 0,
+            seed: 0,
+            cells: 0,
+            engine_version: String::new(),
+            engine_sha256: Sha256::of(b""),
+            controller: String::new(),
+            controller_boot_id: String::new(),
+            clock: ClockState::default(),
+            policy: None,
+            permit: None,
+            people: None,
+            approvals: Vec::new(),
+            break_glass: None,
+            reason: None,
+            reviews: Vec::new(),
+            clock_max_offset_ms: None,
+            inventory_sha256: None,
+            retention: None,
+            revision: None,
+            settings_sha256: None,
+            occurrence: None,
+            rehearses: false,
+            rehearsed: None,
+            change: None,
+        }
+    }
 }
 
 /// A file's place under version control: what `git show COMMIT:PATH` prints can be held against what was read.

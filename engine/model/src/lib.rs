@@ -22,6 +22,7 @@ pub mod people;
 pub mod permit;
 pub mod plan;
 pub mod record;
+pub mod rehearsal;
 pub mod retention;
 pub mod review;
 pub mod rules;

@@ -45,6 +45,9 @@ pub struct Rule {
     /// What the ticket's name must look like, whole (a regular expression).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,
+    /// What the change must be that the ticket is of.
+    #[serde(default, skip_serializing_if = "ChangeNeeds::is_none")]
+    pub change: ChangeNeeds,
     /// The hosts must have windows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub windows: bool,
@@ -70,9 +73,41 @@ pub struct Rule {
     /// The evidence is kept as that of this class at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Class>,
+    /// The plan must have been rehearsed elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Rehearsal>,
     /// Hosts may be reached by these alone; empty: by any.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub transports: BTreeSet<String>,
+}
+
+/// What a change must be, as whoever keeps it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeNeeds {
+    /// It is approved, and not closed.
+    pub approved: bool,
+    /// It has dates, and the work is between them.
+    pub dates: bool,
+    /// It names every host.
+    pub assets: bool,
+}
+
+impl ChangeNeeds {
+    /// Whether nothing is asked of it.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Where a plan must have been rehearsed: made and verified, and then taken back and verified, for the sake of the proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rehearsal {
+    /// On these hosts, as a selection; on no other one.
+    pub hosts: String,
+    /// So long after its end a rehearsal counts, in milliseconds.
+    pub within_ms: u64,
 }
 
 /// Who must have approved a plan.

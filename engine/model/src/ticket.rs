@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Sha256;
+
 /// Whether a change is approved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -51,3 +53,21 @@ pub struct Change {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }
+
+/// A change, as it stood when a run was opened for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// The name of the system in the settings; [`HERE`] for the project's own tickets.
+    pub system: String,
+    /// How it stood.
+    pub change: Change,
+    /// The blob with the exact bytes in which the system said so; `None`: the ledger itself says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Sha256>,
+    /// When it said so (Unix ms).
+    pub at_ms: u64,
+}
+
+/// Where the project's own tickets are kept: in the ledger.
+pub const HERE: &str = "here";

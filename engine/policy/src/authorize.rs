@@ -10,8 +10,10 @@ use jiff::Timestamp;
 use runbook_model::approval::Used;
 use runbook_model::event::ClockState;
 use runbook_model::permit::{Class, Closing, Permit, Stretch};
+use runbook_model::rehearsal::Rehearsed;
 use runbook_model::retention;
 use runbook_model::rules::Owed;
+use runbook_model::ticket::Seen;
 use runbook_model::{HostName, Sha256};
 
 use crate::calendar::{Calendar, Closed, Cover, State};
@@ -69,6 +71,27 @@ pub struct Ask {
     pub clock: ClockState,
     /// How far clocks may be off in the run that is gone on with, as its opening says.
     pub clock_max_offset_ms: Option<u64>,
+    /// It is a rehearsal, so none is asked for.
+    pub rehearses: bool,
+}
+
+impl Ask {
+    /// For `act` at that moment, of which nothing more is known: of no host.
+    pub fn new(act: Act, now: Timestamp) -> Self {
+        Self {
+            act,
+            now,
+            since: None,
+            hosts: BTreeMap::new(),
+            estimate: Estimate { needs_ms: 0, source: String::new() },
+            break_glass: None,
+            reason: None,
+            reviews: Vec::new(),
+            clock: ClockState::default(),
+            clock_max_offset_ms: None,
+            rehearses: false,
+        }
+    }
 }
 
 /// How long a host is expected to take.
@@ -92,6 +115,9 @@ pub struct Granted {
     reviews: Vec<Owed>,
     clock_max_offset_ms: Option<u64>,
     retention: Option<retention::Class>,
+    rehearses: bool,
+    rehearsed: Option<Rehearsed>,
+    change: Option<Seen>,
 }
 
 impl Granted {
@@ -116,7 +142,25 @@ impl Granted {
             reviews: Vec::new(),
             clock_max_offset_ms: None,
             retention: None,
+            rehearses: false,
+            rehearsed: None,
+            change: None,
         }
+    }
+
+    /// It was asked for as a rehearsal.
+    pub fn rehearses(&self) -> bool {
+        self.rehearses
+    }
+
+    /// The rehearsal that it needed.
+    pub fn rehearsed(&self) -> Option<&Rehearsed> {
+        self.rehearsed.as_ref()
+    }
+
+    /// The change that its ticket is of, as it stood.
+    pub fn change(&self) -> Option<&Seen> {
+        self.change.as_ref()
     }
 
     /// What is allowed.
@@ -217,6 +261,9 @@ pub fn authorize(rules: Rules<'_>, ask: &Ask) -> Result<Granted, Refusal> {
             reviews: judged.owes,
             clock_max_offset_ms: judged.clock_max_offset_ms,
             retention: judged.retention,
+            rehearses: ask.rehearses,
+            rehearsed: judged.rehearsed,
+            change: policed.and_then(|policed| policed.case.change.clone()?.ok()),
         }),
         Ok(_) => Err(Refusal { reasons, next: None, by_policy, overdue }),
         Err((at_this_time, next)) => {

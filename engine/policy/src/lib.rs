@@ -6,8 +6,10 @@
 pub mod approvals;
 pub mod authorize;
 pub mod calendar;
+pub mod change;
 pub mod clock;
 pub mod estimate;
+pub mod rehearsal;
 pub mod reviews;
 pub mod rules;
 pub mod schedule;

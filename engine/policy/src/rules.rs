@@ -8,13 +8,16 @@ use jiff::tz::TimeZone;
 use runbook_model::approval::Used;
 use runbook_model::people::{Member, People};
 use runbook_model::plan::{Phase, Plan};
+use runbook_model::rehearsal::Rehearsed;
 use runbook_model::retention::Class;
-use runbook_model::rules::{Approvals, Operator, Owed, Policy, Review, Rule};
+use runbook_model::rules::{Approvals, Operator, Owed, Policy, Rehearsal, Review, Rule};
+use runbook_model::ticket::Seen;
 use runbook_model::{HostName, RunId, Sha256};
 
 use crate::approvals::{self, Counted, Decided, Offered};
 use crate::authorize::{Act, Ask};
-use crate::{clock, reviews, tools};
+use crate::rehearsal::Tried;
+use crate::{change, clock, rehearsal, reviews, tools};
 
 /// A policy, and all that it is asked about.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +55,12 @@ pub struct Case {
     pub takes_back: Option<RunId>,
     /// Digest of this program.
     pub engine: Option<Sha256>,
+    /// For each rule the hosts on which its rehearsal may be; of a rule that asks for none, none.
+    pub staging: Vec<BTreeSet<HostName>>,
+    /// The rehearsals of the same runbook.
+    pub tried: Vec<Tried>,
+    /// The change that the ticket is of, as whoever keeps it says, or why that cannot be told; `None`: nobody was asked.
+    pub change: Option<Result<Seen, String>>,
 }
 
 /// What came of it.
@@ -71,6 +80,8 @@ pub struct Judged {
     pub clock_max_offset_ms: Option<u64>,
     /// The class as which the evidence is kept at least: the strictest of the rules.
     pub retention: Option<Class>,
+    /// The rehearsal that it needed; with several rules, the oldest.
+    pub rehearsed: Option<Rehearsed>,
 }
 
 /// A rule that is for hosts of the plan.
@@ -176,6 +187,10 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
             if let Some(pattern) = &rule.ticket {
                 needs.push(ticket(pattern, case));
             }
+            if !rule.change.is_none() {
+                let missing = change::missing(rule.change, case.change.as_ref(), &hosts, ask.now);
+                needs.push(Need { what: change::wanted(rule.change), missing });
+            }
             if rule.reason {
                 let missing = ask.reason.is_none().then(|| "no reason is given (`--reason`)".to_owned());
                 needs.push(Need { what: "a reason".to_owned(), missing: missing.into_iter().collect() });
@@ -187,6 +202,14 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
             }
             if rule.windows && ask.break_glass.is_none() {
                 needs.push(windows(&hosts, ask));
+            }
+        }
+        if let Some(wanted) = rule.rehearsal.as_ref().filter(|_| ask.act == Act::Apply && !ask.rehearses) {
+            let (need, counted) = rehearsed(wanted, no, plan, case, ask.now);
+            needs.push(need);
+            let oldest = |one: &Rehearsed| judged.rehearsed.as_ref().is_none_or(|other| one.ended_ms < other.ended_ms);
+            if let Some(counted) = counted.filter(oldest) {
+                judged.rehearsed = Some(counted);
             }
         }
         if rule.snapshot && ask.act == Act::Apply {
@@ -349,6 +372,18 @@ fn ticket(pattern: &str, case: &Case) -> Need {
         }
     };
     Need { what, missing: missing.into_iter().collect() }
+}
+
+fn rehearsed(wanted: &Rehearsal, no: usize, plan: &Plan, case: &Case, now: Timestamp) -> (Need, Option<Rehearsed>) {
+    let days = wanted.within_ms / 86_400_000;
+    let within = if days > 0 { format!("{days} days") } else { format!("{} min", wanted.within_ms / 60_000) };
+    let what = format!("rehearsed on {} within {within}, its way back included", wanted.hosts);
+    let nowhere = BTreeSet::new();
+    let staging = case.staging.get(no).unwrap_or(&nowhere);
+    match rehearsal::counting(wanted, staging, runbook_model::rehearsal::digest(plan), &case.tried, now) {
+        Ok(counted) => (Need { what, missing: Vec::new() }, Some(counted)),
+        Err(missing) => (Need { what, missing }, None),
+    }
 }
 
 fn windows(hosts: &[HostName], ask: &Ask) -> Need {

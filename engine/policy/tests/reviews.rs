@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use runbook_model::approval::LedgerSeen;
-use runbook_model::event::ClockState;
 use runbook_model::people::{Key, Member, People};
 use runbook_model::review::{self, SCHEMA, Verdict};
 use runbook_model::rules::{Owed, Review};
 use runbook_model::{RunId, RunOutcome, Sha256};
 use runbook_policy::approvals::Signed;
 use runbook_policy::reviews::{Given, Reviewable, State, counts, latest, open, standing};
-use runbook_policy::{Act, Ask, Estimate, Rules, authorize};
+use runbook_policy::{Act, Ask, Rules, authorize};
 
 const HOUR_MS: u64 = 3_600_000;
 /// When the run ended.
@@ -168,16 +167,9 @@ fn an_overdue_review_blocks_what_is_new_and_nothing_else() {
     let overdue = run(vec![owed("emergencies", 72, &["it-lead"], None)]);
     let now = at(ENDED_MS + 73 * HOUR_MS);
     let ask = |act, break_glass: Option<&str>| Ask {
-        since: None,
-        act,
-        now,
-        hosts: BTreeMap::new(),
-        estimate: Estimate { needs_ms: 0, source: String::new() },
         break_glass: break_glass.map(str::to_owned),
-        reason: None,
         reviews: vec![overdue.clone()],
-        clock: ClockState::default(),
-        clock_max_offset_ms: None,
+        ..Ask::new(act, now)
     };
     for break_glass in [None, Some("it burns")] {
         let refusal = authorize(Rules::default(), &ask(Act::Apply, break_glass)).unwrap_err();

@@ -128,18 +128,7 @@ fn wants(roles: &[(&str, u32)], persons: Option<u32>) -> Rule {
 
 fn ask(act: Act) -> Ask {
     let estimate = Estimate { needs_ms: 0, source: String::new() };
-    Ask {
-        act,
-        now: now(),
-        since: None,
-        hosts: BTreeMap::new(),
-        estimate,
-        break_glass: None,
-        reason: None,
-        reviews: Vec::new(),
-        clock: ClockState::default(),
-        clock_max_offset_ms: None,
-    }
+    Ask { estimate, ..Ask::new(act, now()) }
 }
 
 /// The reasons for which it is refused; none: it is granted.

@@ -170,6 +170,7 @@ fn run_sentences(view: &RunView) -> Vec<String> {
         let what = match (&header.takes_back, header.check_only) {
             (Some(run), _) => format!("took run {run} back"),
             (None, true) => format!("ran the prechecks of {} alone", header.runbook),
+            (None, false) if header.rehearses => format!("rehearsed {}", header.runbook),
             (None, false) => format!("ran {}", header.runbook),
         };
         out.push(format!(

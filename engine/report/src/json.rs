@@ -9,6 +9,7 @@ use runbook_model::manifest::Change;
 use runbook_model::outcome::{AttemptOutcome, Ended, Exit, HostOutcome, OutputRef};
 use runbook_model::plan::{Role, Step};
 use runbook_model::rules::Owed;
+use runbook_model::ticket::Seen;
 use runbook_model::units::rfc3339_ms;
 use runbook_model::{HostName, Phase, Sha256, StepId};
 use schemars::JsonSchema;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use crate::list::{LineState, RunLine};
 use crate::matrix::{Row, rows};
 pub use crate::outside::{AnchorLine, RedactionLine};
+use crate::rehearsal;
 use crate::session;
 use crate::view::{AttemptView, Closed, HostView, RunState, RunView};
 
@@ -105,6 +107,28 @@ fn approval_line(used: &Used) -> ApprovalLine {
     }
 }
 
+/// What a rehearsal proves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct RehearsalDocument {
+    /// What its plan is, hosts aside.
+    pub rehearsal_sha256: String,
+    /// Every host was changed, verified, taken back and verified.
+    pub proves: bool,
+    /// Why it proves nothing.
+    pub faults: Vec<String>,
+}
+
+/// A rehearsal that a run needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct RehearsedLine {
+    /// The run that was the rehearsal.
+    pub run_id: String,
+    /// What both plans are, hosts aside.
+    pub rehearsal_sha256: String,
+    /// When it ended.
+    pub ended_at: String,
+}
+
 /// `run/v1`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RunDocument {
@@ -147,6 +171,13 @@ pub struct RunDocument {
     pub reviews: Vec<ReviewLine>,
     /// Only the prechecks were run.
     pub check_only: bool,
+    /// It was a rehearsal, and what that proves; null: it was none.
+    pub rehearsal: Option<RehearsalDocument>,
+    /// The rehearsal that the policy asked for.
+    pub rehearsed: Option<RehearsedLine>,
+    /// The change that the ticket is of, as it stood when the run was opened; null: nobody was asked.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub change: Option<Seen>,
     /// The finished run that this one takes back.
     pub takes_back: Option<String>,
     /// `running`, `interrupted` (its program has died), `suspended` (it waits for an operator) or `ended`.
@@ -433,6 +464,17 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
         reviews_owed: header.map(|header| header.reviews.clone()).unwrap_or_default(),
         reviews: attachments.reviews.clone(),
         check_only: header.is_some_and(|header| header.check_only),
+        rehearsal: header.filter(|header| header.rehearses).map(|_| {
+            let faults = rehearsal::faults(view);
+            let sha256 = runbook_model::rehearsal::digest(&view.plan).to_string();
+            RehearsalDocument { rehearsal_sha256: sha256, proves: faults.is_empty(), faults }
+        }),
+        rehearsed: header.and_then(|header| header.rehearsed.as_ref()).map(|used| RehearsedLine {
+            run_id: used.run.to_string(),
+            rehearsal_sha256: used.rehearsal_sha256.to_string(),
+            ended_at: rfc3339_ms(used.ended_ms),
+        }),
+        change: header.and_then(|header| header.change.as_deref().cloned()),
         takes_back: header.and_then(|header| header.takes_back.as_ref().map(ToString::to_string)),
         state: match view.state {
             RunState::Running if attachments.interrupted => LineState::Interrupted.name(),

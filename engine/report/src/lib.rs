@@ -22,6 +22,7 @@ pub mod matrix;
 pub mod objectives;
 pub mod outside;
 pub mod recording;
+pub mod rehearsal;
 mod session;
 pub mod show;
 pub mod style;

@@ -76,6 +76,9 @@ pub fn text(lines: &[RunLine], palette: Palette) -> String {
         if let Some(ticket) = &line.header.ticket {
             tail.push_str(&format!("  {}", crate::text::escape_line(ticket.as_bytes())));
         }
+        if line.header.rehearses {
+            tail.push_str("  rehearsal");
+        }
         if let Some(run) = &line.header.takes_back {
             tail.push_str(&format!("  takes {} back", short(run.as_str())));
         }

@@ -11,7 +11,8 @@ use crate::list::short;
 use crate::matrix::{Row, rows};
 use crate::session;
 use crate::style::{Palette, Tone, attempt_tone, host_tone, words};
-use crate::text::{count, cut, elapsed, escape_line, fit, part, revision, when, width, wrap};
+use crate::summary::rehearsal_sentence;
+use crate::text::{change, count, cut, elapsed, escape_line, fit, part, revision, when, width, wrap};
 use crate::unknown;
 use crate::view::{AttemptView, HostView, Lost, RunState, RunView};
 
@@ -106,12 +107,25 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments, host: Opt
         if header.check_only {
             page.pair("check", "the prechecks alone were run");
         }
+        match rehearsal_sentence(view) {
+            Some(Ok(proves)) => page.pair("rehearsal", &proves),
+            Some(Err(fault)) => {
+                page.pair("rehearsal", &escape_line(format!("it proves nothing: {fault}").as_bytes()));
+            }
+            None => {}
+        }
         page.pair("operator", &person(&header.operator));
         if let Some(at) = &header.revision {
             page.pair("revision", &escape_line(revision(at).as_bytes()));
         }
         if let Some(ticket) = &header.ticket {
             page.pair("ticket", &escape_line(ticket.as_bytes()));
+        }
+        if let Some(seen) = &header.change {
+            page.pair("change", &escape_line(change(seen).as_bytes()));
+        }
+        if let Some(used) = &header.rehearsed {
+            page.pair("rehearsed", &format!("run {}, which ended {}", used.run, when(used.ended_ms)));
         }
         if let Some(occurrence) = &header.occurrence {
             page.pair("scheduled", &escape_line(occurrence.to_string().as_bytes()));

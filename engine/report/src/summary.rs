@@ -9,6 +9,7 @@ use runbook_model::{HostName, Phase, StepId};
 use crate::json::{Attachments, attempt_reason, cell_reason};
 use crate::list::short;
 use crate::matrix::rows;
+use crate::rehearsal;
 use crate::style::{Palette, Tone, host_tone, words};
 use crate::text::{count, cut, elapsed, escape_line, fit, list, wrap};
 use crate::view::{HostView, RunState, RunView};
@@ -108,12 +109,26 @@ fn verdict(page: &mut Page, view: &RunView, circumstances: Circumstances<'_>) {
         ),
         (None, None) => ("OPEN".to_owned(), Tone::Warn, "the run has not ended".to_owned(), None),
     };
+    // What was meant is no failure, whatever it is called on the hosts.
+    let (word, tone, sentence, code) = match rehearsal_sentence(view) {
+        Some(proved) if circumstances.unrecorded.is_none() && view.state == RunState::Ended => match proved {
+            Ok(sentence) => ("REHEARSED".to_owned(), Tone::Good, sentence, code),
+            Err(fault) if view.outcome == Some(HostOutcome::Succeeded) => {
+                ("NOT REHEARSED".to_owned(), Tone::Warn, format!("nothing was tried: {fault}"), code)
+            }
+            Err(fault) => (word, tone, format!("{sentence}; it does not count as a rehearsal: {fault}"), code),
+        },
+        _ => (word, tone, sentence, code),
+    };
     let runbook = &view.plan.runbook.name;
     page.lines.push(String::new());
     let head =
         format!("{}  {runbook} on {} in {took}", page.palette.paint(tone, &word), count(view.hosts.len(), "host"));
     page.lines.push(head);
-    let code = code.map(|code| format!(" (exit code {code})")).unwrap_or_default();
+    let code = code
+        .map(|code| rehearsal::exit_code(view, code))
+        .map(|code| format!(" (exit code {code})"))
+        .unwrap_or_default();
     for line in wrap(&format!("{sentence}{code}"), page.columns) {
         page.lines.push(line);
     }
@@ -150,6 +165,21 @@ pub(crate) fn verdict_sentence(view: &RunView, outcome: HostOutcome, check_only:
         }
         _ => format!("{}; the verified change stays on {also}", meaning(outcome, check_only)),
     }
+}
+
+/// What a rehearsal proves, or why it proves nothing; `None`: the run is none.
+pub(crate) fn rehearsal_sentence(view: &RunView) -> Option<Result<String, String>> {
+    if !view.header.as_ref()?.rehearses {
+        return None;
+    }
+    let faults = rehearsal::faults(view);
+    Some(match faults.is_empty() {
+        true => {
+            Ok("the change was made and verified, and taken back and verified, on every host: all is as before"
+                .to_owned())
+        }
+        false => Err(list(&faults.iter().map(String::as_str).collect::<Vec<_>>(), 3)),
+    })
 }
 
 /// The run that this one takes back, in short.
@@ -419,7 +449,12 @@ pub fn next_steps(view: &RunView, circumstances: Circumstances<'_>) -> Vec<Strin
             (false, false) => "look at the failed hosts: the plan has no way back".into(),
         });
     }
-    if let Some((name, _)) = with(HostOutcome::RolledBack).next().filter(|_| takes_back(view).is_none()) {
+    let rehearsed = matches!(rehearsal_sentence(view), Some(Ok(_)));
+    if rehearsed {
+        out.push("apply it where it matters, with the same parameters".into());
+    }
+    let failed = takes_back(view).is_none() && !rehearsed;
+    if let Some((name, _)) = with(HostOutcome::RolledBack).next().filter(|_| failed) {
         out.push(format!("the cause is in `runbook logs {run} --host {name}`; mend it and apply again"));
     }
     // Hosts that were never started are blocked by what stopped the run, and that is told already.

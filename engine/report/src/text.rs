@@ -5,6 +5,7 @@
 
 use runbook_model::event::Revision;
 use runbook_model::outcome::OutputRef;
+use runbook_model::ticket::{Approval, HERE, Seen};
 
 /// `bytes` as one line of visible text: invalid UTF-8 becomes U+FFFD, control characters (C0, DEL, C1), line and
 /// paragraph separators and characters that change the direction of writing become escapes such as `\x1b` or `\u{202e}`.
@@ -182,6 +183,20 @@ pub fn elapsed(ms: u64) -> String {
 pub fn revision(at: &Revision) -> String {
     let differs = if at.clean { "" } else { ", and files of the project differed from it" };
     format!("{} at commit {}{differs}", at.path, at.commit)
+}
+
+/// How a change stood.
+pub fn change(seen: &Seen) -> String {
+    let Seen { system, change, at_ms, .. } = seen;
+    let approval = match change.approval {
+        Approval::Approved => "approved",
+        Approval::Awaited => "not approved",
+        Approval::Rejected => "rejected",
+    };
+    let until = |ms: Option<u64>| ms.map_or_else(|| "any time".to_owned(), when);
+    let dates = format!("from {} to {}", until(change.starts_ms), until(change.ends_ms));
+    let where_ = if system == HERE { "of this project".to_owned() } else { format!("in {system}") };
+    format!("{} {where_}: {} ({approval}), {dates}; asked {}", change.key, change.state, when(*at_ms))
 }
 
 /// A running clock in whole seconds: `0:07`, `12:30`, `1:02:03`.

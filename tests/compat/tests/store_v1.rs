@@ -34,13 +34,8 @@ fn large() -> Vec<u8> {
 
 fn header() -> RunHeader {
     RunHeader {
-        run: run(),
-        plan_sha256: Sha256::of(b"plan"),
-        runbook: "restart-service".to_owned(),
         operator: Person { name: "ada".to_owned(), uid: 1000, from: Some("192.0.2.1".to_owned()) },
         ticket: Some("CHG-1".to_owned()),
-        check_only: false,
-        takes_back: None,
         started_ms: 1_700_000_000_000,
         seed: u64::MAX,
         cells: 1,
@@ -49,19 +44,7 @@ fn header() -> RunHeader {
         controller: "here".to_owned(),
         controller_boot_id: "0".to_owned(),
         clock: ClockState { source: "adjtimex".to_owned(), synchronised: Some(true), offset_us: Some(-3) },
-        policy: None,
-        permit: None,
-        people: None,
-        approvals: Vec::new(),
-        break_glass: None,
-        reason: None,
-        reviews: Vec::new(),
-        clock_max_offset_ms: None,
-        inventory_sha256: None,
-        retention: None,
-        revision: None,
-        settings_sha256: None,
-        occurrence: None,
+        ..RunHeader::new(run(), Sha256::of(b"plan"), "restart-service")
     }
 }
 

@@ -27,13 +27,7 @@ fn run() -> RunId {
 
 fn header() -> RunHeader {
     RunHeader {
-        run: run(),
-        plan_sha256: Sha256::of(b"plan"),
-        runbook: "restart-service".to_owned(),
         operator: Person { name: "ada".to_owned(), uid: 1000, from: None },
-        ticket: None,
-        check_only: false,
-        takes_back: None,
         started_ms: 1_700_000_000_000,
         seed: 7,
         cells: 1,
@@ -41,20 +35,9 @@ fn header() -> RunHeader {
         engine_sha256: Sha256::of(b"engine"),
         controller: "here".to_owned(),
         controller_boot_id: "0".to_owned(),
-        clock: ClockState::default(),
-        policy: None,
-        permit: None,
-        people: None,
-        approvals: Vec::new(),
-        break_glass: None,
-        reason: None,
-        reviews: Vec::new(),
-        clock_max_offset_ms: None,
         inventory_sha256: Some(Sha256::of(b"inventory")),
         retention: Some(Retention { class: Class::Cui, months: 72 }),
-        revision: None,
-        settings_sha256: None,
-        occurrence: None,
+        ..RunHeader::new(run(), Sha256::of(b"plan"), "restart-service")
     }
 }
 

@@ -149,6 +149,7 @@ impl Laws<'_> {
             .enumerate()
             .flat_map(|(no, hosts)| hosts.iter().map(move |host| (host.clone(), no)))
             .collect();
+        let meant = meant(run);
         let mut outcomes: BTreeMap<Cell, AttemptOutcome> = BTreeMap::new();
         let mut phases: BTreeMap<HostName, Vec<(Phase, Option<bool>)>> = BTreeMap::new();
         let mut ended: BTreeMap<HostName, HostOutcome> = BTreeMap::new();
@@ -181,7 +182,12 @@ impl Laws<'_> {
                     let first_change =
                         matches!(phase, Phase::Snapshot | Phase::Execute) && changing.insert(host.clone());
                     if first_change && !reopened.contains(host) {
-                        let failed = ended.values().filter(|outcome| **outcome != HostOutcome::Succeeded).count();
+                        let failed = |(host, outcome): &(&HostName, &HostOutcome)| match outcome {
+                            HostOutcome::Succeeded => false,
+                            HostOutcome::RolledBack => !meant.contains(*host),
+                            _ => true,
+                        };
+                        let failed = ended.iter().filter(failed).count();
                         let in_flight = changing
                             .iter()
                             .filter(|other| !ended.contains_key(*other) && !held.contains(*other))
@@ -330,6 +336,11 @@ impl Laws<'_> {
                             wrong.push(format!("succeeded, and {} is {:?}", step.id, cell.outcome));
                         }
                     }
+                    let for_good = self.plan.irreversible.is_some()
+                        || of(Phase::Execute).any(|(step, _)| step.irreversible.is_some());
+                    if run.rehearses && now && !applied.is_empty() && !for_good {
+                        wrong.push(format!("succeeded in a rehearsal, and {applied:?} is still there"));
+                    }
                 }
                 HostOutcome::Blocked if effect || (now && !applied.is_empty()) => {
                     wrong.push("blocked, and something was changed".into());
@@ -391,9 +402,11 @@ impl Laws<'_> {
         if self.plan.rollback.scope != Scope::Host || run.cancelled || run.operator {
             return;
         }
-        let failed = last.values().filter(|outcome| {
+        let meant = meant(run);
+        let failed = last.iter().filter(|(host, outcome)| {
             use HostOutcome::{Failed, RolledBack, Stuck, Unknown};
             matches!(outcome, Failed | RolledBack | Stuck | Unknown)
+                && !(**outcome == HostOutcome::RolledBack && meant.contains(*host))
         });
         let failed = failed.count();
         if failed > self.plan.failure_budget as usize + 1 {
@@ -420,4 +433,16 @@ impl Laws<'_> {
             }
         }
     }
+}
+
+/// Hosts that a rehearsal took back on purpose: their own steps had been good.
+fn meant(run: &Simulated) -> BTreeSet<HostName> {
+    let started = run.log.iter().filter_map(|(_, event)| match event {
+        Event::PhaseStarted { host, phase: Phase::Rollback, reason: Some(reason), .. } => Some((host, reason)),
+        _ => None,
+    });
+    started
+        .filter(|(_, reason)| run.rehearses && reason.starts_with("a rehearsal"))
+        .map(|(host, _)| host.clone())
+        .collect()
 }

@@ -1,13 +1,11 @@
 //! Permits for tests that are about something else.
 
-use std::collections::BTreeMap;
-
 use runbook_model::Sha256;
 use runbook_model::event::ClockState;
 use runbook_model::people::People;
 use runbook_model::plan::Plan;
 use runbook_model::rules::{Policy, Rule};
-use runbook_policy::{Act, Ask, Case, Estimate, Granted, Policed, Rules, authorize};
+use runbook_policy::{Act, Ask, Case, Granted, Policed, Rules, authorize};
 
 /// What a project without any rules grants.
 pub fn unrestricted() -> Granted {
@@ -31,17 +29,5 @@ pub fn within_clock(plan: &Plan, max_offset_ms: u64) -> Granted {
 }
 
 fn ask() -> Ask {
-    let estimate = Estimate { needs_ms: 0, source: String::new() };
-    Ask {
-        act: Act::Apply,
-        now: jiff::Timestamp::UNIX_EPOCH,
-        since: None,
-        hosts: BTreeMap::new(),
-        estimate,
-        break_glass: None,
-        reason: None,
-        reviews: Vec::new(),
-        clock: ClockState::default(),
-        clock_max_offset_ms: None,
-    }
+    Ask::new(Act::Apply, jiff::Timestamp::UNIX_EPOCH)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use runbook_ledger::{Sealer, Verifier};
-use runbook_model::event::{ClockState, Person, RunHeader};
+use runbook_model::event::{Person, RunHeader};
 use runbook_model::schedule::Occurrence;
 use runbook_model::{Event, HostName, RunId, RunOutcome, Sha256};
 use runbook_ports::blob::BlobStore;
@@ -90,13 +90,8 @@ pub fn sealed(head: &Head, run: &RunId, run_seq: u64, count: u64, fence: Option<
 /// The opening of a run, with nothing strange in it.
 pub fn header(run: &RunId, started_ms: u64) -> RunHeader {
     RunHeader {
-        run: run.clone(),
-        plan_sha256: Sha256::of(b"plan"),
-        runbook: "restart-service".to_owned(),
         operator: Person { name: "ada".to_owned(), uid: 1000, from: None },
         ticket: Some("CHG-1".to_owned()),
-        check_only: false,
-        takes_back: None,
         started_ms,
         seed: u64::MAX,
         cells: 3,
@@ -104,20 +99,7 @@ pub fn header(run: &RunId, started_ms: u64) -> RunHeader {
         engine_sha256: Sha256::of(b"engine"),
         controller: "here".to_owned(),
         controller_boot_id: "0".to_owned(),
-        clock: ClockState::default(),
-        policy: None,
-        permit: None,
-        people: None,
-        approvals: Vec::new(),
-        break_glass: None,
-        reason: None,
-        reviews: Vec::new(),
-        clock_max_offset_ms: None,
-        inventory_sha256: None,
-        retention: None,
-        revision: None,
-        settings_sha256: None,
-        occurrence: None,
+        ..RunHeader::new(run.clone(), Sha256::of(b"plan"), "restart-service")
     }
 }
 

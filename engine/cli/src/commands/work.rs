@@ -7,7 +7,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use runbook_driver::{Control, DriverError, Engine, Permits, RunRequest, RunResult, RunState};
 use runbook_model::event::{Controller, Person, Revision};
-use runbook_model::plan::{Plan, SecretRef};
+use runbook_model::plan::{Plan, RollbackVerify, SecretRef};
+use runbook_model::rehearsal::STAGING;
 use runbook_model::{RunId, RunOutcome};
 use runbook_policy::{Act, Granted, Refusal};
 use runbook_ports::store::{RunIndex, RunStatus};
@@ -15,10 +16,10 @@ use runbook_ports::{Observer, Store as _};
 use runbook_report::style::Tone;
 use runbook_report::summary::{self, Circumstances};
 use runbook_report::text::list;
-use runbook_report::{RunView, brief, json};
+use runbook_report::{RunView, brief, json, rehearsal};
 use runbook_store::SqliteStore;
 
-use crate::arguments::{Apply, Cancel, Ending, Resolve, Resume, Rollback, Settled};
+use crate::arguments::{Apply, Cancel, Ending, Rehearse, Resolve, Resume, Rollback, Settled, Sources};
 use crate::authority::{Allowed, Asked};
 use crate::commands::show;
 use crate::control::{self, Want};
@@ -39,6 +40,36 @@ use crate::{
 /// `apply`.
 pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) -> Result<u8, Failure> {
     let source = Source::read(project, arguments, output)?;
+    begin(project, source, arguments, false, output).await
+}
+
+/// `rehearse`.
+pub(crate) async fn rehearse(project: &Project, arguments: &Rehearse, output: Output) -> Result<u8, Failure> {
+    let source = Source::of_rehearsal(project, arguments, output)?;
+    let arguments = Apply {
+        file: arguments.file.clone(),
+        sources: Sources::default(),
+        ticket: arguments.ticket.clone(),
+        yes: arguments.yes,
+        check: false,
+        wait: arguments.wait,
+        at_window: arguments.at_window,
+        reason: arguments.reason.clone(),
+        break_glass: None,
+        occurrence: None,
+        ending: arguments.ending,
+    };
+    begin(project, source, &arguments, true, output).await
+}
+
+/// Begins a run.
+async fn begin(
+    project: &Project,
+    source: Source,
+    arguments: &Apply,
+    rehearses: bool,
+    output: Output,
+) -> Result<u8, Failure> {
     let plan = &source.plan;
     refuse_unanswerable(plan, arguments.check, output)?;
     if !(arguments.ending.json || arguments.ending.json_lines) || output.person {
@@ -55,14 +86,16 @@ pub(crate) async fn apply(project: &Project, arguments: &Apply, output: Output) 
         break_glass: arguments.break_glass.as_deref(),
         occurrence: arguments.occurrence.as_ref(),
         reason: arguments.reason.as_deref(),
+        rehearses,
         ..Asked::new(act, plan)
     };
     let mut allowed = desk.allowed_or_later(asked, arguments.at_window).await?;
     if output.person && !arguments.yes {
         let hosts = runbook_report::text::count(plan.hosts.len(), "host");
-        let question = match arguments.check {
-            true => format!("\nCheck {hosts}?"),
-            false => format!("\nApply this to {hosts}?"),
+        let question = match (arguments.check, rehearses) {
+            (true, _) => format!("\nCheck {hosts}?"),
+            (false, true) => format!("\nRehearse this, and its way back, on {hosts}?"),
+            (false, false) => format!("\nApply this to {hosts}?"),
         };
         if person::ask(&question) != Some(true) {
             return Err(Failure::new("RB0614", REFUSED, "you did not say yes, so nothing was begun"));
@@ -114,6 +147,42 @@ impl Source {
             return Ok(Self { plan, folder, inventory: None, revision: None });
         }
         let planned = sources::plan(project, path, &arguments.sources, output.error_palette)?;
+        let folder = sources::folder(path)?;
+        let revision = revision::of(path, project.root.as_ref().unwrap_or(&folder));
+        Ok(Self { plan: planned.plan, folder, inventory: Some(planned.inventory), revision })
+    }
+}
+
+impl Source {
+    /// For the hosts on which it is rehearsed.
+    fn of_rehearsal(project: &Project, arguments: &Rehearse, output: Output) -> Result<Self, Failure> {
+        let path = &arguments.file;
+        if sources::is_saved_plan(path)? {
+            return Err(Failure::usage("RB0617", "a saved plan is for its own hosts: it cannot be rehearsed")
+                .next("rehearse the runbook that it was made of; what counts is the same plan, hosts aside"));
+        }
+        let palette = output.error_palette;
+        let on = sources::selector("--on", arguments.on.as_deref(), palette)?;
+        let mut sources = arguments.sources.clone();
+        if on.is_none() && sources.limit.is_none() {
+            sources.limit = Some(STAGING.to_owned());
+        }
+        let planned = sources::plan_on(project, path, on, &sources, palette)?;
+        let why = if planned.plan.irreversible.is_some() {
+            Some("the runbook says that it cannot be taken back".to_owned())
+        } else if let Some(step) = planned.plan.steps.iter().find(|step| step.irreversible.is_some()) {
+            Some(format!("its step {} cannot be taken back", step.id))
+        } else if planned.plan.rollback.verify == RollbackVerify::None {
+            Some("its rollback has `verify: none`, so nothing would prove that it was taken back".to_owned())
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            let text = format!("{} cannot be rehearsed: {why}", planned.plan.runbook.name);
+            return Err(Failure::new("RB0731", REFUSED, text).next(
+                "give it a way back that is verified, or a rule of policy.yaml that asks for no rehearsal of it",
+            ));
+        }
         let folder = sources::folder(path)?;
         let revision = revision::of(path, project.root.as_ref().unwrap_or(&folder));
         Ok(Self { plan: planned.plan, folder, inventory: Some(planned.inventory), revision })
@@ -534,7 +603,7 @@ impl<'p> Desk<'p> {
         if unrecorded.is_none() {
             finished?;
         }
-        Ok(code)
+        Ok(rehearsal::exit_code(&view, code))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use runbook_core::Run;
 use runbook_model::command::Subject;
-use runbook_model::event::{AttemptReport, ClockState, Person, RunHeader};
+use runbook_model::event::{AttemptReport, RunHeader};
 use runbook_model::host::Facts;
 use runbook_model::input::{Intent, Prepared};
 use runbook_model::outcome::{Ended, Exit, Obstacle, ObstacleKind, OutputRef};
@@ -89,7 +89,14 @@ pub(crate) fn unreachable() -> Obstacle {
 
 impl Story {
     pub(crate) fn new(plan: Plan) -> Self {
-        let header = header_of();
+        Self::opened(plan, header_of())
+    }
+
+    pub(crate) fn rehearsal(plan: Plan) -> Self {
+        Self::opened(plan, RunHeader { rehearses: true, ..header_of() })
+    }
+
+    fn opened(plan: Plan, header: RunHeader) -> Self {
         let run = Run::new(Arc::new(plan), Arc::new(header));
         Self { run, events: vec![], now: 0, answers: BTreeMap::new(), unreachable: vec![], left: None }
     }
@@ -227,34 +234,5 @@ pub(crate) fn permit(hosts: &[&str], end_ms: u64, needs_ms: u64) -> Permit {
 }
 
 pub(crate) fn header_of() -> RunHeader {
-    RunHeader {
-        run: RunId::from("run"),
-        plan_sha256: Sha256::of(b""),
-        runbook: "story".into(),
-        operator: Person::default(),
-        ticket: None,
-        check_only: false,
-        takes_back: None,
-        started_ms: 0,
-        seed: 0,
-        cells: 0,
-        engine_version: String::new(),
-        engine_sha256: Sha256::of(b""),
-        controller: String::new(),
-        controller_boot_id: String::new(),
-        clock: ClockState::default(),
-        policy: None,
-        permit: None,
-        people: None,
-        approvals: Vec::new(),
-        break_glass: None,
-        reason: None,
-        reviews: Vec::new(),
-        clock_max_offset_ms: None,
-        inventory_sha256: None,
-        retention: None,
-        revision: None,
-        settings_sha256: None,
-        occurrence: None,
-    }
+    RunHeader::new(RunId::from("run"), Sha256::of(b""), "story")
 }

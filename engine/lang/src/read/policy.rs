@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use runbook_model::Sha256;
+use runbook_model::rehearsal::{STAGING, WITHIN_MS};
 use runbook_model::retention::Class;
-use runbook_model::rules::{Approvals, Operator, Policy, Presence, REVIEW_MS, Review, Rule, VALID_MS};
+use runbook_model::rules::{
+    Approvals, ChangeNeeds, Operator, Policy, Presence, REVIEW_MS, Rehearsal, Review, Rule, VALID_MS,
+};
 
 use super::fields::{Fields, Problems, entries, items};
 use super::people::{NAME_RULES, names};
@@ -13,7 +16,7 @@ use crate::codes::Code;
 use crate::policy::PolicyFile;
 use crate::selector::{self, Selector};
 use crate::source::Text;
-use crate::yaml::Node;
+use crate::yaml::{Content, Node};
 
 /// The `schema` of a policy.
 pub(crate) const SCHEMA: &str = "policy/v1";
@@ -30,19 +33,19 @@ pub(crate) const RULE_KEYS: &[&str] = &[
     "snapshot",
     "transports",
     "tools",
+    "rehearsal",
     "clock",
     "retention",
     "review",
 ];
-/// What a later version will ask for. A rule that was silently passed over would be worse than none.
-const RULE_KEYS_LATER: &[(&str, &str)] =
-    &[("rehearsal", "leave it out: that a change was rehearsed is not checked in this version")];
 pub(crate) const FOR_KEYS: &[&str] = &["tiers", "hosts", "risk", "break_glass"];
 pub(crate) const APPROVALS_KEYS: &[&str] = &["roles", "persons", "not_operator", "valid_for", "security_key"];
 pub(crate) const CLASSES: &[(&str, Class)] =
     &[("operational", Class::Operational), ("default", Class::Default), ("cui", Class::Cui)];
 pub(crate) const CLOCK_KEYS: &[&str] = &["max_offset"];
 pub(crate) const REVIEW_KEYS: &[&str] = &["within", "roles", "persons", "not_operator"];
+pub(crate) const TICKET_KEYS: &[&str] = &["pattern", "approved", "dates", "assets"];
+pub(crate) const REHEARSAL_KEYS: &[&str] = &["hosts", "within"];
 pub(crate) const OPERATOR_KEYS: &[&str] = &["roles", "training"];
 pub(crate) const REQUIRED: &[(&str, bool)] = &[("required", true)];
 pub(crate) const PRESENCES: &[(&str, Presence)] = &[("touch", Presence::Touch), ("pin", Presence::Pin)];
@@ -67,7 +70,7 @@ pub(crate) fn policy(node: &Node, problems: &mut Problems) -> Option<PolicyFile>
 }
 
 fn rule(no: usize, node: &Node, selections: &mut Selections, problems: &mut Problems) -> Option<Rule> {
-    let fields = Fields::of(node, "a rule", RULE_KEYS, RULE_KEYS_LATER, problems)?;
+    let fields = Fields::of(node, "a rule", RULE_KEYS, &[], problems)?;
     let name = fields.get("name", problems).and_then(|node| scalar::filled(node, "name", problems));
     let mut rule = Rule { name: name.map_or_else(|| format!("rule {no}"), |name| name.value), ..Rule::default() };
     if let Some(node) = fields.get("for", problems) {
@@ -79,10 +82,9 @@ fn rule(no: usize, node: &Node, selections: &mut Selections, problems: &mut Prob
     }
     rule.approvals = fields.get("approvals", problems).and_then(|node| approvals(node, problems));
     rule.operator = fields.get("operator", problems).and_then(|node| operator(node, problems));
-    rule.ticket = fields
-        .get("ticket", problems)
-        .and_then(|node| parameter::pattern(node, "ticket", problems))
-        .map(|pattern| pattern.value);
+    if let Some(node) = fields.get("ticket", problems) {
+        ticket(node, &mut rule, problems);
+    }
     let mut required =
         |key: &str| fields.get(key, problems).and_then(|node| scalar::word(node, key, REQUIRED, problems));
     rule.windows = required("windows").unwrap_or(false);
@@ -90,6 +92,7 @@ fn rule(no: usize, node: &Node, selections: &mut Selections, problems: &mut Prob
     rule.reason = required("reason").unwrap_or(false);
     rule.clock_max_offset_ms = fields.get("clock", problems).and_then(|node| clock(node, problems));
     rule.tools = fields.get("tools", problems).map(|node| tools(node, problems));
+    rule.rehearsal = fields.get("rehearsal", problems).and_then(|node| rehearsal(node, selections, problems));
     rule.retention =
         fields.get("retention", problems).and_then(|node| scalar::word(node, "retention", CLASSES, problems));
     rule.review = fields.get("review", problems).and_then(|node| review(node, problems));
@@ -116,15 +119,7 @@ fn for_what(node: &Node, rule: &mut Rule, selections: &mut Selections, problems:
             tiers.iter().filter_map(|tier| scalar::word(tier, "tiers", super::windows::TIERS, problems)).collect();
     }
     if let Some(text) = fields.get("hosts", problems).and_then(|node| scalar::literal(node, "hosts", problems)) {
-        match selector::parse(&text) {
-            Ok(selector) => {
-                rule.hosts = Some(text.value.clone());
-                selections.insert(text.value.clone(), (text, selector));
-            }
-            Err(problem) => {
-                problems.push(problem);
-            }
-        }
+        rule.hosts = selection(text, selections, problems);
     }
     if let Some(node) = fields.get("risk", problems) {
         rule.risk = scalar::texts(node, "risk", problems).into_iter().map(|text| text.value).collect();
@@ -136,6 +131,60 @@ fn for_what(node: &Node, rule: &mut Rule, selections: &mut Selections, problems:
     if let Some(node) = fields.get("break_glass", problems) {
         rule.break_glass = scalar::boolean(node, "break_glass", problems).unwrap_or(false);
     }
+}
+
+fn selection(text: Text, selections: &mut Selections, problems: &mut Problems) -> Option<String> {
+    match selector::parse(&text) {
+        Ok(selector) => {
+            let hosts = text.value.clone();
+            selections.insert(hosts.clone(), (text, selector));
+            Some(hosts)
+        }
+        Err(problem) => {
+            problems.push(problem);
+            None
+        }
+    }
+}
+
+/// What its name must look like, and what the change must be.
+fn ticket(node: &Node, rule: &mut Rule, problems: &mut Problems) {
+    let mut pattern = |node: &Node, problems: &mut Problems| {
+        rule.ticket = parameter::pattern(node, "ticket", problems).map(|pattern| pattern.value);
+    };
+    if !matches!(node.content, Content::Mapping(_)) {
+        return pattern(node, problems);
+    }
+    let Some(fields) = Fields::of(node, "`ticket`", TICKET_KEYS, &[], problems) else { return };
+    match fields.get("pattern", problems) {
+        Some(node) => pattern(node, problems),
+        None => rule.ticket = Some(".+".to_owned()),
+    }
+    let mut required = |key: &str| {
+        let node = fields.get(key, problems)?;
+        scalar::word(node, key, REQUIRED, problems)
+    };
+    rule.change = ChangeNeeds {
+        approved: required("approved").unwrap_or(false),
+        dates: required("dates").unwrap_or(false),
+        assets: required("assets").unwrap_or(false),
+    };
+}
+
+/// `required`, or where and since when.
+fn rehearsal(node: &Node, selections: &mut Selections, problems: &mut Problems) -> Option<Rehearsal> {
+    let staging = || Text { value: STAGING.to_owned(), span: node.span.clone() };
+    let (hosts, within) = if let Content::Mapping(_) = &node.content {
+        let fields = Fields::of(node, "`rehearsal`", REHEARSAL_KEYS, &[], problems)?;
+        let hosts = fields.get("hosts", problems).map(|node| scalar::literal(node, "hosts", problems));
+        let within = fields.get("within", problems).and_then(|node| scalar::positive_ms(node, "within", problems));
+        (hosts.unwrap_or_else(|| Some(staging()))?, within)
+    } else {
+        scalar::word(node, "rehearsal", REQUIRED, problems)?;
+        (staging(), None)
+    };
+    let hosts = selection(hosts, selections, problems)?;
+    Some(Rehearsal { hosts, within_ms: within.unwrap_or(WITHIN_MS) })
 }
 
 fn approvals(node: &Node, problems: &mut Problems) -> Option<Approvals> {

@@ -28,8 +28,8 @@ struct Rule {
     approvals: Option<Approvals>,
     /// Who may run it.
     operator: Option<Operator>,
-    /// What the ticket's name must look like, whole: a regular expression.
-    ticket: Option<Text>,
+    /// The change ticket: what its name must look like, whole (a regular expression), and what the change must be.
+    ticket: Option<Ticket>,
     /// It must be said why it is run.
     reason: Option<Required>,
     /// The hosts must have windows.
@@ -40,12 +40,54 @@ struct Rule {
     transports: Option<Vec<Text>>,
     /// The tools that may be used: lines of a SHA-256 and a name, as `sha256sum` prints them.
     tools: Option<Vec<Text>>,
+    /// The plan must have been rehearsed: made, verified, taken back and verified, on other hosts.
+    rehearsal: Option<Rehearsed>,
     /// The evidence is kept as that of this class at least.
     retention: Option<Class>,
     /// How far clocks may be off.
     clock: Option<Clock>,
     /// Who reviews the run after it has ended.
     review: Option<Review>,
+}
+
+#[derive(JsonSchema)]
+#[serde(untagged)]
+enum Ticket {
+    /// What its name must look like.
+    Pattern(Text),
+    /// And what the change must be.
+    Change(Change),
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Change {
+    /// What the ticket's name must look like, whole: a regular expression; anything without it.
+    pattern: Option<Text>,
+    /// It is approved, and not closed.
+    approved: Option<Required>,
+    /// It has dates, and the work begins between them.
+    dates: Option<Required>,
+    /// It names every host.
+    assets: Option<Required>,
+}
+
+#[derive(JsonSchema)]
+#[serde(untagged)]
+enum Rehearsed {
+    /// In the group `staging`, within 30 days.
+    Required(Required),
+    /// Where, and within which time.
+    Where(Rehearsal),
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Rehearsal {
+    /// On which hosts, and on no other one; `staging` without it.
+    hosts: Option<Text>,
+    /// So long it counts after its end; 30 days without it.
+    within: Option<Duration>,
 }
 
 #[derive(JsonSchema)]

@@ -88,7 +88,8 @@ pub fn named(event: &Event) -> Vec<Sha256> {
     match event {
         Event::RunOpened(header) => {
             let approvals = header.approvals.iter().flat_map(|used| [used.document, used.signature]);
-            [header.permit, header.policy, header.people].into_iter().flatten().chain(approvals).collect()
+            let change = header.change.as_ref().and_then(|seen| seen.answer);
+            [header.permit, header.policy, header.people, change].into_iter().flatten().chain(approvals).collect()
         }
         Event::RunResumed { permit, .. } | Event::PermitChanged { permit, .. } => permit.iter().copied().collect(),
         Event::AttemptStarted { intent, .. } => vec![intent.command_sha256],

@@ -542,7 +542,7 @@ class Bundle:
             event, seq = record["event"], record["seq"]
             report = event.get("report") or {}
             plain = [(event.get("intent") or {}).get("command_sha256"), event.get("manifest"), event.get("changes"), event.get("permit"),
-                     event.get("policy"), event.get("people"), report.get("transfers"), report.get("timing"), report.get("undeclared")]
+                     event.get("policy"), event.get("people"), (event.get("change") or {}).get("answer"), report.get("transfers"), report.get("timing"), report.get("undeclared")]
             plain += [used[key] for used in event.get("approvals") or [] for key in ("document", "signature")]
             wanted.update({digest: (seq, None) for digest in plain if digest})
             downloads += [report["transfers"]] if report.get("transfers") else []

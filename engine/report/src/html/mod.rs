@@ -23,8 +23,8 @@ use crate::json::{Attachments, person};
 use crate::objectives::Revision;
 use crate::outside::ReceiptCheck;
 use crate::style::{Tone, host_tone, words};
-use crate::summary::verdict_sentence;
-use crate::text::{count, elapsed};
+use crate::summary::{rehearsal_sentence, verdict_sentence};
+use crate::text::{change, count, elapsed};
 use crate::view::{RunState, RunView};
 use markup::{badge, facts, record as told, text, when, wide};
 
@@ -147,11 +147,23 @@ fn about(view: &RunView, attachments: &Attachments, verification: &Verification)
         if let Some(run) = &header.takes_back {
             rows.push(("Takes back run", code(run.as_str())));
         }
+        match rehearsal_sentence(view) {
+            Some(Ok(proves)) => rows.push(("Rehearsal", text(&proves))),
+            Some(Err(fault)) => rows.push(("Rehearsal", text(&format!("it proves nothing: {fault}")))),
+            None => {}
+        }
         rows.push(("Operator", text(&person(&header.operator))));
         if let Some(occurrence) = &header.occurrence {
             rows.push(("Scheduled", text(&occurrence.to_string())));
         }
         rows.push(("Ticket", header.ticket.as_deref().map_or_else(|| "none was named".into(), text)));
+        if let Some(seen) = &header.change {
+            rows.push(("Change", text(&change(seen))));
+        }
+        if let Some(used) = &header.rehearsed {
+            let when = when(used.ended_ms);
+            rows.push(("Rehearsed", format!("{}, which ended {when}", code(used.run.as_str()))));
+        }
         rows.push(("Policy", header.policy.map_or_else(|| "no policy".into(), |policy| code(&policy.to_string()))));
     }
     let end = view.ended_ms.unwrap_or(view.last_ms);

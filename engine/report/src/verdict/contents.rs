@@ -205,6 +205,9 @@ impl Contents {
                         "the people whom the policy was asked with".to_owned()
                     });
                 }
+                if let Some(answer) = header.change.as_ref().and_then(|seen| seen.answer) {
+                    self.name(answer, Kind::List, record.seq, || "how the change of its ticket stood".to_owned());
+                }
                 for used in &header.approvals {
                     let by = &used.signer;
                     self.name(used.document, Kind::Approval, record.seq, || format!("the approval of {by}"));

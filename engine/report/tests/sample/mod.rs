@@ -109,13 +109,7 @@ pub(crate) fn plan(batches: &[&[&str]]) -> Plan {
 /// How the run of a plan is opened.
 pub(crate) fn opening(plan: &Plan) -> RunHeader {
     RunHeader {
-        run: RunId::from(RUN),
-        plan_sha256: plan.digest(),
-        runbook: plan.runbook.name.clone(),
         operator: Person { name: "jane".into(), uid: 1000, from: None },
-        ticket: None,
-        check_only: false,
-        takes_back: None,
         started_ms: START,
         seed: 7,
         cells: (plan.steps.len() * plan.hosts.len()) as u64,
@@ -124,19 +118,7 @@ pub(crate) fn opening(plan: &Plan) -> RunHeader {
         controller: "desk".into(),
         controller_boot_id: "boot".into(),
         clock: ClockState { source: "adjtimex".into(), synchronised: Some(true), offset_us: None },
-        policy: None,
-        permit: None,
-        people: None,
-        approvals: Vec::new(),
-        break_glass: None,
-        reason: None,
-        reviews: Vec::new(),
-        clock_max_offset_ms: None,
-        inventory_sha256: None,
-        retention: None,
-        revision: None,
-        settings_sha256: None,
-        occurrence: None,
+        ..RunHeader::new(RunId::from(RUN), plan.digest(), &plan.runbook.name)
     }
 }
 

@@ -429,6 +429,7 @@ async fn gather(scenario: &Scenario, hosts: &Hosts, disk: &Disk, store: &MemoryS
     let cancelled = log_of_run.iter().any(|(_, event)| matches!(event, Event::CancelAsked { .. }));
     let mut lived = Lived {
         simulated: Simulated {
+            rehearses: false,
             seed: 0,
             plan: Arc::new(scenario.plan.clone()),
             log: log_of_run,
