@@ -131,6 +131,8 @@ codes! {
     Unrenderable = "RB0205",
     /// More steps than a plan may have.
     TooManySteps = "RB0206",
+    /// Access that a host cannot be given.
+    AccessImpossible = "RB0775",
 }
 
 impl fmt::Display for Code {

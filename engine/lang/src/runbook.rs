@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use runbook_model::access::Revoke;
 use runbook_model::plan::{AtEnd, OnFailure, Once, Phase, RetryClass, Scope, SecretRef, Strategy, Tier, Undeclared};
 use runbook_model::shell::ShellKind;
 use runbook_model::units::Share;
@@ -52,6 +53,8 @@ pub struct Runbook {
     pub rollback: Rollback,
     /// `window.at_end`.
     pub at_end: AtEnd,
+    /// `access`.
+    pub access: Option<Access>,
     /// `finally`.
     pub finally: Vec<Step>,
 }
@@ -156,6 +159,50 @@ pub struct Watch {
     pub undeclared: Undeclared,
     /// Where it stands.
     pub span: Span,
+}
+
+/// `access`: at least one of them.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// `certificate`.
+    pub certificate: Option<CertificateAccess>,
+    /// `sudo`.
+    pub sudo: Option<SudoAccess>,
+    /// `account`.
+    pub account: Option<AccountAccess>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// `access.certificate`.
+#[derive(Debug, Clone)]
+pub struct CertificateAccess {
+    /// `principals`; none: the account that logs in.
+    pub principals: Vec<Text>,
+    /// `source_address`.
+    pub source_address: Vec<Text>,
+    /// `valid_for`.
+    pub valid_for_ms: u64,
+    /// `revoke`.
+    pub revoke: Revoke,
+}
+
+/// `access.sudo`.
+#[derive(Debug, Clone)]
+pub struct SudoAccess {
+    /// `as`.
+    pub run_as: String,
+    /// `commands`, at least one.
+    pub commands: Vec<String>,
+}
+
+/// `access.account`.
+#[derive(Debug, Clone)]
+pub struct AccountAccess {
+    /// `name`.
+    pub name: Text,
+    /// `window`.
+    pub window: Text,
 }
 
 /// `defaults`: for every step that does not say otherwise.

@@ -5,6 +5,7 @@
 //! a versioned serde type; its JSON is written by [`canonical`], whose bytes do not depend on platform, locale or the
 //! order in which keys were given.
 
+pub mod access;
 pub mod approval;
 pub mod canonical;
 pub mod command;

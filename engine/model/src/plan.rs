@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::access::Access;
 use crate::canonical;
 use crate::digest::Sha256;
 use crate::host::Host;
@@ -125,6 +126,9 @@ pub struct Plan {
     /// What the end of a host's window means for it.
     #[serde(default, skip_serializing_if = "WindowRule::is_default")]
     pub window: WindowRule,
+    /// What the run may do on its hosts while it works there, and not after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
     /// Why the whole change cannot be taken back, when it cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub irreversible: Option<String>,

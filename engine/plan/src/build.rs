@@ -18,6 +18,7 @@ use crate::render::Renderings;
 use crate::request::PlanRequest;
 use crate::{invariants, render};
 
+mod access;
 mod action;
 mod packaged;
 mod phase;
@@ -87,10 +88,17 @@ pub fn build_rendered(request: PlanRequest<'_>) -> Result<(Plan, Renderings), Ve
             verify: rollback::verify_rule(&runbook.rollback.verify),
         },
         window: WindowRule { at_end: runbook.at_end },
+        access: None,
         irreversible: runbook.irreversible.as_ref().map(|reason| reason.value.clone()),
         steps: Vec::new(),
         files: BTreeMap::new(),
     };
+    let mut frame = frame;
+    match access::access(&request, &frame) {
+        Ok(access) => frame.access = access,
+        Err(found) => problems.extend(found),
+    }
+    let frame = frame;
     let mut builder = Builder {
         request,
         hosts: render::seen(&frame),

@@ -120,7 +120,7 @@ fn settings(plan: &Plan) -> BTreeMap<String, Value> {
     for (key, value) in whole {
         match (key.as_str(), value) {
             ("hosts" | "parameters" | "files" | "steps", _) => {}
-            ("runbook" | "rollback" | "window" | "watch" | "secrets", Value::Object(inner)) => {
+            ("runbook" | "rollback" | "window" | "watch" | "access" | "secrets", Value::Object(inner)) => {
                 settings.extend(inner.into_iter().map(|(name, value)| (format!("{key}.{name}"), value)));
             }
             (_, value) => {

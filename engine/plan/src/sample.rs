@@ -173,6 +173,7 @@ pub(crate) fn plan(count: usize) -> Plan {
             verify: RollbackVerify::Again,
         },
         window: runbook_model::plan::WindowRule::default(),
+        access: None,
         irreversible: None,
         steps,
         files: BTreeMap::from([(script, FileRef { path: "announce.sh".into(), bytes: 6 })]),

@@ -68,6 +68,7 @@ fn plan(tier: Tier) -> Plan {
             verify: RollbackVerify::None,
         },
         window: runbook_model::plan::WindowRule::default(),
+        access: None,
         irreversible: None,
         steps: Vec::new(),
         files: BTreeMap::new(),

@@ -227,6 +227,7 @@ pub(crate) fn empty() -> Plan {
             verify: RollbackVerify::Again,
         },
         window: runbook_model::plan::WindowRule::default(),
+        access: None,
         irreversible: None,
         steps: Vec::new(),
         files: BTreeMap::new(),

@@ -231,6 +231,7 @@ pub fn plan(hosts: &[&str], steps: Vec<Step>) -> Plan {
             verify: RollbackVerify::Steps,
         },
         window: runbook_model::plan::WindowRule::default(),
+        access: None,
         irreversible: None,
         steps: chained(steps),
         files: BTreeMap::new(),

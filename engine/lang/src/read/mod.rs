@@ -1,6 +1,7 @@
 //! From the tree to documents: one reader for each form. A reader reports all that is wrong and goes on with what it
 //! could make of the rest; documents leave this module only when nothing was wrong.
 
+pub(crate) mod access;
 pub(crate) mod action;
 pub(crate) mod ansible;
 pub(crate) mod command;

@@ -5,7 +5,7 @@ use runbook_model::units::Share;
 
 use super::fields::{Fields, Problems};
 use super::graph::{assign_ids, check_needs};
-use super::{command, parameter, scalar, step, texts};
+use super::{access, command, parameter, scalar, step, texts};
 use crate::codes::Code;
 use crate::runbook::{Action, Defaults, Each, ParameterKind, Rollback, RollbackVerify, Runbook, Step, Targets, Watch};
 use crate::selector;
@@ -34,12 +34,12 @@ pub(crate) const KEYS: &[&str] = &[
     "verify",
     "rollback",
     "window",
+    "access",
     "finally",
 ];
 
 /// Keys that only a later version supports.
 pub(crate) const KEYS_LATER: &[(&str, &str)] = &[
-    ("access", "grant the right on the hosts themselves for now"),
     ("windows", "windows are written in `windows.yaml`, for all runbooks"),
     ("approvals", "whoever runs the runbook approves it, for now"),
     ("schedule", "start the run by cron or a timer for now"),
@@ -121,6 +121,7 @@ pub(crate) fn runbook(node: &Node, problems: &mut Problems) -> Option<Runbook> {
     }
     let rollback = rollback(fields.get("rollback", problems), problems);
     let at_end = fields.get("window", problems).map_or(AtEnd::Finish, |node| at_end(node, &irreversible, problems));
+    let access = fields.get("access", problems).and_then(|node| access::access(node, problems));
 
     let mut runbook = Runbook {
         source: problems.source.clone(),
@@ -140,6 +141,7 @@ pub(crate) fn runbook(node: &Node, problems: &mut Problems) -> Option<Runbook> {
         verify,
         rollback,
         at_end,
+        access,
         finally,
     };
     let steps_read = problems.list.len() == before;

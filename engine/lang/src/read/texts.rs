@@ -36,6 +36,10 @@ pub(crate) fn check_runbook(runbook: &Runbook, problems: &mut Problems) {
     for root in runbook.watch.iter().flat_map(|watch| &watch.roots) {
         checker.text(root, Place::Plain, &base);
     }
+    let certificate = runbook.access.as_ref().and_then(|access| access.certificate.as_ref());
+    for principal in certificate.iter().flat_map(|certificate| &certificate.principals) {
+        checker.text(principal, Place::Plain, &base);
+    }
     let verify = match &runbook.rollback.verify {
         RollbackVerify::Steps(steps) => steps.as_slice(),
         RollbackVerify::Again | RollbackVerify::None => &[],

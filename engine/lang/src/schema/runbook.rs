@@ -48,6 +48,8 @@ pub(super) struct Runbook {
     rollback: Option<RollbackForm>,
     /// What the end of a host's window means.
     window: Option<WindowEnd>,
+    /// Access that the run has on its hosts while it works there.
+    access: Option<Access>,
     /// Runs wherever `snapshot` or `execute` began, whatever happened.
     r#finally: Option<Vec<Step>>,
 }
@@ -413,6 +415,60 @@ struct ExpectText {
 struct WindowEnd {
     /// What becomes of a host that is not through when its window ends; `finish` when it is not said.
     at_end: Option<AtEnd>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Access {
+    /// The run logs in with a certificate that is minted for it, one for each host.
+    certificate: Option<CertificateAccess>,
+    /// The account that logs in may use sudo meanwhile.
+    sudo: Option<SudoAccess>,
+    /// A vendor's account is open meanwhile.
+    account: Option<AccountAccess>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct CertificateAccess {
+    /// Names that it is good for, with templates over `host`; the account that logs in when it is not said.
+    #[schemars(length(min = 1, max = 20))]
+    principals: Option<Vec<Text>>,
+    /// Addresses and networks from which it counts.
+    #[schemars(length(min = 1, max = 20))]
+    source_address: Option<Vec<Text>>,
+    /// For how long at most, and never past the window's end; 8h when it is not said.
+    valid_for: Option<Duration>,
+    /// Whether hosts must be able to revoke it; `required` when it is not said.
+    revoke: Option<Revoke>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum Revoke {
+    /// A host that cannot is not begun.
+    Required,
+    /// On a host that cannot it counts until its own end.
+    WhenPossible,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct SudoAccess {
+    /// The account to become; `root` when it is not said.
+    r#as: Option<Text>,
+    /// Commands as in sudoers; `ALL` when it is not said.
+    #[schemars(length(min = 1, max = 50))]
+    commands: Option<Vec<Text>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct AccountAccess {
+    /// Its name on the hosts.
+    name: Text,
+    /// The window (of windows.yaml) in which it may be open.
+    window: Text,
 }
 
 #[derive(JsonSchema)]

@@ -499,3 +499,38 @@ execute:
         assert!(found.iter().any(|problem| problem.contains(code)), "{code}: {found:#?}");
     }
 }
+
+const CHANGE: &str = "irreversible: x\nexecute: [{run: 'true'}]\n";
+
+#[test]
+fn access_is_frozen_with_the_names_of_each_host() {
+    let mut world = world(&format!(
+        "targets: {{select: fileservers}}\naccess:\n  certificate: {{principals: ['{{{{host.name}}}}'], valid_for: 2h}}\n  \
+         sudo: {{commands: [/usr/bin/apt-get]}}\n{CHANGE}"
+    ));
+    world.inventory = inventory(&INVENTORY.replace("groups: [file", "user: maint, groups: [file"));
+    let plan = world.build().unwrap_or_else(|problems| panic!("{}", first(problems)));
+    let access = plan.access.as_ref().unwrap();
+    let certificate = access.certificate.as_ref().unwrap();
+    assert_eq!(certificate.principals[&HostName::from("fs02")], ["fs02"]);
+    assert_eq!((certificate.principals.len(), certificate.valid_for_ms), (3, 7_200_000));
+    assert_eq!(access.sudo.as_ref().unwrap().commands, ["/usr/bin/apt-get"]);
+    let before = plan.digest();
+    let without = Plan { access: None, ..plan };
+    assert_ne!(without.digest(), before, "who approves a plan approves its access");
+}
+
+#[test]
+fn access_that_a_host_cannot_be_given_is_refused() {
+    let found = problems(&format!("targets: {{select: fileservers}}\naccess: {{certificate: {{}}}}\n{CHANGE}"));
+    assert!(found[0].contains("RB0775") && found[0].contains("as whom fs01 is logged in to"), "{found:?}");
+    let mut local = world(&format!("targets: {{select: proxy}}\naccess: {{sudo: {{}}}}\n{CHANGE}"));
+    local.inventory = inventory(&INVENTORY.replace("proxy: {address: 10.0.0.10}", "proxy: {transport: local}"));
+    let found = first(local.build().unwrap_err());
+    assert!(found.contains("proxy is reached by `local`"), "{found}");
+    for account in ["'%wheel'", "'a,b'"] {
+        let mut world = world(&format!("targets: {{select: proxy}}\naccess: {{sudo: {{}}}}\n{CHANGE}"));
+        world.inventory = inventory(&INVENTORY.replace("proxy: {", &format!("proxy: {{user: {account}, ")));
+        assert!(first(world.build().unwrap_err()).contains("RB0775"), "{account}");
+    }
+}

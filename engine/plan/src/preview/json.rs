@@ -58,6 +58,7 @@ impl Preview<'_> {
             "watch": plan.watch,
             "rollback": plan.rollback,
             "window": plan.window,
+            "access": plan.access,
             "snapshots": self.snapshots(),
             "irreversible": irreversible.collect::<Vec<_>>(),
             "files": plan.files.iter()

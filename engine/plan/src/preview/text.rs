@@ -71,6 +71,9 @@ impl Preview<'_> {
             let budget = format_duration_ms(plan.rollback.budget_ms);
             page.field("window", &format!("a host that is not through {budget} before its end is taken back"));
         }
+        for access in plan.access.iter().flat_map(runbook_model::access::Access::sentences) {
+            page.field("access", &printable::text(&access));
+        }
         let takes: Vec<&str> =
             plan.steps.iter().filter(|step| step.role == Role::Take).map(|step| step.id.as_str()).collect();
         if !takes.is_empty() {

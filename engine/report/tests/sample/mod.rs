@@ -89,6 +89,7 @@ pub(crate) fn plan(batches: &[&[&str]]) -> Plan {
             verify: RollbackVerify::Again,
         },
         window: runbook_model::plan::WindowRule::default(),
+        access: None,
         irreversible: None,
         steps: vec![
             step("disk-free", "disk-free", Phase::Prechecks, Role::Plain),
