@@ -1,5 +1,6 @@
 //! The command line, as data. Help texts, completions and man pages all come from here.
 
+pub(crate) mod access;
 pub(crate) mod notify;
 pub(crate) mod rules;
 pub(crate) mod schedule;
@@ -205,6 +206,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  runbook reviews\n  runbook reviews --json | jq '.reviews[] | select(.state == \"overdue\")'\n  runbook reviews import for-jane.json"
     )]
     Reviews(rules::Reviews),
+    /// Make and show the authority that signs the certificates with which runs log in to hosts.
+    #[command(subcommand, after_help = "Examples:\n  runbook access ca init\n  runbook access ca show")]
+    Access(access::Access),
     /// Show the packaged actions.
     #[command(subcommand, after_help = "Examples:\n  runbook actions list\n  runbook actions show disk-free")]
     Actions(Actions),

@@ -1,6 +1,6 @@
 //! What the project's rules say to what is asked for. Every command that begins or continues work comes through here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use runbook_model::plan::{Plan, Tier};
 use runbook_model::schedule::Occurrence;
 use runbook_model::{HostName, HostOutcome, Notice, RunId, Sha256, canonical};
 use runbook_policy::authorize::overdue;
-use runbook_policy::calendar::{Cover, Misfit};
+use runbook_policy::calendar::{Closed, Cover, Misfit, State};
 use runbook_policy::rules::{Judged, judge};
 use runbook_policy::{Act, Ask, Calendar, Case, Granted, Policed, Refusal, Rules, authorize, estimate};
 use runbook_ports::{BlobStore as _, Clock as _};
@@ -100,6 +100,29 @@ impl Windows {
             self.calendar.cover(tier, |selection| selected.get(selection).is_some_and(|hosts| hosts.contains(host)))
         };
         Ok(hosts.into_iter().map(|host| (host.clone(), cover(host))).collect())
+    }
+}
+
+/// Until when the project's window of that name is open now (Unix ms); else why it is not, for people. Freezes close it.
+pub(crate) fn open_until(project: &Project, name: &str, now_ms: u64) -> Result<u64, String> {
+    let windows = Windows::with_warnings(project, Tell::InALine);
+    let windows = windows.map_err(|failure| format!("the windows cannot be made out: {}", failure.message))?;
+    let Some((windows, _)) = windows else { return Err(format!("the project has no {FILE}, so no window `{name}`")) };
+    if !windows.calendar.said().windows.contains_key(name) {
+        return Err(format!("{} has no window `{name}`", windows.shown));
+    }
+    let now = i64::try_from(now_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let Some(now) = now else { return Err("the clock makes no sense".into()) };
+    let cover = Cover { windows: BTreeSet::from([name.to_owned()]), ..Cover::default() };
+    match windows.calendar.state(&cover, now) {
+        State::Open { until } => Ok(u64::try_from(until.as_millisecond()).unwrap_or_default()),
+        State::Free => Err(format!("the window `{name}` has no times")),
+        State::Closed(Closed::Outside { next: Some(next) }) => {
+            Err(format!("the window `{name}` is closed; it opens next at {}", next.start))
+        }
+        State::Closed(Closed::Outside { next: None }) => Err(format!("the window `{name}` is closed, for years")),
+        State::Closed(Closed::Blackout { name, .. }) => Err(format!("it is closed by the blackout {name}")),
+        State::Closed(Closed::Freeze { name, .. }) => Err(format!("everything is frozen by {name}")),
     }
 }
 

@@ -48,8 +48,9 @@ use clap::Parser as _;
 
 use crate::arguments::{Arguments, Command};
 use crate::commands::{
-    actions, approvals, approve, doctor, evidence, inventory, notify, people, plan, policy as policies, reference,
-    retention, review, schedule as schedules, serve as daemon, show, snapshots, validate, windows, witness, work,
+    access, actions, approvals, approve, doctor, evidence, inventory, notify, people, plan, policy as policies,
+    reference, retention, review, schedule as schedules, serve as daemon, show, snapshots, validate, windows, witness,
+    work,
 };
 use crate::failure::{Failure, fault};
 use crate::output::Output;
@@ -96,6 +97,7 @@ fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
         Command::Actions(command) => actions::run(&project, command, output),
         Command::Windows(command) => windows::run(&project, command, output),
         Command::People(command) => people::run(&project, command, output),
+        Command::Access(command) => access::run(&project, command, output),
         _ => with_runtime(arguments, &project, output),
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use runbook_model::Sha256;
 use runbook_model::retention::Periods;
 use runbook_model::units::{parse_duration_ms, parse_size};
+use runbook_ssh::access::Authority;
 
 use crate::anchors::settings::{self as anchors, AnchorSettings};
 use crate::failure::Failure;
@@ -38,6 +39,17 @@ pub(crate) struct Settings {
     pub(crate) anchors: Vec<AnchorSettings>,
     /// Who is told of what happens, by name.
     pub(crate) notify: Vec<Channel>,
+    /// Who gives hosts access for a run; `None`: nobody.
+    pub(crate) access: Option<AccessSettings>,
+}
+
+/// `[access]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AccessSettings {
+    /// Who signs certificates.
+    pub(crate) authority: Authority,
+    /// The account on hosts that installs and removes.
+    pub(crate) installer: String,
 }
 
 impl Default for Settings {
@@ -51,6 +63,7 @@ impl Default for Settings {
             retention: Periods::default(),
             anchors: Vec::new(),
             notify: Vec::new(),
+            access: None,
         }
     }
 }
@@ -62,6 +75,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("limits", &["parallel", "output_bytes_max"]),
     ("snapshots", &["keep"]),
     ("retention", &["operational", "default", "cui"]),
+    ("access", &["ca", "command", "installer"]),
     ("anchors", &[]),
     ("notify", &[]),
     ("plugins", &[]),
@@ -121,6 +135,10 @@ impl Reader<'_> {
                 }
                 continue;
             }
+            if section == "access" {
+                settings.access = self.access(entries);
+                continue;
+            }
             if section == "anchors" {
                 let read = |(name, value): (&String, &toml::Value)| self.named(section, name, value, anchors::read);
                 settings.anchors = entries.iter().filter_map(read).collect();
@@ -142,6 +160,35 @@ impl Reader<'_> {
             }
         }
         settings
+    }
+
+    /// Reads `[access]`.
+    fn access(&mut self, entries: &toml::Table) -> Option<AccessSettings> {
+        let (mut authorities, mut installer) = (Vec::new(), "root".to_owned());
+        for (key, value) in entries {
+            match (key.as_str(), value) {
+                ("ca", toml::Value::String(path)) => authorities.push(Authority::File(self.folder.join(path))),
+                ("command", toml::Value::Array(words)) => {
+                    let texts: Vec<String> = words.iter().filter_map(|word| word.as_str().map(str::to_owned)).collect();
+                    if texts.is_empty() || texts.len() < words.len() {
+                        self.problem(key, "`command` in [access] must be a program and its arguments, as texts".into());
+                    }
+                    authorities.push(Authority::Command(texts));
+                }
+                ("installer", toml::Value::String(name)) if !name.is_empty() && !name.starts_with('-') => {
+                    installer.clone_from(name);
+                }
+                ("ca" | "installer", _) => {
+                    self.problem(key, format!("`{key}` in [access] must be a text in quotes"));
+                }
+                ("command", _) => self.problem(key, "`command` in [access] must be a list of texts".into()),
+                _ => self.unknown("key in [access]", key, ["ca", "command", "installer"].into_iter()),
+            }
+        }
+        if authorities.len() != 1 {
+            self.problem("access", "[access] says who signs certificates: either `ca` or `command`".into());
+        }
+        authorities.pop().map(|authority| AccessSettings { authority, installer })
     }
 
     /// Reads `[SECTION.NAME]`.
@@ -274,7 +321,7 @@ mod tests {
     #[test]
     fn every_documented_key_is_read() {
         let text = "[ssh]\nconfig = \"lab/ssh_config\"\ncheck_closed = true\n[store]\nurl = \"sqlite\"\n[limits]\nparallel = 5\n\
-                    output_bytes_max = \"1MiB\"\n[snapshots]\nkeep = \"14d\"\n[retention]\noperational = 13\ndefault = 40\ncui = 84\n[plugins]\n";
+                    output_bytes_max = \"1MiB\"\n[snapshots]\nkeep = \"14d\"\n[retention]\noperational = 13\ndefault = 40\ncui = 84\n[access]\nca = \"keys/user_ca\"\n[plugins]\n";
         let settings = Settings::parse(text, Path::new("/p")).unwrap();
         assert_eq!(
             settings,
@@ -287,9 +334,25 @@ mod tests {
                 retention: Periods { operational: 13, default: 40, cui: 84 },
                 anchors: Vec::new(),
                 notify: Vec::new(),
+                access: Some(AccessSettings {
+                    authority: Authority::File("/p/keys/user_ca".into()),
+                    installer: "root".into(),
+                }),
             }
         );
         assert_eq!(Settings::parse("", Path::new("/p")), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn access_has_one_authority() {
+        let settings = Settings::parse("[access]\ncommand = [\"vault-sign\", \"-x\"]\n", Path::new("/p")).unwrap();
+        let authority = settings.access.map(|access| access.authority);
+        assert_eq!(authority, Some(Authority::Command(vec!["vault-sign".into(), "-x".into()])));
+        for wrong in
+            ["", "ca = \"x\"\ncommand = [\"y\"]", "command = []", "ca = 1", "ca = \"x\"\ninstaller = \"\"", "key = 1"]
+        {
+            assert!(!problems(&format!("[access]\n{wrong}\n")).is_empty(), "{wrong}");
+        }
     }
 
     #[test]

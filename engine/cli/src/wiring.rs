@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use runbook_driver::{Engine, Limits, LocalSecrets, SystemClock};
-use runbook_ports::{Clock, Confirmer, Observer, Signer, Store, Transport};
+use runbook_ports::{Access, Clock, Confirmer, Observer, Signer, Store, Transport};
+use runbook_ssh::access::{HostAccess, Settings};
 use runbook_store::SqliteStore;
 
+use crate::authority;
 use crate::keys::LedgerKey;
 use crate::machine;
 use crate::project::Project;
+use crate::settings::AccessSettings;
 
 /// What stands between a run and its record: gets the store, gives what the run is to use instead. The product's own
 /// program gives the store back as it is.
@@ -31,6 +34,7 @@ pub(crate) struct Parts {
     pub(crate) origin: String,
     pub(crate) transports: BTreeMap<String, Arc<dyn Transport>>,
     pub(crate) limits: Limits,
+    pub(crate) access: Option<Arc<dyn Access>>,
 }
 
 /// The parts for a project.
@@ -40,6 +44,7 @@ pub(crate) fn parts(project: &Project, key: LedgerKey) -> Parts {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     Parts {
         transports: transports(project, &clock),
+        access: access(project, &clock),
         clock,
         origin: key.verifier.name().to_owned(),
         signer: Arc::new(key.signer),
@@ -49,9 +54,22 @@ pub(crate) fn parts(project: &Project, key: LedgerKey) -> Parts {
 
 /// The transports inside the program, by name.
 pub(crate) fn transports(project: &Project, clock: &Arc<dyn Clock>) -> BTreeMap<String, Arc<dyn Transport>> {
+    runbook_builtin::transports(settings(project), clock)
+}
+
+fn settings(project: &Project) -> runbook_builtin::Settings {
     let mut settings = runbook_builtin::with_parts(runbook_builtin::Settings::default());
     settings.ssh.config.clone_from(&project.settings.ssh_config);
-    runbook_builtin::transports(settings, clock)
+    settings
+}
+
+/// Who gives hosts access for a run.
+fn access(project: &Project, clock: &Arc<dyn Clock>) -> Option<Arc<dyn Access>> {
+    let AccessSettings { authority, installer } = project.settings.access.clone()?;
+    let of = project.clone();
+    let window_end = Arc::new(move |name: &str, now_ms: u64| authority::open_until(&of, name, now_ms));
+    let access = Settings { authority, installer, window_end };
+    Some(Arc::new(HostAccess::new(access, settings(project).ssh, Arc::clone(clock))))
 }
 
 /// The engine for one run.
@@ -78,5 +96,6 @@ pub(crate) fn engine(
         controller: None,
         clock_state: Some(machine::clock_state),
         permits: None,
+        access: parts.access.clone(),
     }
 }

@@ -61,6 +61,16 @@ impl Run {
                     self.emit(Event::SessionFailed { host, obstacle });
                 }
             }
+            Input::AccessGranted { host, grant } => {
+                if self.layout.host_no(&host).is_some() && self.status == crate::Status::Running {
+                    self.emit(Event::AccessGranted { host, grant });
+                }
+            }
+            Input::AccessInstalled { host, installed } => {
+                if self.layout.host_no(&host).is_some() && self.status == crate::Status::Running {
+                    self.emit(Event::AccessInstalled { host, installed });
+                }
+            }
             Input::SessionClosed { host, closed } => {
                 if self.layout.host_no(&host).is_some_and(|no| self.hosts[no].session) {
                     self.emit(Event::SessionClosed { host, closed });

@@ -13,7 +13,10 @@ use crate::{Run, Status};
 impl Run {
     pub(crate) fn fold(&mut self, event: &Event) {
         match event {
-            Event::RunOpened(_) | Event::RollbackAsked { .. } | Event::Installation(_) => {}
+            Event::RunOpened(_)
+            | Event::RollbackAsked { .. }
+            | Event::AccessInstalled { .. }
+            | Event::Installation(_) => {}
             // What is allowed is no part of the state; timers go by it.
             Event::PermitChanged { .. } => self.touch_all(),
             Event::SnapshotReleased { cell, .. } => self.on_cell(cell, |run, host, step| {
@@ -48,6 +51,8 @@ impl Run {
                 run.hosts[no].cut_first = run.hosts[no].why.is_none();
                 run.note(no, reason);
             }),
+            // From here on something is to be withdrawn, whether a session comes of it or not.
+            Event::AccessGranted { host, .. } => self.on_host(host, |run, no| run.set_session(no, true)),
             Event::SessionOpened { host, facts, .. } => self.on_host(host, |run, no| {
                 run.set_session(no, true);
                 run.hosts[no].facts = Some(facts.clone());
@@ -64,7 +69,11 @@ impl Run {
             }),
             Event::SessionClosed { host, closed } => {
                 self.left_open |= closed.left().is_some();
-                self.on_host(host, |run, no| run.set_session(no, false));
+                let access_left = closed.access.as_ref().is_some_and(|access| access.left().is_some());
+                self.on_host(host, |run, no| {
+                    run.set_session(no, false);
+                    run.hosts[no].access_left = access_left;
+                });
             }
             Event::PhaseStarted { host, phase, reason, deadline_ms } => {
                 self.on_host(host, |run, no| run.fold_phase_started(no, *phase, reason.as_deref(), *deadline_ms));
@@ -177,6 +186,12 @@ impl Run {
             for (step, cell) in host.cells.iter_mut().enumerate() {
                 let under_way = matches!(cell.stage, CellStage::Attempting | CellStage::Lost { .. });
                 cell.left |= under_way && self.layout.step(step).read_only;
+            }
+        }
+        for host in 0..self.hosts.len() {
+            if self.hosts[host].access_left {
+                // Withdrawing it is tried again, when the host has ended.
+                self.set_session(host, true);
             }
         }
         self.touch_all();

@@ -25,6 +25,8 @@
 //!
 //! Its session is opened by `SessionOpened` and, once the host has ended, closed by `SessionClosed` (until then
 //! `CloseSession` is outstanding). The run ends when no session is open any more; one that is left open fails it.
+//! `AccessGranted` asks for the same close, whether a session came of it or not; access that the close does not show to be
+//! withdrawn suspends the run, and a resume closes again.
 //!
 //! # A cell
 //!

@@ -156,6 +156,11 @@ impl Run {
                 suspended |= self.awaits_operator(host, of_host);
             }
         }
+        if self.hosts.iter().any(|host| host.access_left) {
+            // A person must see to it; a resume tries it again.
+            outcome = outcome.worse(HostOutcome::Stuck);
+            suspended = true;
+        }
         if self.left_open {
             outcome = outcome.worse(HostOutcome::Failed);
         }

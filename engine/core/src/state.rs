@@ -139,6 +139,8 @@ pub(crate) struct HostState {
     pub(crate) facts: Option<Facts>,
     /// A session to it may be open: its opening is on record, its close is not. Changed by `Run::set_session` alone.
     pub(crate) session: bool,
+    /// Access that the run was given there was not shown to be withdrawn.
+    pub(crate) access_left: bool,
     /// References that `take` printed.
     pub(crate) snapshots: BTreeMap<StepNo, String>,
     /// Snapshots that were removed after the run.
@@ -190,6 +192,7 @@ impl HostState {
             live: BTreeSet::new(),
             facts: None,
             session: false,
+            access_left: false,
             snapshots: BTreeMap::new(),
             released: BTreeSet::new(),
             measured: BTreeMap::new(),

@@ -6,6 +6,7 @@ mod story;
 use std::sync::Arc;
 
 use runbook_core::{Run, Status};
+use runbook_model::access::{Ending, Grant, Withdrawal};
 use runbook_model::command::Timer;
 use runbook_model::event::{Person, RunHeader};
 use runbook_model::outcome::{Ended, Exit, KilledBy, Obstacle, ObstacleKind};
@@ -697,4 +698,59 @@ fn sessions_to_places_that_are_no_hosts_of_the_run_are_closed_last() {
     };
     assert!(closed("a") < closed("proxy"));
     assert!(matches!(story.events.last(), Some(Event::RunEnded { .. })));
+}
+
+fn grant(host: &str) -> Input {
+    let grant = Grant { certificate: None, sudo: None, account: None };
+    Input::AccessGranted { host: host.into(), grant: Box::new(grant) }
+}
+
+fn access(ending: Ending) -> Withdrawal {
+    Withdrawal { at_ms: Some(1), sudo: Some(ending), ..Withdrawal::default() }
+}
+
+#[test]
+fn access_that_is_not_shown_to_be_gone_suspends_the_run_until_a_resume_shows_it() {
+    let mut story = Story::new(plan(&[&["a"]], json!({}), change()));
+    story.input(Input::Begin);
+    story.go_until(|command| matches!(command, Command::Connect { .. }));
+    story.input(grant("a"));
+    story.access = Some(access(Ending::Left { until_ms: None, why: "read-only".into() }));
+    story.go();
+    assert_eq!(story.outcome("a"), HostOutcome::Succeeded);
+    assert_eq!(story.run.status(), Status::Suspended(HostOutcome::Stuck));
+    let resume = || Input::Resume { by: Person::default(), permit: None, break_glass: None, on: None };
+    story.input(resume());
+    assert_eq!(story.run.outstanding().iter().collect::<Vec<_>>(), [&Command::CloseSession { host: "a".into() }]);
+    story.go();
+    assert_eq!(story.run.status(), Status::Suspended(HostOutcome::Stuck), "it is still there");
+    story.access = Some(access(Ending::Proved("gone".into())));
+    story.input(resume());
+    story.go();
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Succeeded));
+}
+
+#[test]
+fn access_is_withdrawn_from_a_host_to_which_no_session_was_ever_opened() {
+    let mut story = Story::new(plan(&[&["a"]], json!({}), change()));
+    story.unreachable.push("a".into());
+    story.input(Input::Begin);
+    story.input(grant("a"));
+    story.access = Some(access(Ending::Proved("it was never there".into())));
+    story.go();
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Blocked));
+    let closes = story.events.iter().filter(|event| matches!(event, Event::SessionClosed { .. })).count();
+    assert_eq!(closes, 1);
+}
+
+#[test]
+fn a_cancel_while_a_host_is_given_access_withdraws_it() {
+    let mut story = Story::new(plan(&[&["a"]], json!({}), change()));
+    story.input(Input::Begin);
+    story.input(grant("a"));
+    story.input(Input::CancelAsked { by: Person::default() });
+    assert_eq!(story.run.outstanding().iter().collect::<Vec<_>>(), [&Command::CloseSession { host: "a".into() }]);
+    story.access = Some(access(Ending::Proved("gone".into())));
+    story.go();
+    assert_eq!(story.run.status(), Status::Ended(HostOutcome::Cancelled));
 }

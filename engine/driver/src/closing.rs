@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use runbook_model::access::Withdrawal;
 use runbook_model::host::Host;
 use runbook_model::outcome::{Obstacle, ObstacleKind};
 use runbook_model::session::{Look, SessionClose};
@@ -15,6 +16,7 @@ use runbook_model::{AttemptId, HostName};
 use runbook_ports::transport::{LookFor, Seen};
 
 use crate::prepare::clipped;
+use crate::sessions::Lease;
 use crate::world::World;
 
 /// So long is tried, when the work on a host is done, to remove what attempts left on it and to look for what is left.
@@ -76,8 +78,11 @@ pub(crate) async fn close(world: &Arc<World>, host: &Arc<Host>, left: Vec<Left>)
         }
     };
     let _ = tokio::time::timeout(LIMIT, elsewhere).await;
+    let mut access = None;
     let look = if world.sessions.is_remote(host) {
-        remote(world, host, &attempts).await
+        let look = remote(world, host, &attempts).await;
+        access = withdraw(world, host).await;
+        look
     } else {
         let left = Left { place: Arc::clone(host), attempts };
         if !left.attempts.is_empty() {
@@ -87,13 +92,32 @@ pub(crate) async fn close(world: &Arc<World>, host: &Arc<Host>, left: Vec<Left>)
         world.sessions.histories.local(&host.name);
         Look::default()
     };
-    world.sessions.histories.take(&host.name, look)
+    SessionClose { access, ..world.sessions.histories.take(&host.name, look) }
+}
+
+/// Withdraws what the host was given for the run, with the session that may still be open; after it, none is.
+async fn withdraw(world: &Arc<World>, host: &Arc<Host>) -> Option<Box<Withdrawal>> {
+    let is_open = world.sessions.is_open(&host.name).await;
+    let lease = match is_open {
+        true => world.sessions.get(host).await.ok(),
+        false => None,
+    };
+    let withdrawal = world.access.withdraw(host, lease.as_ref().map(Lease::session)).await;
+    drop(lease);
+    if is_open {
+        world.sessions.finish(&host.name).await;
+    }
+    withdrawal
 }
 
 /// Ends the work on every place where something was opened and whose end is not on record.
 pub(crate) async fn close_all(world: &Arc<World>) -> Vec<(HostName, SessionClose)> {
     let mut closed = Vec::new();
-    for host in world.sessions.histories.places() {
+    let mut places = world.sessions.histories.places();
+    // Whose access is on record, and no session came of it.
+    let given = world.access.hosts().into_iter().filter(|name| places.iter().all(|place| place.name != *name));
+    places.extend(given.filter_map(|name| world.plan.hosts.get(&name).cloned().map(Arc::new)).collect::<Vec<_>>());
+    for host in places {
         let remote = world.sessions.is_remote(&host);
         let close = close(world, &host, Vec::new()).await;
         if remote {
@@ -103,6 +127,7 @@ pub(crate) async fn close_all(world: &Arc<World>) -> Vec<(HostName, SessionClose
     closed
 }
 
+/// Asks what is left, and leaves a session open at most over which it was asked last.
 async fn remote(world: &Arc<World>, host: &Arc<Host>, attempts: &[AttemptId]) -> Look {
     let histories = &world.sessions.histories;
     let patience = match histories.outlives_a_controller(&host.name) {
@@ -127,13 +152,13 @@ async fn remote(world: &Arc<World>, host: &Arc<Host>, attempts: &[AttemptId]) ->
             return Look { unknown: Some(why), ..Look::default() };
         }
     };
-    if world.limits.check_closed || histories.in_doubt(&host.name) {
+    // A session that is open when it is withdrawn tells what sudo says then.
+    if world.limits.check_closed || histories.in_doubt(&host.name) || world.access.wants_session(&host.name) {
         match tokio::time::timeout(LIMIT + patience, afterwards(world, host, patience)).await {
             Ok(Ok(after)) => look = after,
             Ok(Err(obstacle)) => look.unknown = Some(clipped(obstacle.message)),
             Err(_) => look.unknown = Some("the host did not answer when it was asked again".into()),
         }
-        world.sessions.finish(&host.name).await;
     }
     look
 }

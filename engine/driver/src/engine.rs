@@ -16,9 +16,10 @@ use runbook_model::schedule::Occurrence;
 use runbook_model::{Cell, Event, HostName, Input, Plan, RunId, RunOutcome, Sha256, StepId, canonical};
 use runbook_policy::Granted;
 use runbook_ports::store::{Fence, RunStatus, StoreError};
-use runbook_ports::{BlobStore, Clock, Confirmer, Observer, SecretSource, Signer, Store, Transport};
+use runbook_ports::{Access, BlobStore, Clock, Confirmer, Observer, SecretSource, Signer, Store, Transport};
 use tokio::sync::mpsc;
 
+use crate::access::Accesses;
 use crate::clock::SteadyClock;
 use crate::history::Histories;
 use crate::journal::{Group, Journal, Stamped, index};
@@ -97,6 +98,8 @@ pub struct Engine {
     pub clock_state: Option<fn() -> ClockState>,
     /// What is allowed while the run goes on; `None`: what it was granted, to its end.
     pub permits: Option<Arc<dyn Permits>>,
+    /// Gives access to hosts, for plans that ask for it.
+    pub access: Option<Arc<dyn Access>>,
 }
 
 /// Who, when, why: what the caller knows of a run that is to be opened.
@@ -208,7 +211,7 @@ impl Engine {
     /// # Errors
     /// Before anything was done: a file, a transport, a lease. Later only `Evidence` and `TakenOver`.
     pub async fn apply(&self, plan: Plan, request: RunRequest, control: &Control) -> Result<RunResult, DriverError> {
-        self.check_transports(&plan)?;
+        self.check_parts(&plan)?;
         self.keep_files(&plan, &request).await?;
         let plan = Arc::new(plan);
         let plan_sha256 = self.keep_plan(&plan, &request.run).await?;
@@ -276,7 +279,7 @@ impl Engine {
         wait: bool,
     ) -> Result<RunResult, DriverError> {
         let loaded = self.load(run).await?;
-        self.check_transports(&loaded.plan)?;
+        self.check_parts(&loaded.plan)?;
         let fence = self.lease(run, &by, &loaded.plan, wait.then_some(control)).await?;
         let (allowed, permit) = match self.in_force(granted).await {
             Ok(in_force) => in_force,
@@ -328,7 +331,7 @@ impl Engine {
         control: &Control,
     ) -> Result<RunResult, DriverError> {
         let loaded = self.load(finished).await?;
-        self.check_transports(&loaded.plan)?;
+        self.check_parts(&loaded.plan)?;
         let fence = self.lease(&request.run, &request.operator, &loaded.plan, request.wait.then_some(control)).await?;
         let opened = async {
             let told = self.told(&loaded).await?;
@@ -531,6 +534,7 @@ impl Engine {
         let journal = self.journal(&told.header.run, fence, told.run_seq).await?;
         control.attach(world.answers.clone());
         let desk = Desk::new(told.plan, Arc::clone(&self.evaluate), &told.header);
+        world.access.permitted(allowed);
         let allowed = permits::Told::new(allowed, world.ahead_ms());
         let run = told.run.permitted(allowed.permit()).clock_ahead(allowed.ahead_ms());
         Ok(Work::new(run, told.header, desk, told.memory, world, messages, journal, allowed))
@@ -545,6 +549,14 @@ impl Engine {
     ) -> (Arc<World>, mpsc::UnboundedReceiver<crate::world::Message>) {
         let (answers, messages) = mpsc::unbounded_channel();
         let limits = self.limits;
+        let access = Accesses::new(
+            self.access.clone(),
+            header.run.clone(),
+            Arc::clone(&plan),
+            header.plan_sha256,
+            Arc::clone(&self.clock),
+            answers.clone(),
+        );
         let world = World {
             run: header.run.clone(),
             plan,
@@ -563,7 +575,9 @@ impl Engine {
                 limits.handshakes_max,
                 limits.open,
                 Histories::new(Arc::clone(&self.clock)),
+                Arc::clone(&access),
             ),
+            access,
             limits,
             seed: header.seed,
             leash: Leash::new(Arc::clone(&self.store), Arc::clone(&self.clock), header.run.clone(), fence),
@@ -672,7 +686,11 @@ impl Engine {
         }
     }
 
-    fn check_transports(&self, plan: &Plan) -> Result<(), DriverError> {
+    /// This program has all that the plan needs.
+    pub(crate) fn check_parts(&self, plan: &Plan) -> Result<(), DriverError> {
+        if plan.access.is_some() && self.access.is_none() {
+            return Err(DriverError::NoAccess);
+        }
         let controller = crate::world::controller();
         let places = plan.steps.iter().filter_map(|step| match &step.on {
             Place::Host => None,

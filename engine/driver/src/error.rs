@@ -125,6 +125,9 @@ pub enum DriverError {
         /// Its transport.
         transport: String,
     },
+    /// The plan has access of its own, and nothing gives it. Nothing was touched.
+    #[error("the plan gives hosts access for the run, and the project does not say who mints it")]
+    NoAccess,
     /// The run is in a form that cannot go on, and not for want of an operator.
     #[error("run {run} stands still although it has not ended: this is a defect of the program ({state})")]
     StandsStill {
@@ -158,6 +161,7 @@ impl DriverError {
             DriverError::NothingToResolve { .. } => "RB0308",
             DriverError::Unreadable { .. } => "RB0309",
             DriverError::UnknownTransport { .. } => "RB0310",
+            DriverError::NoAccess => "RB0776",
             DriverError::StandsStill { .. } => "RB0311",
             DriverError::NotReleased { .. } => "RB0312",
             DriverError::WayBackGone { .. } => "RB0313",
@@ -184,7 +188,8 @@ impl DriverError {
             | DriverError::NotEnded(_)
             | DriverError::WayBackGone { .. }
             | DriverError::NothingToResolve { .. }
-            | DriverError::UnknownTransport { .. } => 2,
+            | DriverError::UnknownTransport { .. }
+            | DriverError::NoAccess => 2,
             DriverError::Unreadable { .. } | DriverError::StandsStill { .. } => 1,
             DriverError::NotReleased { .. } => 4,
         }
@@ -218,6 +223,9 @@ impl DriverError {
             }
             DriverError::Unreadable { .. } => "`runbook evidence verify` says whether the record was changed".into(),
             DriverError::UnknownTransport { .. } => "correct `transport` in the inventory".into(),
+            DriverError::NoAccess => {
+                "`runbook access ca init` makes an authority; then [access] in runbook.toml".into()
+            }
             DriverError::StandsStill { run, .. } => {
                 format!("keep the project's state folder and report it; `runbook resume {run}` may go on")
             }
@@ -262,6 +270,7 @@ mod tests {
             DriverError::Secret { run: run(), cause: cause() },
             DriverError::Unreadable { what: String::new(), cause: cause() },
             DriverError::UnknownTransport { host: "fs01".into(), transport: "x".into() },
+            DriverError::NoAccess,
             DriverError::StandsStill { run: run(), state: String::new() },
             DriverError::NotReleased { failed: Vec::new() },
             DriverError::WayBackGone { run: run(), gone: Vec::new() },

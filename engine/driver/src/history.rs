@@ -224,6 +224,7 @@ impl Histories {
             }
             connection
         });
-        SessionClose { attempts, connections: connections.collect(), unnamed: unnamed as u64, look }
+        let (connections, unnamed) = (connections.collect(), unnamed as u64);
+        SessionClose { attempts, connections, unnamed, look, access: None }
     }
 }

@@ -8,6 +8,7 @@ use runbook_model::event::AttemptReport;
 use runbook_model::plan::{Place, Plan};
 use runbook_model::{AttemptId, Event, HostName, HostOutcome, StepId};
 
+use crate::access::GivenBefore;
 use crate::history::Before;
 
 /// See the module.
@@ -16,6 +17,7 @@ pub(crate) struct Leftovers {
     by_host: BTreeMap<HostName, BTreeMap<AttemptId, AttemptReport>>,
     ended: BTreeMap<HostName, HostOutcome>,
     sessions: BTreeMap<HostName, Before>,
+    access: BTreeMap<HostName, GivenBefore>,
     /// Steps that work on their own host.
     on_host: BTreeSet<StepId>,
 }
@@ -28,6 +30,8 @@ pub(crate) struct HostLeft {
     pub(crate) ended: Option<HostOutcome>,
     /// Sessions whose end is not on record.
     pub(crate) sessions: Option<Before>,
+    /// Access whose end is not on record, or not shown.
+    pub(crate) access: Option<GivenBefore>,
 }
 
 impl Leftovers {
@@ -45,9 +49,15 @@ impl Leftovers {
                 sessions.opened.push((time_ms, identity.process.clone()));
             }
             // Whoever closed it had removed before what was to be removed.
-            Event::SessionClosed { host, .. } => {
+            Event::SessionClosed { host, closed } => {
                 self.sessions.remove(host);
                 self.by_host.remove(host);
+                if closed.access.as_ref().is_none_or(|access| access.left().is_none()) {
+                    self.access.remove(host);
+                }
+            }
+            Event::AccessGranted { host, .. } | Event::AccessInstalled { host, .. } => {
+                self.access.entry(host.clone()).or_default().observe(event);
             }
             Event::AttemptStarted { attempt, .. } if self.on_host.contains(&attempt.step) => {
                 if let Some(sessions) = self.sessions.get_mut(&attempt.host) {
@@ -70,11 +80,13 @@ impl Leftovers {
 
     /// All of it, as things stood at the last record.
     pub(crate) fn all(mut self) -> impl Iterator<Item = HostLeft> {
-        let hosts: BTreeSet<HostName> = self.by_host.keys().chain(self.sessions.keys()).cloned().collect();
+        let hosts: BTreeSet<HostName> =
+            self.by_host.keys().chain(self.sessions.keys()).chain(self.access.keys()).cloned().collect();
         hosts.into_iter().map(move |host| HostLeft {
             ended: self.ended.get(&host).copied(),
             attempts: self.by_host.remove(&host).unwrap_or_default().into_iter().collect(),
             sessions: self.sessions.remove(&host),
+            access: self.access.remove(&host),
             host,
         })
     }

@@ -8,6 +8,7 @@
 //! is started ([`DriverError::Evidence`]); the outcome of one step and the intent of the next share one append, and so
 //! do the steps of many hosts; memory does not grow with output, and connections are bounded ([`Limits`]).
 
+mod access;
 mod attempt;
 mod clock;
 mod closing;

@@ -70,6 +70,7 @@ impl Work {
         }
         if let Some(granted) = changed {
             self.told.permit = granted.permit().clone();
+            self.world.access.permitted(granted.permit());
         }
         // Little differences are no difference: the record says so only when it matters.
         self.told.ahead_ms = if drifted { ahead_ms } else { self.told.ahead_ms };

@@ -8,7 +8,8 @@ use runbook_model::event::{AttemptReport, Person};
 use runbook_model::input::Prepared;
 use runbook_model::outcome::{Ended, Exit, Obstacle};
 use runbook_model::plan::{Phase, Role, Step};
-use runbook_model::{AttemptId, AttemptOutcome, Cell, Event, RunId, Sha256};
+use runbook_model::session::SessionClose;
+use runbook_model::{AttemptId, AttemptOutcome, Cell, Event, HostName, Input, RunId, Sha256};
 use runbook_ports::store::Fence;
 
 use crate::DriverError;
@@ -16,7 +17,7 @@ use crate::attempt::{self, Job};
 use crate::engine::{Engine, Told};
 use crate::journal::{Group, Journal, Stamped};
 use crate::prepare::{Desk, clipped};
-use crate::world::{Finished, Raw, Stop};
+use crate::world::{Finished, Message, Raw, Stop};
 
 /// See [`Engine::release_snapshots`].
 pub(crate) async fn release(
@@ -26,6 +27,7 @@ pub(crate) async fn release(
     by: Person,
 ) -> Result<Vec<Cell>, DriverError> {
     let loaded = engine.load(run).await?;
+    engine.check_parts(&loaded.plan)?;
     let hosts: BTreeSet<_> = match cells {
         Some(cells) => cells.iter().map(|cell| cell.host.clone()).collect(),
         None => loaded.plan.hosts.keys().cloned().collect(),
@@ -71,19 +73,34 @@ async fn release_all(
             let cell = Cell { host: host.clone(), step: step.id.clone() };
             let number = attempts.get(&cell).copied().unwrap_or(0) + 1;
             let attempt = AttemptId { run: run.clone(), host: host.clone(), step: step.id.clone(), attempt: number };
+            match world.access.announce(&plan.hosts[host]).await {
+                Ok(Some(event)) => append(engine, &mut journal, vec![event], Vec::new()).await?,
+                Ok(None) => {}
+                Err(obstacle) => {
+                    failed.push(format!("{taken}: {}", obstacle.message));
+                    continue;
+                }
+            }
             let one = One { engine, world: &world, desk: &desk, step, attempt };
             match one.release(&mut told, &mut journal, &taken, &reference, &by).await? {
                 Ok(()) => released.push(taken),
                 Err(why) => failed.push(format!("{taken}: {why}")),
             }
             while let Ok(message) = messages.try_recv() {
-                if let crate::world::Message::Fault(cause) = message {
-                    return Err(DriverError::Evidence { cause, run: Some(run) });
+                match message {
+                    Message::Fault(cause) => return Err(DriverError::Evidence { cause, run: Some(run) }),
+                    Message::Note { input: Input::AccessInstalled { host, installed }, .. } => {
+                        let event = Event::AccessInstalled { host, installed };
+                        append(engine, &mut journal, vec![event], Vec::new()).await?;
+                    }
+                    _ => {}
                 }
             }
         }
     }
     let closed = crate::closing::close_all(&world).await;
+    let left = |(host, close): &(HostName, SessionClose)| Some(format!("{host}: {}", close.access.as_ref()?.left()?));
+    failed.extend(closed.iter().filter_map(left));
     let closed: Vec<Event> =
         closed.into_iter().map(|(host, closed)| Event::SessionClosed { host, closed: Box::new(closed) }).collect();
     if !closed.is_empty() {

@@ -18,6 +18,7 @@ use runbook_ports::{Session, Transport};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use crate::access::Accesses;
 use crate::history::Histories;
 use crate::look::clip_identity;
 
@@ -33,6 +34,7 @@ const IN_USE: Duration = Duration::from_millis(20);
 /// The sessions of one run.
 pub(crate) struct Sessions {
     transports: BTreeMap<String, Arc<dyn Transport>>,
+    access: Arc<Accesses>,
     handshakes: Semaphore,
     /// The same for hosts that were lost: they must not hold up those that answer.
     lost_handshakes: Semaphore,
@@ -86,6 +88,11 @@ struct User {
 }
 
 impl Lease {
+    /// The session itself.
+    pub(crate) fn session(&self) -> &dyn Session {
+        &*self.session
+    }
+
     /// Which of all sessions it is.
     pub(crate) fn number(&self) -> u64 {
         self.number
@@ -107,9 +114,11 @@ impl Sessions {
         handshakes_max: usize,
         open_limit: Duration,
         histories: Arc<Histories>,
+        access: Arc<Accesses>,
     ) -> Arc<Self> {
         Arc::new(Self {
             transports,
+            access,
             handshakes: Semaphore::new(handshakes_max.max(1)),
             lost_handshakes: Semaphore::new(handshakes_max.max(1)),
             connections: Arc::new(Semaphore::new(connections_max.max(1))),
@@ -154,7 +163,8 @@ impl Sessions {
         }
         let permit = self.room().await;
         let handshake = handshakes.acquire().await.expect("never closed");
-        let session: Arc<dyn Session> = transport.open(host, limit).await?.into();
+        let given = self.access.ready(host).await?;
+        let session: Arc<dyn Session> = transport.open(given.as_ref().unwrap_or(host), limit).await?.into();
         drop(handshake);
         let number = self.tick();
         let remote = transport.capabilities().remote;

@@ -26,6 +26,7 @@ use runbook_model::{
 };
 use runbook_ports::store::RunStatus;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::DriverError;
@@ -109,6 +110,7 @@ const LEFT_BYTES_MAX: u64 = 64 * 1024;
 struct After {
     clear: Vec<(HostName, Left)>,
     hosts_ended: Vec<(HostName, HostOutcome)>,
+    noted: Vec<oneshot::Sender<()>>,
 }
 
 /// A host that ended so is not tried again, and nothing more is asked of it.
@@ -184,6 +186,9 @@ impl Work {
     /// What an earlier controller may not have removed is removed as if the attempts had ended now.
     pub(crate) fn left_before(&mut self, leftovers: Leftovers) {
         for left in leftovers.all() {
+            if let Some(given) = left.access {
+                self.world.access.before(&left.host, given);
+            }
             if let Some(sessions) = left.sessions {
                 self.world.sessions.histories.before(&left.host, sessions);
             }
@@ -327,6 +332,10 @@ impl Work {
         for record in &records {
             self.world.observer.committed(record);
         }
+        for noted in after.noted {
+            // Whoever waited may have given up.
+            let _ = noted.send(());
+        }
         for (host, left) in after.clear {
             // On this machine it costs no command, and files that lie there cost time.
             let now = left.bytes > LEFT_BYTES_MAX || left.place.transport == "local";
@@ -359,6 +368,13 @@ impl Work {
         match message {
             Message::Fault(cause) => {
                 return Err(DriverError::Evidence { cause, run: Some(self.header.run.clone()) });
+            }
+            Message::Note { input, durable } => {
+                let before = self.group.events.len();
+                self.tell(input);
+                if self.group.events.len() > before {
+                    self.after.noted.extend(durable);
+                }
             }
             Message::TakenOver => return Err(DriverError::TakenOver(self.header.run.clone())),
             Message::Detach => return Ok(true),

@@ -17,8 +17,10 @@ use runbook_ports::store::StoreError;
 use runbook_ports::transport::Offsets;
 use runbook_ports::{BlobStore, Clock, Confirmer, Observer, Signer};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Accesses;
 use crate::leash::Leash;
 use crate::measure::Known;
 use crate::output::times::Times;
@@ -48,6 +50,8 @@ pub(crate) struct World {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) sessions: Arc<Sessions>,
+    /// What hosts are given for the run.
+    pub(crate) access: Arc<Accesses>,
     pub(crate) limits: Limits,
     /// The run's seed, for delays.
     pub(crate) seed: u64,
@@ -76,6 +80,9 @@ pub(crate) enum Message {
         /// Contents that the answer names, to be stored with it.
         blobs: Vec<(Sha256, Vec<u8>)>,
     },
+    /// A fact that no command asked for. Whoever tells it may wait until what was decided is durable; that nothing was, or
+    /// that the loop has ended, is told by nobody answering.
+    Note { input: Input, durable: Option<oneshot::Sender<()>> },
     /// Something could not be kept.
     Fault(String),
     /// The run is another controller's by now.

@@ -147,8 +147,8 @@ pub struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Minted {
-    /// Its number.
-    pub serial: u64,
+    /// Its number: a text, because authorities use all 64 bits.
+    pub serial: String,
     /// Its name, which the host's log has: the run, the plan's digest, the host.
     pub key_id: String,
     /// The public key, as in an authorized_keys file.
@@ -221,8 +221,8 @@ pub struct Installed {
 pub struct Installer {
     /// The account.
     pub login: String,
-    /// Its number.
-    pub serial: u64,
+    /// Its number: a text, because authorities use all 64 bits.
+    pub serial: String,
     /// Unix ms.
     pub valid_until_ms: u64,
     /// Digest of the script that it was bound to.

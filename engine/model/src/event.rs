@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::{Grant, Installed};
 use crate::approval::Used;
 use crate::command::{Subject, Timer};
 use crate::digest::Sha256;
@@ -109,6 +110,20 @@ pub enum Event {
         ends_ms: u64,
         /// Why, for people.
         reason: String,
+    },
+    /// The host is about to be given access: durable before anything is done there.
+    AccessGranted {
+        /// The host.
+        host: HostName,
+        /// What.
+        grant: Box<Grant>,
+    },
+    /// The host has it.
+    AccessInstalled {
+        /// The host.
+        host: HostName,
+        /// What it said.
+        installed: Box<Installed>,
     },
     /// A session is open.
     SessionOpened {

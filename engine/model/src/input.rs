@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::{Grant, Installed};
 use crate::command::{Subject, Timer};
 use crate::digest::Sha256;
 use crate::event::{AttemptReport, Controller, Person};
@@ -71,6 +72,20 @@ pub enum Input {
         why: String,
         /// Who.
         by: Person,
+    },
+    /// The host is to be given access, and this is what it will be.
+    AccessGranted {
+        /// The host.
+        host: HostName,
+        /// What.
+        grant: Box<Grant>,
+    },
+    /// The host has it.
+    AccessInstalled {
+        /// The host.
+        host: HostName,
+        /// What it said.
+        installed: Box<Installed>,
     },
     /// A session is open.
     Connected {

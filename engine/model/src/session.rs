@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::Withdrawal;
 use crate::host::PeerIdentity;
 
 /// Connections that one record names; of more, the newest.
@@ -22,6 +23,9 @@ pub struct SessionClose {
     pub unnamed: u64,
     /// What was looked for on the host.
     pub look: Look,
+    /// How the access ended that the run had been given there; `None`: it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Box<Withdrawal>>,
 }
 
 /// One connection.

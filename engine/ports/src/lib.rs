@@ -4,6 +4,7 @@
 //! each of them. Ports never retry, never interpret exit codes, never log arguments, and never read the engine's
 //! settings: what they need is in the call.
 
+pub mod access;
 pub mod anchor;
 pub mod blob;
 pub mod clock;
@@ -18,6 +19,7 @@ pub mod store;
 pub mod tickets;
 pub mod transport;
 
+pub use access::Access;
 pub use anchor::Anchor;
 pub use blob::{BlobStore, BlobWriter};
 pub use clock::Clock;

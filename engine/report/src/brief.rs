@@ -57,6 +57,9 @@ pub fn lines(plan: &Plan, check_only: bool, columns: usize, palette: Palette) ->
             pair(phase.name(), None, &list(&names, STEPS_NAMED));
         }
     }
+    for access in plan.access.iter().flat_map(runbook_model::access::Access::sentences) {
+        pair("access", None, &escape_line(access.as_bytes()));
+    }
     if check_only {
         pair("check", None, "the prechecks alone are run; nothing is changed");
     } else {

@@ -73,7 +73,7 @@ pub fn explain(view: &RunView, host: Option<&HostName>) -> Explanation {
             .map(|(name, host)| HostExplanation {
                 name: name.to_string(),
                 outcome: host.outcome.map(HostOutcome::name),
-                why: host_sentence(view, name, host),
+                why: host_sentence(view, name, host) + &access_sentences(host),
                 steps: rows(view, host)
                     .iter()
                     .map(|row| StepExplanation {
@@ -224,6 +224,19 @@ fn run_sentences(view: &RunView) -> Vec<String> {
         _ => out.push("It has no end on record.".into()),
     }
     out
+}
+
+/// What access the host was given, and how that ended.
+fn access_sentences(host: &HostView) -> String {
+    let mut said = String::new();
+    for granted in &host.access {
+        said.push_str(&format!(" For the run it was given: {}.", crate::access::given(granted).join("; ")));
+    }
+    for withdrawal in host.closed.iter().filter_map(|closed| closed.close.access.as_deref()) {
+        let ends: Vec<String> = crate::access::ended(withdrawal).into_iter().map(|(what, _)| what).collect();
+        said.push_str(&format!(" In the end: {}.", ends.join("; ")));
+    }
+    said
 }
 
 fn host_sentence(view: &RunView, name: &HostName, host: &HostView) -> String {

@@ -15,6 +15,7 @@ use runbook_model::{HostName, Phase, Sha256, StepId};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::access::{self, AccessDocument, WithdrawalDocument};
 use crate::list::{LineState, RunLine};
 use crate::matrix::{Row, rows};
 pub use crate::outside::{AnchorLine, RedactionLine};
@@ -276,6 +277,8 @@ pub struct HostDocument {
     pub peer_key: Option<String>,
     /// How the session to it was opened; null when none was, or the record does not say.
     pub session: Option<SessionDocument>,
+    /// Access that it was given for the run, by each controller.
+    pub access: Vec<AccessDocument>,
     /// How the sessions to it ended, oldest first.
     pub closed: Vec<ClosedDocument>,
     /// One entry per attempt; a cell without an attempt has one entry with attempt 0.
@@ -324,6 +327,8 @@ pub struct ClosedDocument {
     pub asked_at: Option<String>,
     /// It was asked over a connection of its own, after the others had been closed.
     pub asked_afterwards: bool,
+    /// How the access ended that the host had been given; null when it had none.
+    pub access: Option<WithdrawalDocument>,
 }
 
 /// An attempt, or a cell without one, in `run/v1`.
@@ -547,6 +552,7 @@ fn host_document(view: &RunView, attachments: &Attachments, name: &HostName, hos
         account: host.identity.as_ref().and_then(|identity| text(&identity.account)),
         peer_key: host.identity.as_ref().and_then(|identity| text(&identity.peer_key)),
         session: host.identity.as_ref().map(session_document),
+        access: host.access.iter().map(access::document).collect(),
         closed: host.closed.iter().map(closed_document).collect(),
         steps,
     }
@@ -589,6 +595,7 @@ fn closed_document(closed: &Closed) -> ClosedDocument {
         connections: close.connections.len() as u64 + close.unnamed,
         asked_at: close.look.at_ms.map(rfc3339_ms),
         asked_afterwards: close.look.afterwards,
+        access: close.access.as_deref().map(access::withdrawal_document),
     }
 }
 

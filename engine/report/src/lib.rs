@@ -9,6 +9,7 @@
 //!
 //! [`RunView`] folds the records; everything else reads a `RunView`.
 
+pub mod access;
 pub mod brief;
 pub mod bundle;
 pub mod check;

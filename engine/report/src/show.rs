@@ -6,6 +6,7 @@ use runbook_model::manifest::{Change, Entry};
 use runbook_model::outcome::{AttemptOutcome, Ended, Exit, HostOutcome, OutputRef};
 use runbook_model::units::format_size;
 
+use crate::access;
 use crate::json::{Attachments, attempt_reason, cell_reason, person};
 use crate::list::short;
 use crate::matrix::{Row, rows};
@@ -261,7 +262,16 @@ fn sessions(page: &mut Page, host: &HostView) {
             page.note(2, Some(Tone::Dim), &escape_line(format!("over {hop}").as_bytes()));
         }
     }
+    for granted in &host.access {
+        for given in access::given(granted) {
+            page.note(2, Some(Tone::Dim), &escape_line(given.as_bytes()));
+        }
+    }
     for closed in &host.closed {
+        for (what, is_left) in closed.close.access.iter().flat_map(|withdrawal| access::ended(withdrawal)) {
+            let tone = if is_left { Tone::Bad } else { Tone::Dim };
+            page.note(2, Some(tone), &escape_line(what.as_bytes()));
+        }
         let (what, good) = session::end(&closed.close);
         if !good || remote.is_some() {
             let tone = if closed.close.left().is_some() {

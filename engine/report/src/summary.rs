@@ -146,6 +146,11 @@ pub(crate) fn verdict_sentence(view: &RunView, outcome: HostOutcome, check_only:
     if outcome == HostOutcome::Failed && good && !crate::session::left_open(view).is_empty() {
         return "done and verified on every host; but a session stays open, and that fails the run".to_owned();
     }
+    if outcome == HostOutcome::Stuck && good && !crate::access::left(view).is_empty() {
+        return "done and verified on every host; but access that the run was given is not shown to be withdrawn, and that \
+                waits for an operator"
+            .to_owned();
+    }
     let kept = kept(view).len();
     let also = match kept {
         0 => return meaning(outcome, check_only).to_owned(),
@@ -359,6 +364,9 @@ fn what_was_done(page: &mut Page, view: &RunView, attachments: &Attachments) {
         left.push("no change of this run".to_owned());
     }
     page.section("Remains", &left);
+    let left = crate::access::left(view);
+    let told: Vec<String> = left.iter().take(HOSTS_TOLD).map(|(name, what)| format!("{name}: {what}")).collect();
+    page.section("Access", &told);
     let open = crate::session::left_open(view);
     let told: Vec<String> = open.iter().take(HOSTS_TOLD).map(|(name, what)| format!("{name}: {what}")).collect();
     page.section("Open session", &told);
@@ -465,6 +473,12 @@ pub fn next_steps(view: &RunView, circumstances: Circumstances<'_>) -> Vec<Strin
         } else {
             format!("mend what blocked the hosts (`runbook explain {run}`), then apply again")
         });
+    }
+    if let Some((name, _)) = crate::access::left(view).first() {
+        out.push(format!(
+            "remove by hand on {name} what is left of the run's access, or mend what stopped its removal; `runbook resume \
+             {run}` then removes it and tries that it is gone"
+        ));
     }
     if let Some((name, _)) = crate::session::left_open(view).first() {
         out.push(format!("end what is left open on {name} by hand: it is a way back in"));

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use runbook_model::access::{Grant, Installed};
 use runbook_model::command::Subject;
 use runbook_model::event::{AttemptReport, ClockState, Controller, Event, Person, RunHeader};
 use runbook_model::host::{Facts, PeerIdentity};
@@ -73,6 +74,19 @@ pub struct RunView {
     pub elsewhere: BTreeMap<HostName, Vec<Closed>>,
     /// Both clocks at the record before.
     clocks: Option<(u64, u64)>,
+}
+
+/// Access that the host was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// Unix ms.
+    pub at_ms: u64,
+    /// The record's place in the ledger.
+    pub seq: u64,
+    /// What.
+    pub grant: Grant,
+    /// The record that says that the host has it, and what it said.
+    pub installed: Option<(u64, Installed)>,
 }
 
 /// How the sessions to a host ended.
@@ -145,6 +159,8 @@ pub struct HostView {
     pub session_seq: Option<u64>,
     /// Place in the ledger of the last session's opening.
     pub opened_seq: Option<u64>,
+    /// Access that it was given for the run, by each controller.
+    pub access: Vec<Granted>,
     /// How sessions ended: once, and once more each time that the host was tried again.
     pub closed: Vec<Closed>,
     /// The phase that it is in; `None` before the first and after the last.
@@ -398,6 +414,19 @@ impl RunView {
             }
             Event::HostStarted { host, .. } => {
                 self.host(host).started_ms.get_or_insert(now);
+            }
+            Event::AccessGranted { host, grant } => {
+                self.host(host).access.push(Granted {
+                    at_ms: now,
+                    seq,
+                    grant: grant.as_ref().clone(),
+                    installed: None,
+                });
+            }
+            Event::AccessInstalled { host, installed } => {
+                if let Some(granted) = self.host(host).access.last_mut() {
+                    granted.installed = Some((seq, installed.as_ref().clone()));
+                }
             }
             Event::SessionOpened { host, facts, identity } => {
                 let host = self.host(host);

@@ -88,7 +88,7 @@ fn read(text: &str) -> Option<Certificate> {
 }
 
 /// The kind of the key in a certificate of this kind, and how many fields that key has.
-fn key_in(kind: &str) -> Option<(String, usize)> {
+pub(crate) fn key_in(kind: &str) -> Option<(String, usize)> {
     let key = kind.strip_suffix("-cert-v01@openssh.com")?;
     let (suffix, fields) = match key {
         "ssh-ed25519" => ("", 1),
@@ -123,20 +123,20 @@ pub(crate) fn plain_key(kind: &str, blob: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// What is left of a blob.
-struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (field, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(field)
     }
 
-    fn number(&mut self, bytes: usize) -> Option<u64> {
+    pub(crate) fn number(&mut self, bytes: usize) -> Option<u64> {
         Some(self.take(bytes)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    fn text(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn text(&mut self) -> Option<&'a [u8]> {
         let length = self.number(4)?;
         self.take(usize::try_from(length).ok()?)
     }

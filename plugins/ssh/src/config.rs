@@ -38,6 +38,13 @@ Host *
     ServerAliveCountMax 3
 ";
 
+/// The key of a host's options that says: log in with its certificate and with nothing else. No inventory can have it.
+pub(crate) const ONLY_CERTIFICATE: &str = "only certificate";
+
+/// For such a host. Keys that the user's own configuration adds are of other kinds, and are not offered.
+const CERTIFICATE_ALONE: &str = "    IdentityAgent none\n    PubkeyAcceptedKeyTypes ssh-ed25519-cert-v01@openssh.com\n    \
+                                 GSSAPIAuthentication no\n    HostbasedAuthentication no\n";
+
 /// The file's text, and the name by which `ssh` is to be asked for the host.
 ///
 /// # Errors
@@ -75,6 +82,9 @@ pub fn write(
         push(&mut text, "ProxyJump", &jumps.join(","))?;
     }
     push_keys(&mut text, &keys, &target)?;
+    if host.options.get(ONLY_CERTIFICATE).is_some() {
+        text.push_str(CERTIFICATE_ALONE);
+    }
     for (jump, name) in host.jumps.iter().zip(&jumps) {
         let _ = writeln!(text, "Host {name}");
         text.push_str("    ControlMaster no\n    ControlPath none\n");

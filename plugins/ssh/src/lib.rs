@@ -5,6 +5,7 @@
 //! `ssh_config`, so agents, certificates, hardware keys, GSSAPI and jump hosts work as they do by hand; what must not
 //! depend on it (strict host keys, no passwords, no questions) is fixed before it: see [`config`].
 
+pub mod access;
 pub mod certificate;
 pub mod config;
 pub mod diagnosis;

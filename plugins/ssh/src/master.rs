@@ -243,7 +243,7 @@ impl Drop for Unfinished {
 }
 
 /// The host and where it is reached, for messages.
-fn place(host: &Host) -> String {
+pub(crate) fn place(host: &Host) -> String {
     let port = host.port.map(|port| format!(":{port}")).unwrap_or_default();
     if host.address == host.name.as_str() && port.is_empty() {
         return host.name.to_string();
@@ -252,7 +252,7 @@ fn place(host: &Host) -> String {
 }
 
 /// A short place that survives us not, readable by this account alone.
-fn runtime_folder(settings: &Settings) -> PathBuf {
+pub(crate) fn runtime_folder(settings: &Settings) -> PathBuf {
     if let Some(folder) = &settings.runtime {
         return folder.clone();
     }
@@ -260,7 +260,7 @@ fn runtime_folder(settings: &Settings) -> PathBuf {
     private.filter(|folder| folder.is_dir() && folder.as_os_str().len() < 60).unwrap_or_else(|| "/tmp".into())
 }
 
-fn includes(settings: &Settings) -> Result<Vec<PathBuf>, String> {
+pub(crate) fn includes(settings: &Settings) -> Result<Vec<PathBuf>, String> {
     if let Some(file) = &settings.config {
         if !file.is_file() {
             return Err(format!("the ssh_config {} that the settings name does not exist", file.display()));

@@ -97,6 +97,7 @@ pub(crate) fn run() -> Result<()> {
             controller: None,
             clock_state: None,
             permits: None,
+            access: None,
         };
         let request = RunRequest {
             run: "019aab00-0000-7000-8000-000000000001".into(),

@@ -1,5 +1,6 @@
 //! One file per command: what is read, which part does the work, what is printed, which code comes back.
 
+pub(crate) mod access;
 pub(crate) mod actions;
 pub(crate) mod approvals;
 pub(crate) mod approve;

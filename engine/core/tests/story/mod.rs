@@ -73,6 +73,8 @@ pub(crate) struct Story {
     pub(crate) unreachable: Vec<String>,
     /// What is still open when sessions were closed.
     pub(crate) left: Option<Process>,
+    /// How access ended when sessions were closed.
+    pub(crate) access: Option<runbook_model::access::Withdrawal>,
 }
 
 pub(crate) fn ok() -> Ended {
@@ -98,7 +100,7 @@ impl Story {
 
     fn opened(plan: Plan, header: RunHeader) -> Self {
         let run = Run::new(Arc::new(plan), Arc::new(header));
-        Self { run, events: vec![], now: 0, answers: BTreeMap::new(), unreachable: vec![], left: None }
+        Self { run, events: vec![], now: 0, answers: BTreeMap::new(), unreachable: vec![], left: None, access: None }
     }
 
     /// `cell` is `host/step`; its attempts end so, in order, and well after that.
@@ -192,7 +194,8 @@ impl Story {
 
     pub(crate) fn closed(&self) -> SessionClose {
         let look = Look { at_ms: Some(1), ways_in: self.left.iter().cloned().collect(), ..Look::default() };
-        SessionClose { look, ..SessionClose::default() }
+        let access = self.access.clone().map(Box::new);
+        SessionClose { look, access, ..SessionClose::default() }
     }
 
     pub(crate) fn attempts(&self) -> Vec<String> {

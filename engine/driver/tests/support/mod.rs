@@ -346,6 +346,7 @@ impl Bench {
             }),
             clock_state: Some(|| ClockState { source: "tests".into(), ..ClockState::default() }),
             permits: None,
+            access: None,
         }
     }
 

@@ -46,6 +46,7 @@ pub(super) fn section(view: &RunView, attachments: &Attachments, verification: &
         verification.problems.iter().map(|line| format!("{} {}", badge(Tone::Bad, "wrong"), text(line))).collect(),
     );
     list("Hosts that did not succeed", hosts(view));
+    list("Access that is not shown to be withdrawn", left_access(view));
     list("Sessions that stay open", open_sessions(view));
     list("Missing from the record", missing(view));
     list("Changed without being declared", undeclared(view));
@@ -89,6 +90,14 @@ fn hosts(view: &RunView) -> Vec<String> {
     let rank = |code: u8| [9, 7, 6, 4, 5, 8, 3, 0].iter().position(|known| *known == code).unwrap_or(0);
     out.sort_by_key(|(code, _)| rank(*code));
     out.into_iter().map(|(_, line)| line).collect()
+}
+
+fn left_access(view: &RunView) -> Vec<String> {
+    let line = |(name, what): (HostName, String)| {
+        let place = format!("<a href=\"#{}\">{}</a>", host_anchor(&name), text(name.as_str()));
+        format!("{place} {} {}", badge(Tone::Bad, "left"), text(&what))
+    };
+    crate::access::left(view).into_iter().map(line).collect()
 }
 
 fn open_sessions(view: &RunView) -> Vec<String> {

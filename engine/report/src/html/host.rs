@@ -11,6 +11,7 @@ use runbook_model::{HostName, Sha256};
 
 use super::markup::{badge, facts, lines, record, text, when, wide};
 use super::{PHASES, cell_anchor, host_anchor, host_badge};
+use crate::access;
 use crate::json::{Attachments, RedactionLine, attempt_reason, cell_reason, person};
 use crate::matrix::{Row, label, rows};
 use crate::session;
@@ -115,7 +116,17 @@ fn about(host: &HostView) -> String {
     if let Some(seq) = host.ended_seq {
         rows.push(("Outcome", record(seq)));
     }
+    for granted in &host.access {
+        let seq = granted.installed.as_ref().map_or(granted.seq, |(seq, _)| *seq);
+        rows.extend(
+            access::given(granted).into_iter().map(|given| ("Access", format!("{}, {}", text(&given), record(seq)))),
+        );
+    }
     for closed in &host.closed {
+        for (what, is_left) in closed.close.access.iter().flat_map(|withdrawal| access::ended(withdrawal)) {
+            let badge = if is_left { format!("{} ", badge(Tone::Bad, "left")) } else { String::new() };
+            rows.push(("Access's end", format!("{badge}{}, {}", text(&what), record(closed.seq))));
+        }
         rows.push(("Session's end", format!("{}, {}", text(&session::end(&closed.close).0), record(closed.seq))));
         if closed.close.connections.len() > 1 {
             for connection in &closed.close.connections {

@@ -189,6 +189,9 @@ fn plan(view: &RunView) -> String {
     if plan.window.at_end == AtEnd::Rollback {
         rows.push(("At the end of a window", "hosts that are not through are taken back before it".into()));
     }
+    for access in plan.access.iter().flat_map(runbook_model::access::Access::sentences) {
+        rows.push(("Access on the hosts", text(&access)));
+    }
     if let Some(reason) = &plan.irreversible {
         rows.push(("Cannot be taken back", text(reason)));
     }

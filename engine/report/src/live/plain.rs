@@ -1,5 +1,6 @@
 //! The live view for a file or a CI log: a line per notable event.
 
+use runbook_model::access::Withdrawal;
 use runbook_model::event::Event;
 use runbook_model::outcome::AttemptOutcome;
 use runbook_model::record::Record;
@@ -44,8 +45,20 @@ fn sentence(view: &RunView, event: &Event, now: u64) -> Option<String> {
         Event::BudgetSpent { spent, budget } => {
             format!("failure budget spent ({spent} failed, {budget} allowed): no further host is started")
         }
+        Event::AccessInstalled { host, .. } => format!("{host}: has its access for this run"),
         Event::SessionClosed { host, closed } => {
-            format!("{host}: a session stays OPEN: {}", closed.left()?)
+            let left = closed.left().map(|left| format!("a session stays OPEN: {left}"));
+            let access = closed.access.as_deref();
+            let kept =
+                access.and_then(Withdrawal::left).map(|left| format!("ACCESS is not shown to be withdrawn: {left}"));
+            let lapses = access.and_then(Withdrawal::lapses);
+            let gone = (access.is_some() && kept.is_none() && lapses.is_none())
+                .then(|| "its access is withdrawn, and that was tried".to_owned());
+            let said: Vec<String> = [left, kept, lapses, gone].into_iter().flatten().collect();
+            if said.is_empty() {
+                return None;
+            }
+            format!("{host}: {}", said.join("; "))
         }
         Event::SessionFailed { host, obstacle } => format!("{host}: {}", obstacle.message),
         Event::PhaseStarted { host, phase, reason: Some(reason), .. } => format!("{host}: {phase} begins: {reason}"),

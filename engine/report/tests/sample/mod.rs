@@ -280,7 +280,7 @@ impl Writer {
             identity: None,
         };
         let look = Look { at_ms: Some(self.now - 10), ..Look::default() };
-        let mut close = SessionClose { attempts: 1, connections: vec![connection], unnamed: 0, look };
+        let mut close = SessionClose { attempts: 1, connections: vec![connection], unnamed: 0, look, access: None };
         change(&mut close);
         self.put(Event::SessionClosed { host: host.into(), closed: Box::new(close) })
     }

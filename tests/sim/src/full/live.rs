@@ -319,6 +319,7 @@ impl<'a> Life<'a> {
             controller: None,
             clock_state: None,
             permits: None,
+            access: None,
         };
         (engine, store)
     }
