@@ -4,19 +4,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use runbook_e2e::program::{Project, Running, Said};
-use runbook_testkit::lab::{self, Lab};
+use runbook_testkit::lab::{self, HostSpec, Lab};
 
 const RULE: &str = "/etc/sudoers.d/runbook-*";
 
 /// A project whose authority the hosts trust, and nothing else: no key is authorised, nobody may use sudo.
 fn project(lab: &Lab) -> Project {
+    let hosts: Vec<&str> = lab.hosts().map(lab::LabHost::name).collect();
+    project_for(lab, &hosts)
+}
+
+/// The same; other hosts stay as they are.
+fn project_for(lab: &Lab, hosts: &[&str]) -> Project {
     let project = Project::with_lab(lab);
     let made = project.run(&["access", "ca", "init"]);
     let public = made.expect_code(0).stdout.trim().to_owned();
     assert!(public.starts_with("ssh-ed25519 "), "{made:?}");
     let settings = std::fs::read_to_string(project.path().join("runbook.toml")).unwrap();
     project.write("runbook.toml", &format!("{settings}[access]\nca = \"keys/user_ca\"\n"));
-    for host in lab.hosts() {
+    for host in hosts.iter().map(|name| lab.host(name)) {
         host.sh(&format!(
             "echo '{public}' >/etc/ssh/runbook_ca.pub
              : >/etc/ssh/revoked_keys
@@ -36,7 +42,8 @@ fn reload(lab: &Lab, host: &str) {
 }
 
 fn runbook(project: &Project, access: &str, steps: &str) {
-    let text = format!("schema: runbook/v1\nname: patch\ntargets: {{select: all}}\n{access}\n{steps}\n");
+    let text =
+        format!("schema: runbook/v1\nname: patch\ntargets: {{select: all, failure_budget: 1}}\n{access}\n{steps}\n");
     project.write("runbooks/patch.yaml", &text);
 }
 
@@ -301,4 +308,212 @@ fn access_that_cannot_be_removed_suspends_the_run_and_a_resume_removes_it() {
     project.run(&["resume", "last"]).expect_code(0);
     assert_gone(&lab, &project, "fs01", &stolen);
     assert_eq!(withdrawn(&project, 0)["state"], "withdrawn");
+}
+
+/// The address from which this machine reaches a host.
+fn own_address(lab: &Lab, host: &str) -> String {
+    let output = Command::new("ip").args(["-4", "route", "get", lab.host(host).address()]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split(" src ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a source address").to_owned()
+}
+
+#[test]
+fn a_certificate_counts_on_its_own_host_and_from_its_own_address_alone() {
+    if !lab::require() {
+        return;
+    }
+    let lab = Lab::with_hosts(&["fs01", "fs02"]).unwrap();
+    let project = project(&lab);
+    for host in ["fs01", "fs02"] {
+        lab.host(host).sh(&format!(
+            "mkdir -p /etc/ssh/principals; echo maint@{host} >/etc/ssh/principals/maint; echo root >/etc/ssh/principals/root
+             echo 'AuthorizedPrincipalsFile /etc/ssh/principals/%u' >>/etc/ssh/sshd_config"
+        ));
+        reload(&lab, host);
+    }
+    let from = own_address(&lab, "fs01");
+    let access = format!(
+        "access:\n  certificate: {{principals: ['maint@{{{{host.name}}}}'], source_address: [{from}/32]}}\n  sudo: {{}}"
+    );
+    runbook(&project, &access, WAITS);
+    let runtime = runtime();
+    let running = start(&project, &runtime, APPLY);
+    wait_for(&lab, "fs01", "/etc/changed");
+    wait_for(&lab, "fs02", "/etc/changed");
+    let stolen = Stolen::take(&running, runtime.path());
+    let works = |host: &str| {
+        let pairs = stolen.keys.iter().flat_map(|key| stolen.certificates.iter().map(move |one| (key, one)));
+        let good = pairs.filter(|(key, one)| login(&lab, host, key, one, "true").is_ok());
+        good.map(|(key, one)| (key.clone(), one.clone())).collect::<Vec<_>>()
+    };
+    let (first, second) = (works("fs01"), works("fs02"));
+    assert_eq!((first.len(), second.len()), (1, 1), "each host takes its own certificate");
+    assert_ne!(first[0].1, second[0].1);
+
+    // The right credential, from the other host.
+    let (key, certificate) = &first[0];
+    for (file, to) in [(key, "/root/key"), (certificate, "/root/key-cert.pub")] {
+        std::fs::copy(file, lab.host("fs02").path(to)).unwrap();
+    }
+    let known = std::fs::read_to_string(lab.folder().join("known_hosts")).unwrap();
+    std::fs::write(lab.host("fs02").path("/root/known"), known).unwrap();
+    let elsewhere = lab.host("fs02").try_sh(&format!(
+        "chmod 600 /root/key; ssh -o BatchMode=yes -o UserKnownHostsFile=/root/known -i /root/key -l maint {} true",
+        lab.host("fs01").address()
+    ));
+    let elsewhere = elsewhere.unwrap();
+    assert!(!elsewhere.ok() && elsewhere.stderr.contains("Permission denied (publickey"), "{elsewhere:?}");
+    let log = lab.host("fs01").sh("cat /var/log/sshd.log");
+    assert!(log.contains("valid certificate but not from a permitted source address"), "{log}");
+    assert!(log.contains("Certificate does not contain an authorized principal"), "{log}");
+
+    for host in ["fs01", "fs02"] {
+        lab.host(host).sh("echo 0 >/tmp/go");
+    }
+    running.wait().expect_code(0);
+    assert_gone(&lab, &project, "fs01", &stolen);
+    assert_gone(&lab, &project, "fs02", &stolen);
+}
+
+#[test]
+fn what_nobody_withdraws_ends_by_itself() {
+    if !lab::require() {
+        return;
+    }
+    let lab = Lab::with_hosts(&["fs01"]).unwrap();
+    let project = project(&lab);
+    runbook(&project, "access:\n  certificate: {valid_for: 1m}\n  sudo: {}", WAITS);
+    let runtime = runtime();
+    let running = start(&project, &runtime, APPLY);
+    wait_for(&lab, "fs01", "/etc/changed");
+    let stolen = Stolen::take(&running, runtime.path());
+    running.crash();
+    let sudo = || lab.host("fs01").try_sh("su maint -c 'sudo -n id -un'").unwrap();
+    assert_eq!(stolen.try_all(&lab, "fs01", "sudo -n id -un").unwrap().trim(), "root");
+    assert!(sudo().ok());
+    std::thread::sleep(std::time::Duration::from_secs(61));
+    let refused = stolen.try_all(&lab, "fs01", "true").expect_err("the certificate is over");
+    assert!(refused.contains("Permission denied (publickey"), "{refused}");
+    let log = lab.host("fs01").sh("cat /var/log/sshd.log");
+    assert!(log.contains("Certificate invalid: expired"), "{log}");
+    lab.host("fs01").sh(&format!("ls {RULE}"));
+    let refused = sudo();
+    assert!(!refused.ok(), "the rule is there, and over: {refused:?}");
+
+    // Who takes it up later gives anew, brings the host to its end, and withdraws both.
+    lab.host("fs01").sh("echo 0 >/tmp/go");
+    project.run(&["resume", "last"]).expect_code(0);
+    assert_gone(&lab, &project, "fs01", &stolen);
+}
+
+#[test]
+fn a_host_with_a_binary_list_of_revoked_keys_behind_another_is_given_access_and_revokes() {
+    if !lab::require() {
+        return;
+    }
+    let lab = Lab::new(&[HostSpec::new("bastion"), HostSpec::new("fs01").behind("bastion")]).unwrap();
+    let project = project_for(&lab, &["fs01"]);
+    lab.host("fs01").sh("ssh-keygen -q -k -f /etc/ssh/revoked_keys /etc/ssh/ssh_host_ed25519_key.pub");
+    let text = format!("schema: runbook/v1\nname: patch\ntargets: {{select: fs01}}\n{ACCESS}\n{GOOD}\n");
+    project.write("runbooks/patch.yaml", &text);
+    project.run(APPLY).expect_code(0);
+    let access = withdrawn(&project, 0);
+    assert_eq!(access["state"], "withdrawn", "{access}");
+    assert!(access["certificate"].as_str().unwrap().contains("Permission denied (publickey"), "{access}");
+    let key = project.last()["hosts"][0]["access"][0]["certificate"]["public_key"].as_str().unwrap().to_owned();
+    let said = lab.host("fs01").try_sh(&format!(
+        "echo '{key}' >/tmp/k; ssh-keygen -Q -f /etc/ssh/revoked_keys /tmp/k; \
+         ssh-keygen -Q -f /etc/ssh/revoked_keys /etc/ssh/ssh_host_ed25519_key.pub"
+    ));
+    let said = said.unwrap().stdout;
+    assert!(said.contains("/tmp/k (runbook") && said.contains("REVOKED"), "{said}");
+}
+
+const SNAPSHOT: &str = "schema: action/v1
+name: note
+kind: snapshot
+as: root
+take: {posix: {run: 'cp /etc/hostname /etc/hostname.kept && echo kept'}}
+probe: {posix: {run: 'test -e /etc/hostname.kept'}}
+restore: {posix: {run: 'cp /etc/hostname.kept /etc/hostname'}}
+release: {posix: {run: 'rm /etc/hostname.kept'}}
+";
+
+#[test]
+fn removing_a_snapshot_later_is_given_access_of_its_own() {
+    if !lab::require() {
+        return;
+    }
+    let lab = Lab::with_hosts(&["fs01"]).unwrap();
+    let project = project(&lab);
+    project.write("actions/note.yaml", SNAPSHOT);
+    let steps = "snapshot: [{id: kept, uses: note}]\nexecute: [{id: change, run: 'echo x >/etc/changed', as: root}]";
+    runbook(&project, ACCESS, steps);
+    project.run(APPLY).expect_code(0);
+    lab.host("fs01").sh(&format!("[ -e /etc/hostname.kept ]; ! ls {RULE} 2>/dev/null"));
+    project.run(&["snapshots", "release", "last"]).expect_code(0);
+    lab.host("fs01").sh(&format!("[ ! -e /etc/hostname.kept ]; ! ls {RULE} 2>/dev/null"));
+    let last = project.last();
+    assert_eq!(last["hosts"][0]["access"].as_array().unwrap().len(), 2);
+    assert_eq!(withdrawn(&project, 0)["state"], "withdrawn");
+    assert_eq!(lab.host("fs01").sh("grep -c ssh-ed25519 /etc/ssh/revoked_keys").trim(), "2");
+}
+
+#[test]
+fn a_vendors_account_is_open_in_its_window_alone_and_locked_after_the_run() {
+    if !lab::require() {
+        return;
+    }
+    let lab = Lab::with_hosts(&["fs01"]).unwrap();
+    let project = project(&lab);
+    let windows = |when: &str| {
+        let text = format!(
+            "schema: windows/v1\nzone: UTC\nwindows:\n  always: {{when: every day 00:00 for 24h}}\n  vendor-hours: {{{when}}}\n"
+        );
+        project.write("windows.yaml", &text);
+    };
+    lab.host("fs01").sh("useradd -m -s /bin/sh acme; echo acme:secret | chpasswd; usermod -L -e 1970-01-02 acme
+         install -d -m 700 -o acme -g acme /home/acme/.ssh");
+    let key = std::fs::read_to_string(lab.identity().with_extension("pub")).unwrap();
+    lab.host("fs01").sh(&format!(
+        "echo '{}' >/home/acme/.ssh/authorized_keys; chown acme: /home/acme/.ssh/authorized_keys",
+        key.trim()
+    ));
+    let vendor = |command: &str| {
+        let config = lab.ssh_config();
+        let mut ssh = Command::new("ssh");
+        ssh.arg("-F").arg(config).args(["-l", "acme", "fs01", command]);
+        ssh
+    };
+    let shadow = || lab.host("fs01").sh("getent shadow acme");
+    let before = shadow();
+    let access = "access:\n  certificate: {}\n  sudo: {}\n  account: {name: acme, window: vendor-hours}";
+    runbook(&project, access, WAITS);
+
+    // Its window is closed.
+    windows("rule: FREQ=YEARLY;BYMONTH=1;BYMONTHDAY=1, at: \"00:00\", for: 1h, starting: 2090-01-01");
+    let refused = project.run(APPLY);
+    let told = said(refused.expect_code(3));
+    assert!(told.contains("the account acme is not opened: the window `vendor-hours` is closed"), "{told}");
+    assert_eq!(shadow(), before);
+    assert!(!vendor("true").output().unwrap().status.success());
+
+    windows("when: every day 00:00 for 24h");
+    let runtime = runtime();
+    let running = start(&project, &runtime, APPLY);
+    wait_for(&lab, "fs01", "/etc/changed");
+    assert!(vendor("true").output().unwrap().status.success(), "it is open: {}", shadow());
+    let mut stays = vendor("sleep 1000").spawn().unwrap();
+    lab.host("fs01")
+        .sh("n=0; until pgrep -u acme sleep; do n=$((n+1)); [ $n -lt 100 ]; sleep 0.1; done; echo 0 >/tmp/go");
+    running.wait().expect_code(0);
+    stays.wait().unwrap();
+    assert!(!vendor("true").output().unwrap().status.success(), "it is locked: {}", shadow());
+    assert_eq!(shadow(), before);
+    lab.host("fs01").sh("! pgrep -u acme");
+    let access = withdrawn(&project, 0);
+    assert_eq!(access["state"], "withdrawn", "{access}");
+    assert!(access["account"].as_str().unwrap().contains("acme has expired and is locked"), "{access}");
+    let opened = &project.last()["hosts"][0]["access"][0]["account"];
+    assert_eq!((&opened["name"], &opened["window"]), (&"acme".into(), &"vendor-hours".into()), "{opened}");
 }
