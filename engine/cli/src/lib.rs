@@ -18,6 +18,7 @@ mod leftovers;
 mod library;
 mod live;
 mod machine;
+mod monitoring;
 mod notices;
 mod notifications;
 mod output;

@@ -10,6 +10,7 @@ use runbook_ssh::access::Authority;
 
 use crate::anchors::settings::{self as anchors, AnchorSettings};
 use crate::failure::Failure;
+use crate::monitoring::settings::{self as monitoring, System};
 use crate::notifications::settings::{self as notify, Channel};
 
 /// Snapshots older than this count as expired unless the settings say otherwise.
@@ -41,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) notify: Vec<Channel>,
     /// Who gives hosts access for a run; `None`: nobody.
     pub(crate) access: Option<AccessSettings>,
+    /// Who is muted while runs work, by name.
+    pub(crate) monitoring: Vec<System>,
 }
 
 /// `[access]`.
@@ -64,6 +67,7 @@ impl Default for Settings {
             anchors: Vec::new(),
             notify: Vec::new(),
             access: None,
+            monitoring: Vec::new(),
         }
     }
 }
@@ -78,6 +82,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("access", &["ca", "command", "installer"]),
     ("anchors", &[]),
     ("notify", &[]),
+    ("monitoring", &[]),
     ("plugins", &[]),
 ];
 
@@ -149,6 +154,12 @@ impl Reader<'_> {
                 let read = |(name, value): (&String, &toml::Value)| self.named(section, name, value, notify::read);
                 settings.notify = entries.iter().filter_map(read).collect();
                 settings.notify.sort_by(|a, b| a.name.cmp(&b.name));
+                continue;
+            }
+            if section == "monitoring" {
+                let read = |(name, value): (&String, &toml::Value)| self.named(section, name, value, monitoring::read);
+                settings.monitoring = entries.iter().filter_map(read).collect();
+                settings.monitoring.sort_by(|a, b| a.name.cmp(&b.name));
                 continue;
             }
             for (key, value) in entries {
@@ -338,6 +349,7 @@ mod tests {
                     authority: Authority::File("/p/keys/user_ca".into()),
                     installer: "root".into(),
                 }),
+                monitoring: Vec::new(),
             }
         );
         assert_eq!(Settings::parse("", Path::new("/p")), Ok(Settings::default()));

@@ -97,5 +97,6 @@ pub(crate) fn engine(
         clock_state: Some(machine::clock_state),
         permits: None,
         access: parts.access.clone(),
+        monitors: Vec::new(),
     }
 }

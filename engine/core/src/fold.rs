@@ -17,6 +17,8 @@ impl Run {
             | Event::RollbackAsked { .. }
             | Event::AccessInstalled { .. }
             | Event::Installation(_) => {}
+            // What people are told of hosts is no part of the state of hosts.
+            Event::MonitoringMuted { .. } | Event::MonitoringUnmuted { .. } | Event::MonitoringFailed { .. } => {}
             // What is allowed is no part of the state; timers go by it.
             Event::PermitChanged { .. } => self.touch_all(),
             Event::SnapshotReleased { cell, .. } => self.on_cell(cell, |run, host, step| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use runbook_core::{Run, Status};
 use runbook_model::evaluate::Evaluate;
 use runbook_model::event::{ClockState, Controller, Person, Revision, RunHeader};
+use runbook_model::monitoring::Mutes;
 use runbook_model::permit::Permit;
 use runbook_model::plan::Place;
 use runbook_model::record::Record;
@@ -26,6 +27,7 @@ use crate::journal::{Group, Journal, Stamped, index};
 use crate::leash::Leash;
 use crate::leftovers::Leftovers;
 use crate::memory::Memory;
+use crate::monitoring::{Muting, Quiet};
 use crate::prepare::{Desk, clipped};
 use crate::secrets::Vault;
 use crate::sessions::Sessions;
@@ -100,6 +102,8 @@ pub struct Engine {
     pub permits: Option<Arc<dyn Permits>>,
     /// Gives access to hosts, for plans that ask for it.
     pub access: Option<Arc<dyn Access>>,
+    /// Who is muted while a run works on its hosts. A run that only looks mutes nobody.
+    pub monitors: Vec<Muting>,
 }
 
 /// Who, when, why: what the caller knows of a run that is to be opened.
@@ -203,6 +207,7 @@ pub(crate) struct Told {
     pub(crate) begun: bool,
     /// The latest time by which an earlier controller of the run decided (Unix ms).
     pub(crate) decided_ms: u64,
+    pub(crate) mutes: Mutes,
 }
 
 impl Engine {
@@ -222,6 +227,9 @@ impl Engine {
             let (allowed, permit) = self.in_force(&request.granted).await?;
             let header = Arc::new(self.header(&plan, plan_sha256, permit, &request, None));
             self.approvals_hold(&header).await?;
+            if !header.check_only {
+                self.could_mute().await?;
+            }
             Ok((allowed, header))
         };
         let (allowed, header) = match opened.await {
@@ -234,11 +242,20 @@ impl Engine {
         let run = Run::new(Arc::clone(&plan), Arc::clone(&header));
         let memory = Memory::new(&plan);
         let leftovers = Leftovers::of(&plan);
-        let told =
-            Told { plan, header: Arc::clone(&header), run, memory, leftovers, run_seq: 0, begun: false, decided_ms: 0 };
+        let told = Told {
+            plan,
+            header: Arc::clone(&header),
+            run,
+            memory,
+            leftovers,
+            run_seq: 0,
+            begun: false,
+            decided_ms: 0,
+            mutes: Mutes::default(),
+        };
         let mut work = self.work(told, fence, &allowed, control).await?;
         work.opening(Some(Event::RunOpened(Box::new((*header).clone()))));
-        work.tell(Input::Begin);
+        work.first(Input::Begin);
         self.drive(work).await
     }
 
@@ -303,18 +320,18 @@ impl Engine {
         work.left_before(leftovers);
         // First of all, so that nothing is begun again only to be ended.
         if let Some(by) = cancel {
-            work.tell(Input::CancelAsked { by });
+            work.first(Input::CancelAsked { by });
         }
         match (begun, asked) {
             (true, _) => {
                 let break_glass = granted.break_glass().map(str::to_owned);
                 let on = self.controller.clone().map(Box::new);
-                work.tell(Input::Resume { by, permit, break_glass, on });
+                work.first(Input::Resume { by, permit, break_glass, on });
             }
-            (false, None) => work.tell(Input::Begin),
+            (false, None) => work.first(Input::Begin),
             (false, Some(by)) => {
-                work.tell(Input::RollbackAsked { by });
-                work.tell(Input::Begin);
+                work.first(Input::RollbackAsked { by });
+                work.first(Input::Begin);
             }
         }
         self.drive(work).await
@@ -361,12 +378,13 @@ impl Engine {
             return Err(error);
         }
         let run = Run::taking_back(Arc::clone(&header), told.run);
-        let told = Told { header: Arc::clone(&header), run, run_seq: 0, begun: false, decided_ms: 0, ..told };
+        let mutes = Mutes::default();
+        let told = Told { header: Arc::clone(&header), run, run_seq: 0, begun: false, decided_ms: 0, mutes, ..told };
         let by = request.operator.clone();
         let mut work = self.work(told, fence, &allowed, control).await?;
         work.opening(Some(Event::RunOpened(Box::new((*header).clone()))));
-        work.tell(Input::RollbackAsked { by });
-        work.tell(Input::Begin);
+        work.first(Input::RollbackAsked { by });
+        work.first(Input::Begin);
         self.drive(work).await
     }
 
@@ -468,14 +486,16 @@ impl Engine {
             Some(finished) => {
                 let opened = self.load(finished).await?.header;
                 let mut earlier = Run::new(Arc::clone(&loaded.plan), opened);
-                self.replay(finished, &mut earlier, &mut memory, &mut Leftovers::of(&loaded.plan)).await?;
+                let (leftovers, mutes) = (&mut Leftovers::of(&loaded.plan), &mut Mutes::default());
+                self.replay(finished, &mut earlier, &mut memory, leftovers, mutes).await?;
                 Run::taking_back(Arc::clone(header), earlier)
             }
         };
-        let mut leftovers = Leftovers::of(&loaded.plan);
-        let (run_seq, begun, decided_ms) = self.replay(&header.run, &mut run, &mut memory, &mut leftovers).await?;
+        let (mut leftovers, mut mutes) = (Leftovers::of(&loaded.plan), Mutes::default());
+        let (run_seq, begun, decided_ms) =
+            self.replay(&header.run, &mut run, &mut memory, &mut leftovers, &mut mutes).await?;
         let (plan, header) = (Arc::clone(&loaded.plan), Arc::clone(header));
-        Ok(Told { plan, header, run, memory, leftovers, run_seq, begun, decided_ms })
+        Ok(Told { plan, header, run, memory, leftovers, run_seq, begun, decided_ms, mutes })
     }
 
     async fn replay(
@@ -484,6 +504,7 @@ impl Engine {
         run: &mut Run,
         memory: &mut Memory,
         leftovers: &mut Leftovers,
+        mutes: &mut Mutes,
     ) -> Result<(u64, bool, u64), DriverError> {
         let (mut run_seq, mut begun, mut decided_ms) = (0, false, 0);
         loop {
@@ -507,6 +528,7 @@ impl Engine {
                 decided_ms = decided_ms.max(time_ms).max(ended_ms);
                 memory.observe(&record.event, time_ms);
                 leftovers.observe(&record.event, time_ms);
+                mutes.observe(&record.event);
                 memory.refill(&record.event, &*self.blobs).await.map_err(|error| DriverError::Unreadable {
                     what: format!("an output of run {id}"),
                     cause: error.to_string(),
@@ -537,7 +559,9 @@ impl Engine {
         world.access.permitted(allowed);
         let allowed = permits::Told::new(allowed, world.ahead_ms());
         let run = told.run.permitted(allowed.permit()).clock_ahead(allowed.ahead_ms());
-        Ok(Work::new(run, told.header, desk, told.memory, world, messages, journal, allowed))
+        let systems = if told.header.check_only { Vec::new() } else { self.monitors.clone() };
+        let quiet = Quiet::of(systems, told.mutes, !told.begun && told.header.takes_back.is_none());
+        Ok(Work::new(run, told.header, desk, told.memory, world, messages, journal, allowed, quiet))
     }
 
     pub(crate) fn world(
@@ -597,6 +621,7 @@ impl Engine {
     async fn drive(&self, work: Work) -> Result<RunResult, DriverError> {
         let run = work.header.run.clone();
         let state = match work.drive().await? {
+            End::NotMuted(why) => return Err(DriverError::NotMuted { run: Some(run), why }),
             End::Ended(outcome) => RunState::Ended(outcome),
             End::Suspended(outcome) => RunState::Suspended(outcome),
             End::Detached => RunState::Detached,

@@ -136,6 +136,14 @@ pub enum DriverError {
         /// What is known of it.
         state: String,
     },
+    /// Monitoring must be muted for the run, and could not be. Nothing was begun on any host.
+    #[error("monitoring could not be muted, and the settings ask for it: {why}")]
+    NotMuted {
+        /// The run, when it was open already; it has ended, or waits as it was.
+        run: Option<RunId>,
+        /// Which system, and why.
+        why: String,
+    },
     /// A snapshot that was to be released could not be.
     #[error("{} of the snapshots could not be released: {}", .failed.len(), .failed.join("; "))]
     NotReleased {
@@ -168,6 +176,7 @@ impl DriverError {
             DriverError::ApprovalUsed { .. } => "RB0728",
             DriverError::ApprovalOver { .. } => "RB0729",
             DriverError::OccurrenceSettled(_) => "RB0746",
+            DriverError::NotMuted { .. } => "RB0790",
         }
     }
 
@@ -179,7 +188,8 @@ impl DriverError {
             | DriverError::Secret { .. }
             | DriverError::ApprovalUsed { .. }
             | DriverError::ApprovalOver { .. }
-            | DriverError::OccurrenceSettled(_) => 3,
+            | DriverError::OccurrenceSettled(_)
+            | DriverError::NotMuted { .. } => 3,
             DriverError::NotWaited { .. } => 8,
             DriverError::FileChanged { .. }
             | DriverError::FileMissing { .. }
@@ -211,6 +221,10 @@ impl DriverError {
                 "have the plan approved once more: `runbook approve PLAN`".into()
             }
             DriverError::OccurrenceSettled(_) => "`runbook schedule list` shows what became of it".into(),
+            DriverError::NotMuted { .. } => {
+                "`runbook doctor` asks the system; `when_unreachable = \"go-on\"` in the settings begins all the same"
+                    .into()
+            }
             DriverError::UnknownRun(_) => "`runbook runs` lists the runs of this project".into(),
             DriverError::Ended { run, .. } => {
                 format!("see `runbook show {run}`; `runbook rollback {run}` takes it back")
@@ -276,6 +290,7 @@ mod tests {
             DriverError::WayBackGone { run: run(), gone: Vec::new() },
             DriverError::ApprovalUsed { run: run(), signer: "jane".into() },
             DriverError::ApprovalOver { signer: "jane".into() },
+            DriverError::NotMuted { run: Some(run()), why: String::new() },
             DriverError::OccurrenceSettled(Occurrence { schedule: "patch".into(), at_ms: 0 }),
         ];
         let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");

@@ -15,7 +15,7 @@ use std::time::Duration;
 use runbook_core::{Run, Status};
 use runbook_model::command::{Subject, Timer};
 use runbook_model::evaluate::{Kept, Rendered, RenderedAction};
-use runbook_model::event::{AttemptReport, ClockState, RunHeader};
+use runbook_model::event::{AttemptReport, ClockState, Person, RunHeader};
 use runbook_model::host::Host;
 use runbook_model::input::Prepared;
 use runbook_model::outcome::{Ended, Exit, KilledBy, Obstacle, ObstacleKind};
@@ -24,6 +24,7 @@ use runbook_model::record::Record;
 use runbook_model::{
     AttemptId, Cell, Command, Event, HostName, HostOutcome, Input, RunOutcome, Sha256, StepId, canonical,
 };
+use runbook_ports::monitor::{MonitorError, Muted};
 use runbook_ports::store::RunStatus;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
@@ -36,6 +37,7 @@ use crate::journal::{Group, Journal, Stamped, index};
 use crate::leftovers::Leftovers;
 use crate::look::{check_unless, connect};
 use crate::memory::Memory;
+use crate::monitoring::{self, Quiet};
 use crate::permits::{AHEAD_MS, Told};
 use crate::prepare::{Desk, clipped};
 use crate::world::{Answer, Finished, Message, Raw, Stop, World};
@@ -57,6 +59,8 @@ pub(crate) enum End {
     Ended(RunOutcome),
     Suspended(RunOutcome),
     Detached,
+    /// A system that must be muted could not be, so nothing was begun: why.
+    NotMuted(String),
 }
 
 /// The loop's state.
@@ -86,6 +90,9 @@ pub(crate) struct Work {
     clear_last: BTreeMap<HostName, Vec<Left>>,
     /// What the core was told is allowed.
     pub(crate) told: Told,
+    /// What the core is told first of all, once monitoring is muted.
+    first: Vec<Input>,
+    quiet: Quiet,
 }
 
 /// What an attempt left on a host.
@@ -149,6 +156,7 @@ impl Work {
         messages: UnboundedReceiver<Message>,
         journal: Journal,
         told: Told,
+        quiet: Quiet,
     ) -> Self {
         Self {
             run,
@@ -171,6 +179,8 @@ impl Work {
             clear_late: BTreeMap::new(),
             clear_last: BTreeMap::new(),
             told,
+            first: Vec::new(),
+            quiet,
         }
     }
 
@@ -203,6 +213,11 @@ impl Work {
         }
     }
 
+    /// The core is told so when it begins, in the order in which this is called.
+    pub(crate) fn first(&mut self, input: Input) {
+        self.first.push(input);
+    }
+
     /// Takes a fact from outside the hosts.
     pub(crate) fn tell(&mut self, input: Input) {
         let now_ms = self.world.clock.now_ms();
@@ -214,7 +229,7 @@ impl Work {
     /// # Errors
     /// Nothing more was started from the moment of the error on.
     pub(crate) async fn drive(mut self) -> Result<End, DriverError> {
-        let result = self.work().await;
+        let mut result = self.begin().await;
         if let Some(flight) = self.in_flight.take() {
             let (journal, ..) = flight.await;
             self.journal = Some(journal);
@@ -227,10 +242,80 @@ impl Work {
         }
         self.clears.abort_all();
         self.world.sessions.close_all().await;
+        if result.is_ok()
+            && let Err(error) = self.unmute().await
+        {
+            result = Err(error);
+        }
         if let Some(journal) = &self.journal {
             journal.release().await;
         }
         result
+    }
+
+    /// Mutes monitoring, and begins.
+    async fn begin(&mut self) -> Result<End, DriverError> {
+        let refused = self.mute().await?;
+        if refused.is_some() {
+            // It is open and must have an end.
+            let by = Person { name: "runbook".into(), ..self.header.operator.clone() };
+            self.tell(Input::CancelAsked { by });
+        }
+        for input in std::mem::take(&mut self.first) {
+            self.tell(input);
+        }
+        let end = self.work().await?;
+        Ok(refused.map_or(end, End::NotMuted))
+    }
+
+    /// Says why nothing may be begun, when nothing may. The run is open before anything is muted for it, and what is muted
+    /// is on record before anything is begun.
+    async fn mute(&mut self) -> Result<Option<String>, DriverError> {
+        if self.quiet.is_empty() {
+            return Ok(None);
+        }
+        self.write().await?;
+        self.quiet.ask_all(&self.header);
+        let mut refused = None;
+        while let Some(answer) = self.quiet.answer().await {
+            let why = self.muted(answer);
+            refused = refused.or(why);
+        }
+        self.write().await?;
+        Ok(refused)
+    }
+
+    /// Puts what a system answered on record.
+    fn muted(&mut self, answer: (usize, Result<Muted, MonitorError>)) -> Option<String> {
+        let (now_ms, mono_ms) = (self.world.wall.now_ms(), self.world.wall.mono_ms());
+        let (recorded, refused) = self.quiet.take(answer, now_ms, mono_ms);
+        monitoring::put(&mut self.group, recorded, now_ms, mono_ms);
+        refused
+    }
+
+    /// Unmutes monitoring, on record.
+    async fn unmute(&mut self) -> Result<(), DriverError> {
+        // What was decided and not recorded is decided again by whoever takes a run up that was left.
+        self.group = Group { sign: true, ..Group::default() };
+        let recorded = self.quiet.end(&self.header.run, self.world.wall.now_ms()).await;
+        if recorded.is_empty() {
+            return Ok(());
+        }
+        let (now_ms, mono_ms) = (self.world.wall.now_ms(), self.world.wall.mono_ms());
+        monitoring::put(&mut self.group, recorded, now_ms, mono_ms);
+        self.write().await
+    }
+
+    /// Appends what waits, where nothing else is under way.
+    async fn write(&mut self) -> Result<(), DriverError> {
+        let group = std::mem::take(&mut self.group);
+        let journal = self.journal.as_mut().expect("it is here while nothing is in flight");
+        let records = journal.append(group).await?;
+        self.world.leash.recorded();
+        for record in &records {
+            self.world.observer.committed(record);
+        }
+        Ok(())
     }
 
     async fn work(&mut self) -> Result<End, DriverError> {
@@ -254,6 +339,7 @@ impl Work {
                 (Some(journal), None) => journal.sign_due_in_ms(),
                 _ => None,
             };
+            let quiet_in_ms = self.quiet.due_in_ms(self.world.wall.mono_ms());
             let permits = self.world.permits.clone().filter(|_| self.run.heeds_permit());
             let stirred = async {
                 match &permits {
@@ -273,6 +359,18 @@ impl Work {
                     None => std::future::pending().await,
                 }
             };
+            let lengthen = async {
+                match quiet_in_ms {
+                    Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let quiet = async {
+                match self.quiet.answer().await {
+                    Some(answer) => answer,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 landed = flight => {
@@ -288,6 +386,10 @@ impl Work {
                     }
                 }
                 () = sign => self.group.sign = true,
+                answer = quiet => {
+                    self.muted(answer);
+                }
+                () = lengthen => self.quiet.ask_due(&self.header, self.world.wall.mono_ms()),
                 () = stirred => self.heed_permit().await,
             }
         }

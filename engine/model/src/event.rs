@@ -13,6 +13,7 @@ use crate::digest::Sha256;
 use crate::host::{Facts, PeerIdentity};
 use crate::id::{AttemptId, Cell, HostName, RunId};
 use crate::input::Intent;
+use crate::monitoring::MonitoringAct;
 use crate::notice::Notice;
 use crate::outcome::{AttemptOutcome, Ended, HostOutcome, Obstacle, OutputRef, RunOutcome};
 use crate::plan::Phase;
@@ -311,6 +312,57 @@ pub enum Event {
         reference: String,
         /// Who asked.
         by: Person,
+    },
+    /// A monitoring system reports nothing of the run's hosts to people from here on, or for longer than before. What was asked
+    /// and answered is in the blob. Written by the driver; the core decides nothing by it.
+    MonitoringMuted {
+        /// Its name in the settings.
+        system: String,
+        /// Its kind, such as `alertmanager`.
+        kind: String,
+        /// Where it is, without secrets.
+        site: String,
+        /// What it calls that which mutes: all that is in force for the run.
+        ids: Vec<String>,
+        /// So many hosts.
+        hosts: u64,
+        /// Blob with what was asked and what was answered, word for word.
+        exchange: Sha256,
+        /// When it ends by itself, should nobody end it before (Unix ms, by the system's own clock).
+        until_ms: u64,
+        /// What was muted already stays so for longer.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        lengthened: bool,
+        /// What somebody else ended meanwhile; it was not muted again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ended_by_others: Vec<String>,
+    },
+    /// Nothing is muted for the run any more: the system said so when it was asked afterwards.
+    MonitoringUnmuted {
+        /// Its name in the settings.
+        system: String,
+        /// What was ended now; what had ended before is not among it.
+        ids: Vec<String>,
+        /// Blob with what was asked and what was answered, word for word; the last answer is the proof.
+        proof: Sha256,
+        /// When it was seen to be over (Unix ms, by the system's own clock).
+        at_ms: u64,
+    },
+    /// A monitoring system could not be muted, or is not known to be unmuted.
+    MonitoringFailed {
+        /// Its name in the settings.
+        system: String,
+        /// Its kind.
+        kind: String,
+        /// Where it is, without secrets.
+        site: String,
+        /// What was tried.
+        act: MonitoringAct,
+        /// Why it failed, without secrets.
+        why: String,
+        /// Something of the run may be muted, until then at most (Unix ms).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_ms: Option<u64>,
     },
     /// It belongs to no run.
     #[serde(untagged)]

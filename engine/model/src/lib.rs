@@ -16,6 +16,7 @@ pub mod host;
 pub mod id;
 pub mod input;
 pub mod manifest;
+pub mod monitoring;
 pub mod news;
 pub mod notice;
 pub mod outcome;

@@ -189,6 +189,14 @@ fn run_sentences(view: &RunView) -> Vec<String> {
             when(*at)
         ));
     }
+    for done in &view.monitoring {
+        let mut what = done.what.clone();
+        if let Some(first) = what.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        out.push(format!("{what} ({}).", when(done.at_ms)));
+    }
+    out.extend(crate::monitoring::still_muted(view).into_iter().map(|line| format!("STILL MUTED: {line}.")));
     for (by, at) in &view.resumed {
         out.push(format!("{} took the run up again {}.", person(by), when(*at)));
     }

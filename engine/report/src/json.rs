@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::access::{self, AccessDocument, WithdrawalDocument};
 use crate::list::{LineState, RunLine};
 use crate::matrix::{Row, rows};
+use crate::monitoring::MonitoringDocument;
 pub use crate::outside::{AnchorLine, RedactionLine};
 use crate::rehearsal;
 use crate::session;
@@ -208,6 +209,9 @@ pub struct RunDocument {
     pub revision: Option<Revision>,
     /// SHA-256 of the project's settings when the run was opened.
     pub settings_sha256: Option<String>,
+    /// What was muted in monitoring systems, and whether that is over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub monitoring: Vec<MonitoringDocument>,
     /// The hosts, by name.
     pub hosts: Vec<HostDocument>,
     /// The ledger that covers it.
@@ -501,6 +505,7 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
         },
         revision: header.and_then(|header| header.revision.clone()),
         settings_sha256: header.and_then(|header| header.settings_sha256.map(|sha256| sha256.to_string())),
+        monitoring: crate::monitoring::documents(view),
         hosts: view
             .hosts
             .iter()

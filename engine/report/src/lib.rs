@@ -20,6 +20,7 @@ pub mod list;
 pub mod live;
 pub mod logs;
 pub mod matrix;
+pub mod monitoring;
 pub mod objectives;
 pub mod outside;
 pub mod recording;

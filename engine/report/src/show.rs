@@ -147,6 +147,12 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments, host: Opt
                 &format!("windows, blackouts and freezes (break glass): {}", escape_line(why.as_bytes())),
             );
         }
+        for done in &view.monitoring {
+            page.pair("monitoring", &escape_line(format!("{} ({})", done.what, when(done.at_ms)).as_bytes()));
+        }
+        for line in crate::monitoring::still_muted(view) {
+            page.pair("STILL MUTED", &escape_line(line.as_bytes()));
+        }
         if let Some(stands) = &attachments.review_stands {
             page.pair("review", &escape_line(stands.as_bytes()));
         }

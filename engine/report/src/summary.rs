@@ -48,6 +48,7 @@ pub fn lines(
     page.section("Break glass", &view.break_glass.iter().map(set_aside).collect::<Vec<_>>());
     hosts(&mut page, view, attachments);
     what_was_done(&mut page, view, attachments);
+    monitoring(&mut page, view);
     page.section("Next", &next_steps(view, circumstances));
     evidence(&mut page, view, attachments, circumstances);
     page.lines
@@ -246,6 +247,30 @@ fn hosts(page: &mut Page, view: &RunView, attachments: &Attachments) {
             }
         }
     }
+}
+
+/// Loudly where a mute may not be over; a mute that came and went is told by `show`.
+fn monitoring(page: &mut Page, view: &RunView) {
+    let still = crate::monitoring::still_muted(view);
+    for line in &still {
+        let loud = page.palette.paint(Tone::Bad, &fit("STILL MUTED", KEY));
+        let mut key = loud;
+        for line in wrap(&escape_line(line.as_bytes()), page.columns - KEY) {
+            page.lines.push(format!("{key}{line}"));
+            key = " ".repeat(KEY);
+        }
+    }
+    let mut told: Vec<String> = Vec::new();
+    for (system, muted) in &view.mutes.systems {
+        match &muted.failed {
+            Some((act, why)) => told.push(format!("{system}: {} failed: {why}", act.name())),
+            None if !muted.ended_by_others.is_empty() => {
+                told.push(format!("{system}: somebody else ended {}", count(muted.ended_by_others.len(), "silence")));
+            }
+            None => {}
+        }
+    }
+    page.section("Monitoring", &told);
 }
 
 /// The last lines with something in them, escaped.
@@ -479,6 +504,11 @@ pub fn next_steps(view: &RunView, circumstances: Circumstances<'_>) -> Vec<Strin
             "remove by hand on {name} what is left of the run's access, or mend what stopped its removal; `runbook resume \
              {run}` then removes it and tries that it is gone"
         ));
+    }
+    if !crate::monitoring::still_muted(view).is_empty() {
+        out.push(
+            "monitoring is unmuted by the next command that works here, or end the silence by hand (RB0791)".into(),
+        );
     }
     if let Some((name, _)) = crate::session::left_open(view).first() {
         out.push(format!("end what is left open on {name} by hand: it is a way back in"));

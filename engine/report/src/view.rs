@@ -12,6 +12,7 @@ use runbook_model::event::{AttemptReport, ClockState, Controller, Event, Person,
 use runbook_model::host::{Facts, PeerIdentity};
 use runbook_model::id::{HostName, StepId};
 use runbook_model::input::Intent;
+use runbook_model::monitoring::Mutes;
 use runbook_model::outcome::{AttemptOutcome, HostOutcome, Obstacle, RunOutcome};
 use runbook_model::plan::{Phase, Plan};
 use runbook_model::record::Record;
@@ -64,6 +65,10 @@ pub struct RunView {
     /// What was allowed became another while it went on: the blob (`None`: nothing restricts it), when (Unix ms), and the
     /// place in the ledger.
     pub permits: Vec<(Option<Sha256>, u64, u64)>,
+    /// What was muted in monitoring systems, and whether that is over.
+    pub mutes: Mutes,
+    /// The same as it was done, in order.
+    pub monitoring: Vec<MonitoringView>,
     /// Who did something to the run, in order: its operator first.
     pub acts: Vec<Act>,
     /// Where the controller's clock did not go on as the time that really went by.
@@ -87,6 +92,21 @@ pub struct Granted {
     pub grant: Grant,
     /// The record that says that the host has it, and what it said.
     pub installed: Option<(u64, Installed)>,
+}
+
+/// What was done to a monitoring system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MonitoringView {
+    /// Its name in the settings.
+    pub system: String,
+    /// What, in a sentence.
+    pub what: String,
+    /// It failed, or somebody else ended what was muted.
+    pub bad: bool,
+    /// When (Unix ms).
+    pub at_ms: u64,
+    /// Place in the ledger.
+    pub seq: u64,
 }
 
 /// How the sessions to a host ended.
@@ -326,6 +346,8 @@ impl RunView {
             clock_at_end: None,
             break_glass: Vec::new(),
             permits: Vec::new(),
+            mutes: Mutes::default(),
+            monitoring: Vec::new(),
             acts: Vec::new(),
             clock_steps: Vec::new(),
             clocks: None,
@@ -389,6 +411,13 @@ impl RunView {
                 self.state = RunState::Running;
                 self.outcome = None;
                 self.ended_ms = None;
+            }
+            Event::MonitoringMuted { .. } | Event::MonitoringUnmuted { .. } | Event::MonitoringFailed { .. } => {
+                self.mutes.observe(event);
+                if let Some((system, what, bad)) = crate::monitoring::sentence(event) {
+                    let (system, at_ms) = (system.to_owned(), now);
+                    self.monitoring.push(MonitoringView { system, what, bad, at_ms, seq });
+                }
             }
             Event::PermitChanged { permit, .. } => self.permits.push((*permit, now, seq)),
             Event::CancelAsked { by } => {
@@ -641,6 +670,9 @@ fn may_be_first(event: &Event) -> bool {
             | Event::RollbackAsked { .. }
             | Event::StepResolved { .. }
             | Event::SnapshotReleased { .. }
+            | Event::MonitoringMuted { .. }
+            | Event::MonitoringUnmuted { .. }
+            | Event::MonitoringFailed { .. }
     )
 }
 

@@ -98,6 +98,7 @@ pub(crate) fn run() -> Result<()> {
             clock_state: None,
             permits: None,
             access: None,
+            monitors: Vec::new(),
         };
         let request = RunRequest {
             run: "019aab00-0000-7000-8000-000000000001".into(),

@@ -1,5 +1,6 @@
 //! Fakes, contract suites and a lab of real hosts.
 
+pub mod alertmanager;
 pub mod anchors;
 pub mod bad_disk;
 pub mod browser;

@@ -2,6 +2,7 @@
 
 mod anchors;
 mod hosts;
+mod monitoring;
 mod notify;
 mod rules;
 
@@ -83,6 +84,7 @@ pub(crate) async fn run(project: &Project, arguments: &Doctor, output: Output) -
     checks.extend(database);
     checks.extend(anchors::checks(project, arguments.offline).await);
     checks.extend(notify::checks(project, arguments.offline).await);
+    checks.extend(monitoring::checks(project, arguments.offline).await);
     checks.push(clock_check());
     checks.push(ssh_check(project));
     checks.extend(rules::checks(project).await);

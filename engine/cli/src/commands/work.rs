@@ -33,8 +33,8 @@ use crate::signals;
 use crate::standing::Standing;
 use crate::wiring::{self, Parts};
 use crate::{
-    anchors, authority, head, keys, machine, notices, notifications, person, record, revision, sources, unfinished,
-    waiting,
+    anchors, authority, head, keys, machine, monitoring, notices, notifications, person, record, revision, sources,
+    unfinished, waiting,
 };
 
 /// `apply`.
@@ -77,6 +77,7 @@ async fn begin(
         note(brief::lines(plan, arguments.check, columns, output.error_palette).join("\n"));
     }
     let desk = Desk::open(project, output, arguments.ending, Some(source.folder.clone())).await?;
+    monitoring::settle(project, &desk.store, None).await;
     if !arguments.check {
         unfinished::refuse(&desk.store, plan).await?;
     }
@@ -113,7 +114,8 @@ async fn begin(
     request.occurrence = arguments.occurrence.clone();
     let plan = source.plan;
     let stage = desk.stage(&plan, &request.run)?;
-    let engine = Engine { permits: permits(standing), ..desk.engine(&stage, &plan) };
+    let monitors = monitoring::of(project, &plan).await;
+    let engine = Engine { permits: permits(standing), monitors, ..desk.engine(&stage, &plan) };
     let result = engine.apply(plan, request, &stage.control).await;
     if let Some(names) = source.inventory
         && stage.live.view().header.is_some()
@@ -239,6 +241,9 @@ async fn take_up(
     refuse_unanswerable(&plan, index.header.check_only || cancel, output)?;
     store.close().await;
     let desk = Desk::open(project, output, ending, None).await?;
+    // What it left muted itself stays so, when it goes on.
+    let goes_on = (index.status != RunStatus::Ended).then_some(&run);
+    monitoring::settle(project, &desk.store, goes_on).await;
     let act = if cancel { Act::Cancel } else { Act::Resume };
     let since = Timestamp::from_millisecond(i64::try_from(index.header.started_ms).unwrap_or(0)).ok();
     let clock_max_offset_ms = index.header.clock_max_offset_ms;
@@ -264,7 +269,8 @@ async fn take_up(
         }
     }
     let (controller, permits) = (Some(controller()?), permits(standing));
-    let engine = Engine { controller, permits, ..desk.engine(&stage, &plan) };
+    let monitors = monitoring::of(project, &plan).await;
+    let engine = Engine { controller, permits, monitors, ..desk.engine(&stage, &plan) };
     if cancel {
         stage.control.cancel(desk.operator.clone());
     }
@@ -334,6 +340,7 @@ pub(crate) async fn rollback(project: &Project, arguments: &Rollback, output: Ou
     }
     store.close().await;
     let desk = Desk::open(project, output, arguments.ending, None).await?;
+    monitoring::settle(project, &desk.store, None).await;
     unfinished::refuse(&desk.store, &plan).await?;
     let asked = Asked {
         ticket: arguments.ticket.as_deref(),
@@ -352,7 +359,8 @@ pub(crate) async fn rollback(project: &Project, arguments: &Rollback, output: Ou
     let Allowed { granted, standing } = allowed;
     let request = desk.request(granted, arguments.ticket.clone(), false, PathBuf::new(), arguments.wait)?;
     let stage = desk.stage(&plan, &request.run)?;
-    let engine = Engine { permits: permits(standing), ..desk.engine(&stage, &plan) };
+    let monitors = monitoring::of(project, &plan).await;
+    let engine = Engine { permits: permits(standing), monitors, ..desk.engine(&stage, &plan) };
     let result = engine.roll_back(&finished, request, &stage.control).await;
     desk.told(stage, result).await
 }
@@ -371,6 +379,7 @@ pub(crate) async fn resolve(project: &Project, arguments: &Resolve, output: Outp
     let plan = Arc::clone(&view.plan);
     store.close().await;
     let desk = Desk::open(project, output, arguments.ending, None).await?;
+    monitoring::settle(project, &desk.store, None).await;
     let stage = desk.stage(&plan, &run)?;
     let engine = desk.engine(&stage, &plan);
     let succeeded = arguments.outcome == Settled::Succeeded;
@@ -580,6 +589,9 @@ impl<'p> Desk<'p> {
         stage.live.finish();
         let view = stage.live.view();
         self.keep_head().await;
+        if matches!(result, Ok(_) | Err(DriverError::NotMuted { .. })) {
+            monitoring::settled(self.project, &view);
+        }
         let evidence = self.project.state_shown();
         let (unrecorded, detached, code) = match &result {
             Ok(done) => (None, done.state == RunState::Detached, done.exit_code()),

@@ -197,15 +197,16 @@ pub(crate) fn read(
     })
 }
 
-struct Section<'a> {
-    table: &'a toml::Table,
-    folder: &'a Path,
-    problem: &'a mut dyn FnMut(&str, String),
-    bad: bool,
+/// A section that is being read; its problems are told as they are found.
+pub(crate) struct Section<'a> {
+    pub(crate) table: &'a toml::Table,
+    pub(crate) folder: &'a Path,
+    pub(crate) problem: &'a mut dyn FnMut(&str, String),
+    pub(crate) bad: bool,
 }
 
 impl Section<'_> {
-    fn wrong(&mut self, key: &str, text: String) {
+    pub(crate) fn wrong(&mut self, key: &str, text: String) {
         self.bad = true;
         (self.problem)(key, text);
     }
@@ -230,7 +231,7 @@ impl Section<'_> {
         }
     }
 
-    fn text(&mut self, key: &str) -> Option<String> {
+    pub(crate) fn text(&mut self, key: &str) -> Option<String> {
         match self.table.get(key)? {
             toml::Value::String(text) if !text.is_empty() => Some(text.clone()),
             _ => {
@@ -240,11 +241,11 @@ impl Section<'_> {
         }
     }
 
-    fn path(&mut self, key: &str) -> Option<PathBuf> {
+    pub(crate) fn path(&mut self, key: &str) -> Option<PathBuf> {
         self.text(key).map(|path| self.folder.join(path))
     }
 
-    fn duration(&mut self, key: &str) -> Option<u64> {
+    pub(crate) fn duration(&mut self, key: &str) -> Option<u64> {
         match parse_duration_ms(&self.text(key)?) {
             Ok(0) => {
                 self.wrong(key, format!("`{key}` must not be 0"));
@@ -259,7 +260,7 @@ impl Section<'_> {
     }
 
     /// Texts in brackets, at least one.
-    fn list(&mut self, key: &str) -> Option<Vec<String>> {
+    pub(crate) fn list(&mut self, key: &str) -> Option<Vec<String>> {
         let texts = match self.table.get(key)? {
             toml::Value::Array(values) => {
                 let texts: Option<Vec<String>> = values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
@@ -291,7 +292,7 @@ impl Section<'_> {
         found
     }
 
-    fn tiers(&mut self) -> Vec<Tier> {
+    pub(crate) fn tiers(&mut self) -> Vec<Tier> {
         let all = [Tier::Routine, Tier::Corrective, Tier::Emergency];
         let mut found = Vec::new();
         for word in self.list("tiers").unwrap_or_default() {
@@ -304,7 +305,7 @@ impl Section<'_> {
     }
 
     /// `{ env = NAME }`, `{ file = PATH }` or `{ command = [PROGRAM, …] }`.
-    fn secret(&mut self, key: &str) -> Option<SecretRef> {
+    pub(crate) fn secret(&mut self, key: &str) -> Option<SecretRef> {
         let value = self.table.get(key)?;
         let found = match value {
             toml::Value::Table(table) if table.len() == 1 => match table.iter().next() {

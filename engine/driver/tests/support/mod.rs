@@ -347,6 +347,7 @@ impl Bench {
             clock_state: Some(|| ClockState { source: "tests".into(), ..ClockState::default() }),
             permits: None,
             access: None,
+            monitors: Vec::new(),
         }
     }
 

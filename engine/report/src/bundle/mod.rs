@@ -92,6 +92,7 @@ pub fn named(event: &Event) -> Vec<Sha256> {
             [header.permit, header.policy, header.people, change].into_iter().flatten().chain(approvals).collect()
         }
         Event::RunResumed { permit, .. } | Event::PermitChanged { permit, .. } => permit.iter().copied().collect(),
+        Event::MonitoringMuted { exchange: said, .. } | Event::MonitoringUnmuted { proof: said, .. } => vec![*said],
         Event::AttemptStarted { intent, .. } => vec![intent.command_sha256],
         Event::Measured { manifest, changes, .. } => manifest.iter().chain(changes).copied().collect(),
         Event::AttemptEnded { report, .. } => {

@@ -544,6 +544,7 @@ class Bundle:
             plain = [(event.get("intent") or {}).get("command_sha256"), event.get("manifest"), event.get("changes"), event.get("permit"),
                      event.get("policy"), event.get("people"), (event.get("change") or {}).get("answer"), report.get("transfers"), report.get("timing"), report.get("undeclared")]
             plain += [used[key] for used in event.get("approvals") or [] for key in ("document", "signature")]
+            plain += [event.get("exchange"), event.get("proof")]
             wanted.update({digest: (seq, None) for digest in plain if digest})
             downloads += [report["transfers"]] if report.get("transfers") else []
             for stream in ("stdout", "stderr"):

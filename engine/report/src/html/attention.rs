@@ -11,6 +11,7 @@ use super::{Verification, cell_anchor, host_anchor, host_badge, outside};
 use crate::check::gaps;
 use crate::json::{Attachments, person};
 use crate::matrix::rows;
+use crate::monitoring::still_muted;
 use crate::objectives::CLOCK_OFFSET_MS_MAX;
 use crate::session::left_open;
 use crate::style::Tone;
@@ -48,6 +49,7 @@ pub(super) fn section(view: &RunView, attachments: &Attachments, verification: &
     list("Hosts that did not succeed", hosts(view));
     list("Access that is not shown to be withdrawn", left_access(view));
     list("Sessions that stay open", open_sessions(view));
+    list("Monitoring that may still be muted", still_muted(view).iter().map(|line| text(line)).collect());
     list("Missing from the record", missing(view));
     list("Changed without being declared", undeclared(view));
     list("Otherwise than planned", deviations(view));
@@ -150,6 +152,9 @@ fn deviations(view: &RunView) -> Vec<String> {
     }
     for (_, at, _) in &view.permits {
         out.push(format!("the windows were changed while the run went on, at {}", when(*at)));
+    }
+    for done in view.monitoring.iter().filter(|done| done.bad) {
+        out.push(format!("{}, at {}", text(&done.what), when(done.at_ms)));
     }
     for (name, host) in &view.hosts {
         if let Some(cut) = &host.cut_off {

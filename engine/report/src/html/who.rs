@@ -22,9 +22,29 @@ pub(super) fn section(view: &RunView, attachments: &Attachments) -> String {
     out.push_str(&approved(view));
     out.push_str(&reviewed(view, attachments));
     out.push_str(&confirmed(view));
+    out.push_str(&monitoring(view));
     out.push_str(&sessions(view));
     out.push_str("</section>\n");
     out
+}
+
+/// What was muted, and the proof that it is over.
+fn monitoring(view: &RunView) -> String {
+    if view.monitoring.is_empty() {
+        return String::new();
+    }
+    let mut table = String::from(
+        "<table><caption>Monitoring</caption><thead><tr><th scope=\"col\">When (UTC)</th><th scope=\"col\">What</th><th \
+         scope=\"col\">Record</th></tr></thead><tbody>\n",
+    );
+    for done in &view.monitoring {
+        let (time, what) = (rfc3339_ms(done.at_ms), text(&done.what));
+        let bad = if done.bad { format!(" {}", badge(Tone::Bad, "look")) } else { String::new() };
+        let record = record(done.seq);
+        table.push_str(&format!("<tr><td class=\"time\">{time}</td><td>{what}{bad}</td><td>{record}</td></tr>\n"));
+    }
+    table.push_str("</tbody></table>\n");
+    wide("Monitoring", &table)
 }
 
 fn acts(view: &RunView) -> String {

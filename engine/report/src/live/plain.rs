@@ -99,6 +99,9 @@ fn sentence(view: &RunView, event: &Event, now: u64) -> Option<String> {
         Event::RunEnded { outcome, .. } => {
             format!("ended: {} (exit code {})", words(outcome.name()), outcome.exit_code())
         }
+        Event::MonitoringMuted { .. } | Event::MonitoringUnmuted { .. } | Event::MonitoringFailed { .. } => {
+            crate::monitoring::sentence(event)?.1
+        }
         Event::SnapshotReleased { cell, reference, .. } => format!("{}: snapshot {reference} released", cell.host),
         _ => return None,
     })

@@ -217,6 +217,10 @@ impl Contents {
             Event::RunResumed { permit: Some(permit), .. } | Event::PermitChanged { permit: Some(permit), .. } => {
                 self.name(*permit, Kind::List, record.seq, || "the times at which hosts could be begun".to_owned());
             }
+            Event::MonitoringMuted { system, exchange: said, .. }
+            | Event::MonitoringUnmuted { system, proof: said, .. } => {
+                self.name(*said, Kind::List, record.seq, || format!("what was said with monitoring {system}"));
+            }
             Event::AttemptStarted { attempt, intent, .. } => {
                 let what = || format!("{}/{}: its command", attempt.host, attempt.step);
                 self.name(intent.command_sha256, Kind::Script, record.seq, what);

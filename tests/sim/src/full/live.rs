@@ -320,6 +320,7 @@ impl<'a> Life<'a> {
             clock_state: None,
             permits: None,
             access: None,
+            monitors: Vec::new(),
         };
         (engine, store)
     }

@@ -1,0 +1,307 @@
+//! Monitoring systems that are muted while a run works on their hosts: from the settings to the driver, and what is left
+//! muted when a program dies.
+//!
+//! Before anything is muted for a run, a file of its name and the system's is made in the state's folder, and removed once it
+//! is on record that nothing is muted any more. So whoever works here next knows whom to ask, and asks nobody otherwise.
+
+mod pattern;
+pub(crate) mod settings;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use runbook_driver::{DriverError, LocalSecrets, Muting};
+use runbook_model::plan::{Plan, SecretRef};
+use runbook_model::record::Record;
+use runbook_model::{HostName, RunId};
+use runbook_monitoring::Alertmanager;
+use runbook_ports::monitor::{Matcher, Monitor, MonitorError, Mute, Muted, Unmuted};
+use runbook_ports::person::Answer;
+use runbook_ports::{Confirmer, Observer, SecretSource as _, Store as _};
+use runbook_report::RunView;
+use runbook_report::list::short;
+use runbook_store::SqliteStore;
+use runbook_wire::Tls;
+use settings::{Login, System};
+
+use crate::failure::Failure;
+use crate::output::note;
+use crate::project::{Project, make_private};
+use crate::{head, keys, person, record, wiring};
+
+/// The folder of the files.
+const FOLDER: &str = "muted";
+/// What could not be unmuted is not tried again before.
+const AGAIN: Duration = Duration::from_secs(60);
+/// What is in the file then.
+const TRIED: &[u8] = b"tried\n";
+/// A system that is not in the settings any more is waited for so long: every mute has ended by itself long since.
+const FORGET: Duration = Duration::from_secs(7 * 86_400);
+
+/// The systems that are muted while a run of `plan` works.
+pub(crate) async fn of(project: &Project, plan: &Plan) -> Vec<Muting> {
+    let mut out = Vec::new();
+    for system in project.settings.monitoring.iter().filter(|system| system.wants(plan)) {
+        out.push(muting(project, system, hosts(system, plan)).await);
+    }
+    out
+}
+
+type Hosts = Result<Arc<BTreeMap<HostName, Vec<Matcher>>>, String>;
+
+/// What the alerts of each host have.
+fn hosts(system: &System, plan: &Plan) -> Hosts {
+    let of = |host| pattern::matchers(&system.matchers, host);
+    let hosts: Result<_, String> = plan.hosts.iter().map(|(name, host)| Ok((name.clone(), of(host)?))).collect();
+    hosts.map(Arc::new)
+}
+
+async fn muting(project: &Project, system: &System, hosts: Hosts) -> Muting {
+    let inner = build(project, system).await;
+    let (folder, for_ms, within) = (project.state_path(FOLDER), system.for_ms, system.timeout);
+    Muting { monitor: Arc::new(Noted { inner, folder }), hosts, for_ms, within, refuse: system.refuse }
+}
+
+/// The system, with its secrets, which are resolved now.
+async fn build(project: &Project, system: &System) -> Arc<dyn Monitor> {
+    let secrets = LocalSecrets { folder: project.root.clone().unwrap_or_else(|| project.state.clone()) };
+    let resolve = async |secret: &SecretRef| secrets.resolve(secret).await.map_err(|obstacle| obstacle.message);
+    let login = match &system.login {
+        Login::None => Ok(runbook_monitoring::Login::None),
+        Login::Basic(user, password) => {
+            resolve(password).await.map(|password| runbook_monitoring::Login::Basic(user.clone(), password))
+        }
+        Login::Bearer(token) => resolve(token).await.map(runbook_monitoring::Login::Bearer),
+    };
+    match login {
+        Ok(login) => {
+            let (name, address) = (system.name.clone(), system.address.clone());
+            Arc::new(Alertmanager { name, address, tls: Tls { ca: system.ca.clone(), client: None }, login })
+        }
+        Err(why) => Arc::new(Unusable { name: system.name.clone(), site: system.address.site(), why }),
+    }
+}
+
+/// Whether a system answers and lets us in, for `doctor`.
+pub(crate) async fn reach(project: &Project, system: &System) -> Result<String, String> {
+    build(project, system).await.reach(system.timeout).await.map_err(|error| error.why)
+}
+
+/// One whose secret is not to be had.
+struct Unusable {
+    name: String,
+    site: String,
+    why: String,
+}
+
+impl Unusable {
+    fn error(&self, maybe: bool) -> MonitorError {
+        MonitorError { why: self.why.clone(), maybe }
+    }
+}
+
+#[async_trait]
+impl Monitor for Unusable {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "alertmanager"
+    }
+
+    fn site(&self) -> String {
+        self.site.clone()
+    }
+
+    async fn mute(&self, mute: Mute<'_>, _: Duration) -> Result<Muted, MonitorError> {
+        Err(self.error(mute.known.is_some()))
+    }
+
+    async fn unmute(&self, _: &RunId, _: &[String], _: Duration) -> Result<Unmuted, MonitorError> {
+        Err(self.error(true))
+    }
+
+    async fn reach(&self, _: Duration) -> Result<String, MonitorError> {
+        Err(self.error(false))
+    }
+}
+
+/// One whose mutes are noted before they are asked for.
+struct Noted {
+    inner: Arc<dyn Monitor>,
+    folder: PathBuf,
+}
+
+#[async_trait]
+impl Monitor for Noted {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    fn site(&self) -> String {
+        self.inner.site()
+    }
+
+    async fn mute(&self, mute: Mute<'_>, within: Duration) -> Result<Muted, MonitorError> {
+        let path = self.folder.join(format!("{}.{}", mute.run, self.name()));
+        let noted = make_private(&self.folder).map_err(|failure| failure.message).and_then(|()| {
+            fs::write(&path, "").map_err(|error| format!("{} could not be written: {error}", path.display()))
+        });
+        noted.map_err(|why| MonitorError { why, maybe: mute.known.is_some() })?;
+        self.inner.mute(mute, within).await
+    }
+
+    async fn unmute(&self, run: &RunId, ids: &[String], within: Duration) -> Result<Unmuted, MonitorError> {
+        self.inner.unmute(run, ids, within).await
+    }
+
+    async fn reach(&self, within: Duration) -> Result<String, MonitorError> {
+        self.inner.reach(within).await
+    }
+}
+
+/// A mute that may not be over.
+struct Left {
+    path: PathBuf,
+    run: RunId,
+    system: String,
+    /// When it was noted, or tried last.
+    since: SystemTime,
+    /// Unmuting it was tried.
+    tried: bool,
+}
+
+fn left(project: &Project) -> Vec<Left> {
+    let Ok(files) = fs::read_dir(project.state_path(FOLDER)) else { return Vec::new() };
+    let left = |file: fs::DirEntry| {
+        let name = file.file_name().into_string().ok()?;
+        let (run, system) = name.split_once('.')?;
+        let meta = file.metadata().ok()?;
+        Some(Left {
+            path: file.path(),
+            run: RunId::from(run),
+            system: system.to_owned(),
+            since: meta.modified().ok()?,
+            tried: meta.len() > 0,
+        })
+    };
+    files.flatten().filter_map(left).collect()
+}
+
+/// Runs of which something may still be muted, for `doctor`: each with the system.
+pub(crate) fn maybe_muted(project: &Project) -> Vec<(RunId, String)> {
+    left(project).into_iter().map(|left| (left.run, left.system)).collect()
+}
+
+/// What a run noted is forgotten where its record says that nothing is muted.
+pub(crate) fn settled(project: &Project, view: &RunView) {
+    let Some(run) = view.run() else { return };
+    let open: BTreeSet<&str> = view.mutes.open().map(|(system, ..)| system).collect();
+    for left in left(project).into_iter().filter(|left| left.run == *run && !open.contains(left.system.as_str())) {
+        let _ = fs::remove_file(left.path);
+    }
+}
+
+/// Unmutes what runs have left muted that nobody works on, but for `except`: that one is taken up now and mutes anew. What
+/// came of it is said, and hinders nothing.
+pub(crate) async fn settle(project: &Project, store: &SqliteStore, except: Option<&RunId>) {
+    let mut runs: BTreeMap<RunId, Vec<Left>> = BTreeMap::new();
+    for left in left(project).into_iter().filter(|left| except != Some(&left.run)) {
+        let fresh = left.tried && left.since.elapsed().is_ok_and(|since| since < AGAIN);
+        if !fresh {
+            runs.entry(left.run.clone()).or_default().push(left);
+        }
+    }
+    for (run, files) in runs {
+        if record::is_worked_on(store, &run).await.unwrap_or(true) {
+            continue;
+        }
+        if let Err(failure) = settle_run(project, store, &run, &files).await {
+            note(format!("monitoring may still be muted by run {}: {}", short(run.as_str()), failure.message));
+        }
+    }
+}
+
+async fn settle_run(project: &Project, store: &SqliteStore, run: &RunId, files: &[Left]) -> Result<(), Failure> {
+    let mut monitors = Vec::new();
+    let mut gone = Vec::new();
+    for left in files {
+        match project.settings.monitoring.iter().find(|system| system.name == left.system) {
+            Some(system) => monitors.push(muting(project, system, Ok(Arc::default())).await),
+            None if left.since.elapsed().is_ok_and(|since| since > FORGET) => {
+                let _ = fs::remove_file(&left.path);
+            }
+            None => gone.push(left.system.as_str()),
+        }
+    }
+    if !monitors.is_empty() {
+        let parts = wiring::parts(project, keys::open(project)?);
+        let folder = project.root.clone().unwrap_or_else(|| project.state.clone());
+        let mut engine = wiring::engine(&parts, store, Arc::new(Nobody), Arc::new(Nobody), folder);
+        engine.monitors = monitors;
+        let done = engine.unmute_left(run, &person::operator()).await;
+        if let Ok(now) = store.head().await {
+            head::keep(project, &now);
+        }
+        let index = record::find(store, run.as_str()).await?;
+        let view = record::view(store, &index).await?;
+        match done {
+            Ok(true) => {
+                settled(project, &view);
+                note(format!("monitoring is unmuted: run {} had left it muted", short(run.as_str())));
+            }
+            Ok(false) => {
+                tried(files);
+                settled(project, &view);
+                for line in runbook_report::monitoring::still_muted(&view) {
+                    note(format!("{line}: left by run {}", short(run.as_str())));
+                }
+            }
+            // Somebody took it up meanwhile.
+            Err(DriverError::Held { .. }) => {}
+            Err(error) => return Err(crate::commands::work::refused(&error)),
+        }
+    }
+    if !gone.is_empty() {
+        tried(files);
+        let names = gone.join(", ");
+        note(format!(
+            "{names} is not in the settings any more, and run {} may have left it muted",
+            short(run.as_str())
+        ));
+    }
+    Ok(())
+}
+
+fn tried(files: &[Left]) {
+    for left in files {
+        let _ = write(&left.path);
+    }
+}
+
+fn write(path: &Path) -> std::io::Result<()> {
+    fs::write(path, TRIED)
+}
+
+/// Who is asked and who looks on where nobody is and nobody does.
+struct Nobody;
+
+#[async_trait]
+impl Confirmer for Nobody {
+    async fn confirm(&self, _: &str, _: &str) -> Answer {
+        Answer::Nobody("nobody is asked here".into())
+    }
+}
+
+impl Observer for Nobody {
+    fn committed(&self, _: &Record) {}
+}
