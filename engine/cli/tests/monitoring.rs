@@ -451,3 +451,27 @@ fn five_hundred_hosts_are_muted_by_a_few_silences_and_hostile_labels_mute_nobody
     assert!(am.silences().is_empty());
     assert_eq!(document(&place)["hosts"], 500);
 }
+
+#[test]
+fn the_daemon_unmutes_what_was_left_muted() {
+    let Some(mut am) = Alertmanager::start() else { return };
+    let place = project(&am, "");
+    let running = place.start_waiting();
+    am.end();
+    go(&place);
+    assert_eq!(end(running), Some(0));
+    am.begin();
+    assert_eq!((am.silences().len(), notes(&place)), (1, 1));
+    place.write("schedule.yaml", "schema: schedule/v1\nschedules: {}\n");
+    let said = place.run(&["serve", "--once"]);
+    assert!(said.stderr.contains("monitoring is unmuted: run"), "{}{}", said.stdout, said.stderr);
+    assert_eq!((on_record(&place).last().map(String::as_str), notes(&place)), (Some("unmuted"), 0));
+    unmuted_now(&am);
+}
+
+/// Alerts are not kept over a restart.
+#[track_caller]
+fn unmuted_now(am: &Alertmanager) {
+    fire(am);
+    unmuted(am);
+}

@@ -27,7 +27,7 @@ use crate::journal::{Group, Journal, Stamped, index};
 use crate::leash::Leash;
 use crate::leftovers::Leftovers;
 use crate::memory::Memory;
-use crate::monitoring::{Muting, Quiet};
+use crate::monitoring::{self, Muting, Quiet};
 use crate::prepare::{Desk, clipped};
 use crate::secrets::Vault;
 use crate::sessions::Sessions;
@@ -560,7 +560,9 @@ impl Engine {
         let allowed = permits::Told::new(allowed, world.ahead_ms());
         let run = told.run.permitted(allowed.permit()).clock_ahead(allowed.ahead_ms());
         let systems = if told.header.check_only { Vec::new() } else { self.monitors.clone() };
-        let quiet = Quiet::of(systems, told.mutes, !told.begun && told.header.takes_back.is_none());
+        let may_refuse = !told.begun && told.header.takes_back.is_none();
+        let closes_ms = monitoring::closes_ms(allowed.permit(), world.plan.hosts.len(), self.clock.now_ms());
+        let quiet = Quiet::of(systems, told.mutes, may_refuse, closes_ms);
         Ok(Work::new(run, told.header, desk, told.memory, world, messages, journal, allowed, quiet))
     }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use runbook_model::event::{Person, RunHeader};
 use runbook_model::monitoring::{MonitoringAct, Mutes};
+use runbook_model::permit::Permit;
 use runbook_model::{Event, HostName, RunId, Sha256};
 use runbook_ports::Monitor;
 use runbook_ports::monitor::{Matcher, MonitorError, Mute, Muted, Unmuted};
@@ -33,6 +34,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What could not be muted, or not for longer, is tried again after so long, while the run goes on.
 const AGAIN_MS: u64 = 60_000;
+
+/// A window that ends sooner bounds no mute: the run would have it lengthened all the time.
+const WINDOW_MS_MIN: u64 = 5 * 60_000;
 
 /// Ids of a mute that are named in one event, at most: it has a bounded length.
 const IDS_MAX: usize = 500;
@@ -67,6 +71,8 @@ pub(crate) struct Quiet {
     tried: bool,
     /// Nothing was begun, so nobody is harmed when nothing is.
     may_refuse: bool,
+    /// When the last window of the hosts ends (Unix ms), where each of them has one.
+    closes_ms: Option<u64>,
 }
 
 /// Why, for people who see it in the system.
@@ -124,11 +130,19 @@ fn unmuted(monitor: &dyn Monitor, done: Unmuted) -> Recorded {
     (event, Some((proof, done.exchange)))
 }
 
+/// When the last window that is open now ends, where each of so many hosts has one.
+pub(crate) fn closes_ms(allowed: &Permit, hosts: usize, now_ms: u64) -> Option<u64> {
+    let bounded: usize = allowed.classes.iter().map(|class| class.hosts.len()).sum();
+    let stretches = allowed.classes.iter().flat_map(|class| &class.stretches);
+    let open = stretches.filter(|open| open.start_ms <= now_ms && now_ms < open.end_ms);
+    open.map(|open| open.end_ms).max().filter(|_| bounded >= hosts)
+}
+
 impl Quiet {
     /// Nothing is done to any system yet; `mutes` is what earlier controllers of the run have on record.
-    pub(crate) fn of(systems: Vec<Muting>, mutes: Mutes, may_refuse: bool) -> Self {
+    pub(crate) fn of(systems: Vec<Muting>, mutes: Mutes, may_refuse: bool, closes_ms: Option<u64>) -> Self {
         let due_ms = vec![None; systems.len()];
-        Self { systems, mutes, due_ms, asked: JoinSet::new(), tried: false, may_refuse }
+        Self { systems, mutes, due_ms, asked: JoinSet::new(), tried: false, may_refuse, closes_ms }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -137,29 +151,40 @@ impl Quiet {
 
     fn known(&self, no: usize) -> Option<(Vec<String>, u64)> {
         let muted = self.mutes.systems.get(self.systems[no].monitor.name())?;
-        Some((muted.ids.clone(), muted.until_ms?))
+        // What somebody else ended stays known: it is not to be taken for something that was never muted.
+        Some((muted.ids.iter().chain(&muted.ended_by_others).cloned().collect(), muted.until_ms?))
     }
 
     /// Begins to mute a system, or to have it muted for longer.
-    fn ask(&mut self, no: usize, header: &Arc<RunHeader>) {
+    fn ask(&mut self, no: usize, header: &Arc<RunHeader>, now_ms: u64) {
         self.tried = true;
         self.due_ms[no] = None;
-        let (muting, header, known) = (self.systems[no].clone(), Arc::clone(header), self.known(no));
+        let mut muting = self.systems[no].clone();
+        muting.for_ms = self.for_ms(no, now_ms);
+        let (header, known) = (Arc::clone(header), self.known(no));
         self.asked.spawn(async move { (no, mute(muting, header, known).await) });
     }
 
+    /// It ends by itself after so long (ms): with the hosts' window, when that ends before, but soon. A run that is not through
+    /// by then is muted for longer like any other.
+    fn for_ms(&self, no: usize, now_ms: u64) -> u64 {
+        let most = self.systems[no].for_ms;
+        let left = self.closes_ms.map(|closes| closes.saturating_sub(now_ms)).filter(|left| *left >= WINDOW_MS_MIN);
+        left.map_or(most, |left| most.min(left))
+    }
+
     /// Asks all of them.
-    pub(crate) fn ask_all(&mut self, header: &Arc<RunHeader>) {
+    pub(crate) fn ask_all(&mut self, header: &Arc<RunHeader>, now_ms: u64) {
         for no in 0..self.systems.len() {
-            self.ask(no, header);
+            self.ask(no, header, now_ms);
         }
     }
 
     /// Asks those that are due.
-    pub(crate) fn ask_due(&mut self, header: &Arc<RunHeader>, mono_ms: u64) {
+    pub(crate) fn ask_due(&mut self, header: &Arc<RunHeader>, now_ms: u64, mono_ms: u64) {
         for no in 0..self.systems.len() {
             if self.due_ms[no].is_some_and(|due| due <= mono_ms) {
-                self.ask(no, header);
+                self.ask(no, header, now_ms);
             }
         }
     }
@@ -187,12 +212,15 @@ impl Quiet {
         mono_ms: u64,
     ) -> (Option<Recorded>, Option<String>) {
         let muting = &self.systems[no];
-        let (monitor, known) = (Arc::clone(&muting.monitor), self.known(no));
+        let (monitor, known, for_ms) = (Arc::clone(&muting.monitor), self.known(no), self.for_ms(no, now_ms));
         match told {
             Ok(muted) => {
                 // A third is left for a system that does not answer at once.
-                self.due_ms[no] = (!muted.ids.is_empty()).then(|| mono_ms.saturating_add(muting.for_ms / 3 * 2));
+                self.due_ms[no] = (!muted.ids.is_empty()).then(|| mono_ms.saturating_add(for_ms / 3 * 2));
                 let exchange = Sha256::of(&muted.exchange);
+                let before = self.mutes.systems.get(monitor.name()).map_or(&[][..], |muted| &muted.ended_by_others);
+                let ended_by_others = muted.ended_by_others.into_iter().filter(|id| !before.contains(id));
+                let ended_by_others = ended_by_others.take(IDS_MAX).collect();
                 let event = Event::MonitoringMuted {
                     system: monitor.name().to_owned(),
                     kind: monitor.kind().to_owned(),
@@ -202,16 +230,16 @@ impl Quiet {
                     exchange,
                     until_ms: muted.until_ms,
                     lengthened: known.is_some(),
-                    ended_by_others: muted.ended_by_others.into_iter().take(IDS_MAX).collect(),
+                    ended_by_others,
                 };
                 self.mutes.observe(&event);
                 (Some((event, Some((exchange, muted.exchange)))), None)
             }
             Err(error) => {
-                self.due_ms[no] = muting.hosts.is_ok().then(|| mono_ms.saturating_add(AGAIN_MS.min(muting.for_ms / 6)));
+                self.due_ms[no] = muting.hosts.is_ok().then(|| mono_ms.saturating_add(AGAIN_MS.min(for_ms / 6)));
                 let refused = (muting.refuse && self.may_refuse).then(|| format!("{}: {}", monitor.name(), error.why));
                 let act = if known.is_some() { MonitoringAct::Lengthen } else { MonitoringAct::Mute };
-                let until_ms = known.map_or(now_ms.saturating_add(muting.for_ms), |(_, until_ms)| until_ms);
+                let until_ms = known.map_or(now_ms.saturating_add(for_ms), |(_, until_ms)| until_ms);
                 let (event, blob) = failed(&*monitor, act, error, until_ms);
                 // The same failure again and again is told once.
                 let before = self.mutes.systems.get(monitor.name()).and_then(|muted| muted.failed.clone());
@@ -331,5 +359,35 @@ pub(crate) fn put(group: &mut Group, recorded: impl IntoIterator<Item = Recorded
     for (event, blob) in recorded {
         group.events.push(Stamped { now_ms, mono_ms, event });
         group.blobs.extend(blob);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runbook_model::permit::{Class, Stretch};
+
+    use super::*;
+
+    #[test]
+    fn a_mute_ends_with_the_windows_of_all_hosts_unless_one_may_be_worked_on_at_any_time() {
+        let class = |host: &str, stretches: &[(u64, u64)]| Class {
+            hosts: vec![host.into()],
+            windows: Vec::new(),
+            stretches: stretches
+                .iter()
+                .map(|(start_ms, end_ms)| Stretch { start_ms: *start_ms, end_ms: *end_ms })
+                .collect(),
+            closings: Vec::new(),
+            needs_ms: 0,
+            estimate: String::new(),
+        };
+        let minute = 60_000;
+        let classes =
+            vec![class("a", &[(0, 20 * minute), (90 * minute, 99 * minute)]), class("b", &[(0, 10 * minute)])];
+        let allowed = Permit { classes, ..Permit::default() };
+        assert_eq!(closes_ms(&allowed, 2, minute), Some(20 * minute));
+        assert_eq!(closes_ms(&allowed, 3, minute), None, "the third is in no window");
+        assert_eq!(closes_ms(&allowed, 2, 30 * minute), None, "none is open");
+        assert_eq!(closes_ms(&Permit::default(), 2, minute), None);
     }
 }

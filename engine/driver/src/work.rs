@@ -275,7 +275,7 @@ impl Work {
             return Ok(None);
         }
         self.write().await?;
-        self.quiet.ask_all(&self.header);
+        self.quiet.ask_all(&self.header, self.world.wall.now_ms());
         let mut refused = None;
         while let Some(answer) = self.quiet.answer().await {
             let why = self.muted(answer);
@@ -389,7 +389,10 @@ impl Work {
                 answer = quiet => {
                     self.muted(answer);
                 }
-                () = lengthen => self.quiet.ask_due(&self.header, self.world.wall.mono_ms()),
+                () = lengthen => {
+                    let (now_ms, mono_ms) = (self.world.wall.now_ms(), self.world.wall.mono_ms());
+                    self.quiet.ask_due(&self.header, now_ms, mono_ms);
+                }
                 () = stirred => self.heed_permit().await,
             }
         }

@@ -196,7 +196,7 @@ fn run_sentences(view: &RunView) -> Vec<String> {
         }
         out.push(format!("{what} ({}).", when(done.at_ms)));
     }
-    out.extend(crate::monitoring::still_muted(view).into_iter().map(|line| format!("STILL MUTED: {line}.")));
+    out.extend(crate::monitoring::still_muted(view, false).into_iter().map(|line| format!("STILL MUTED: {line}.")));
     for (by, at) in &view.resumed {
         out.push(format!("{} took the run up again {}.", person(by), when(*at)));
     }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::text::{count, when};
-use crate::view::RunView;
+use crate::view::{RunState, RunView};
 
 /// In `run/v1`: what the run did to a monitoring system.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -87,9 +87,10 @@ pub(crate) fn sentence(event: &Event) -> Option<(&str, String, bool)> {
     })
 }
 
-/// Where something may still be muted of a run that nobody works on, and until when.
-pub fn still_muted(view: &RunView) -> Vec<String> {
-    if view.state == crate::view::RunState::Running {
+/// Where something may still be muted of a run that nobody works on, and until when. `left`: its program has died, or has
+/// stopped without an end.
+pub fn still_muted(view: &RunView, left: bool) -> Vec<String> {
+    if view.state == RunState::Running && !left {
         return Vec::new();
     }
     let line = |(system, muted, until_ms): (&str, &runbook_model::monitoring::Muted, u64)| {

@@ -48,7 +48,7 @@ pub fn lines(
     page.section("Break glass", &view.break_glass.iter().map(set_aside).collect::<Vec<_>>());
     hosts(&mut page, view, attachments);
     what_was_done(&mut page, view, attachments);
-    monitoring(&mut page, view);
+    monitoring(&mut page, view, circumstances);
     page.section("Next", &next_steps(view, circumstances));
     evidence(&mut page, view, attachments, circumstances);
     page.lines
@@ -249,9 +249,14 @@ fn hosts(page: &mut Page, view: &RunView, attachments: &Attachments) {
     }
 }
 
+/// Nobody works on it any more, although it has no end on record.
+fn is_left(circumstances: Circumstances<'_>) -> bool {
+    circumstances.unrecorded.is_some() || circumstances.detached
+}
+
 /// Loudly where a mute may not be over; a mute that came and went is told by `show`.
-fn monitoring(page: &mut Page, view: &RunView) {
-    let still = crate::monitoring::still_muted(view);
+fn monitoring(page: &mut Page, view: &RunView, circumstances: Circumstances<'_>) {
+    let still = crate::monitoring::still_muted(view, is_left(circumstances));
     for line in &still {
         let loud = page.palette.paint(Tone::Bad, &fit("STILL MUTED", KEY));
         let mut key = loud;
@@ -505,7 +510,7 @@ pub fn next_steps(view: &RunView, circumstances: Circumstances<'_>) -> Vec<Strin
              {run}` then removes it and tries that it is gone"
         ));
     }
-    if !crate::monitoring::still_muted(view).is_empty() {
+    if !crate::monitoring::still_muted(view, is_left(circumstances)).is_empty() {
         out.push(
             "monitoring is unmuted by the next command that works here, or end the silence by hand (RB0791)".into(),
         );

@@ -77,7 +77,7 @@ async fn begin(
         note(brief::lines(plan, arguments.check, columns, output.error_palette).join("\n"));
     }
     let desk = Desk::open(project, output, arguments.ending, Some(source.folder.clone())).await?;
-    monitoring::settle(project, &desk.store, None).await;
+    monitoring::settle(project, &desk.store, |_| false).await;
     if !arguments.check {
         unfinished::refuse(&desk.store, plan).await?;
     }
@@ -242,7 +242,7 @@ async fn take_up(
     store.close().await;
     let desk = Desk::open(project, output, ending, None).await?;
     // What it left muted itself stays so, when it goes on.
-    let goes_on = (index.status != RunStatus::Ended).then_some(&run);
+    let goes_on = |other: &RunIndex| other.header.run == run && other.status != RunStatus::Ended;
     monitoring::settle(project, &desk.store, goes_on).await;
     let act = if cancel { Act::Cancel } else { Act::Resume };
     let since = Timestamp::from_millisecond(i64::try_from(index.header.started_ms).unwrap_or(0)).ok();
@@ -340,7 +340,7 @@ pub(crate) async fn rollback(project: &Project, arguments: &Rollback, output: Ou
     }
     store.close().await;
     let desk = Desk::open(project, output, arguments.ending, None).await?;
-    monitoring::settle(project, &desk.store, None).await;
+    monitoring::settle(project, &desk.store, |_| false).await;
     unfinished::refuse(&desk.store, &plan).await?;
     let asked = Asked {
         ticket: arguments.ticket.as_deref(),
@@ -379,7 +379,7 @@ pub(crate) async fn resolve(project: &Project, arguments: &Resolve, output: Outp
     let plan = Arc::clone(&view.plan);
     store.close().await;
     let desk = Desk::open(project, output, arguments.ending, None).await?;
-    monitoring::settle(project, &desk.store, None).await;
+    monitoring::settle(project, &desk.store, |_| false).await;
     let stage = desk.stage(&plan, &run)?;
     let engine = desk.engine(&stage, &plan);
     let succeeded = arguments.outcome == Settled::Succeeded;

@@ -9,7 +9,7 @@ pub(crate) mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +21,7 @@ use runbook_model::{HostName, RunId};
 use runbook_monitoring::Alertmanager;
 use runbook_ports::monitor::{Matcher, Monitor, MonitorError, Mute, Muted, Unmuted};
 use runbook_ports::person::Answer;
+use runbook_ports::store::RunIndex;
 use runbook_ports::{Confirmer, Observer, SecretSource as _, Store as _};
 use runbook_report::RunView;
 use runbook_report::list::short;
@@ -206,40 +207,47 @@ pub(crate) fn maybe_muted(project: &Project) -> Vec<(RunId, String)> {
 pub(crate) fn settled(project: &Project, view: &RunView) {
     let Some(run) = view.run() else { return };
     let open: BTreeSet<&str> = view.mutes.open().map(|(system, ..)| system).collect();
-    for left in left(project).into_iter().filter(|left| left.run == *run && !open.contains(left.system.as_str())) {
-        let _ = fs::remove_file(left.path);
-    }
+    let over = |left: &Left| left.run == *run && !open.contains(left.system.as_str());
+    forget(&left(project).into_iter().filter(over).collect::<Vec<_>>());
 }
 
-/// Unmutes what runs have left muted that nobody works on, but for `except`: that one is taken up now and mutes anew. What
-/// came of it is said, and hinders nothing.
-pub(crate) async fn settle(project: &Project, store: &SqliteStore, except: Option<&RunId>) {
+/// Unmutes what runs have left muted that nobody works on, but for those that are to be spared: they are taken up now, and
+/// mute anew. What came of it is said, and hinders nothing.
+pub(crate) async fn settle(project: &Project, store: &SqliteStore, spare: impl Fn(&RunIndex) -> bool) {
     let mut runs: BTreeMap<RunId, Vec<Left>> = BTreeMap::new();
-    for left in left(project).into_iter().filter(|left| except != Some(&left.run)) {
+    for left in left(project) {
         let fresh = left.tried && left.since.elapsed().is_ok_and(|since| since < AGAIN);
         if !fresh {
             runs.entry(left.run.clone()).or_default().push(left);
         }
     }
+    if runs.is_empty() {
+        return;
+    }
+    let Ok(known) = store.runs().await else { return };
     for (run, files) in runs {
-        if record::is_worked_on(store, &run).await.unwrap_or(true) {
+        // One that is not on record any more was removed after its time: every mute has ended by itself long since.
+        let Some(index) = known.iter().find(|index| index.header.run == run) else {
+            forget(&files);
+            continue;
+        };
+        if spare(index) || record::is_worked_on(store, &run).await.unwrap_or(true) {
             continue;
         }
-        if let Err(failure) = settle_run(project, store, &run, &files).await {
+        if let Err(failure) = settle_run(project, store, index, &files).await {
             note(format!("monitoring may still be muted by run {}: {}", short(run.as_str()), failure.message));
         }
     }
 }
 
-async fn settle_run(project: &Project, store: &SqliteStore, run: &RunId, files: &[Left]) -> Result<(), Failure> {
+async fn settle_run(project: &Project, store: &SqliteStore, index: &RunIndex, files: &[Left]) -> Result<(), Failure> {
+    let run = &index.header.run;
     let mut monitors = Vec::new();
     let mut gone = Vec::new();
     for left in files {
         match project.settings.monitoring.iter().find(|system| system.name == left.system) {
             Some(system) => monitors.push(muting(project, system, Ok(Arc::default())).await),
-            None if left.since.elapsed().is_ok_and(|since| since > FORGET) => {
-                let _ = fs::remove_file(&left.path);
-            }
+            None if left.since.elapsed().is_ok_and(|since| since > FORGET) => forget([left]),
             None => gone.push(left.system.as_str()),
         }
     }
@@ -252,8 +260,7 @@ async fn settle_run(project: &Project, store: &SqliteStore, run: &RunId, files: 
         if let Ok(now) = store.head().await {
             head::keep(project, &now);
         }
-        let index = record::find(store, run.as_str()).await?;
-        let view = record::view(store, &index).await?;
+        let view = record::view(store, index).await?;
         match done {
             Ok(true) => {
                 settled(project, &view);
@@ -262,7 +269,7 @@ async fn settle_run(project: &Project, store: &SqliteStore, run: &RunId, files: 
             Ok(false) => {
                 tried(files);
                 settled(project, &view);
-                for line in runbook_report::monitoring::still_muted(&view) {
+                for line in runbook_report::monitoring::still_muted(&view, true) {
                     note(format!("{line}: left by run {}", short(run.as_str())));
                 }
             }
@@ -282,14 +289,18 @@ async fn settle_run(project: &Project, store: &SqliteStore, run: &RunId, files: 
     Ok(())
 }
 
-fn tried(files: &[Left]) {
+/// One that cannot be removed is looked at again, which harms nobody.
+fn forget<'l>(files: impl IntoIterator<Item = &'l Left>) {
     for left in files {
-        let _ = write(&left.path);
+        let _ = fs::remove_file(&left.path);
     }
 }
 
-fn write(path: &Path) -> std::io::Result<()> {
-    fs::write(path, TRIED)
+/// One that cannot be written is tried again sooner.
+fn tried(files: &[Left]) {
+    for left in files {
+        let _ = fs::write(&left.path, TRIED);
+    }
 }
 
 /// Who is asked and who looks on where nobody is and nobody does.

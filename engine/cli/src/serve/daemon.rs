@@ -9,7 +9,7 @@ use runbook_model::schedule::Occurrence;
 use runbook_model::{News, NewsKind, Notice, RunId, RunOutcome, Sha256};
 use runbook_policy::schedule::{Due, Step};
 use runbook_ports::Store as _;
-use runbook_ports::store::{RunStatus, Settled};
+use runbook_ports::store::{RunIndex, RunStatus, Settled};
 use runbook_report::Palette;
 use runbook_store::SqliteStore;
 use sd_notify::NotifyState;
@@ -24,7 +24,7 @@ use crate::failure::{Failure, fault};
 use crate::project::Project;
 use crate::schedule::Scheduled;
 use crate::watch::Watch;
-use crate::{head, keys, notices, notifications, person, record, reviews};
+use crate::{head, keys, monitoring, notices, notifications, person, record, reviews};
 
 /// The files that say what runs when.
 const FILES: [&str; 3] = ["schedule.yaml", "windows.yaml", "runbook.toml"];
@@ -105,10 +105,17 @@ impl<'p> Daemon<'p> {
         let root = self.project.root.clone();
         self.sending.spawn(async move {
             let project = Project::find(root.as_deref())?;
-            if project.settings.notify.is_empty() {
+            // What a program that died has left muted is seen to by whoever is there all the time.
+            let is_muted = !monitoring::maybe_muted(&project).is_empty();
+            if project.settings.notify.is_empty() && !is_muted {
                 return Ok(None);
             }
             let store = open(&project).await?;
+            if is_muted {
+                // What died is taken up by a process of ours, which mutes anew.
+                let is_taken_up = |index: &RunIndex| index.status == RunStatus::Running;
+                monitoring::settle(&project, &store, is_taken_up).await;
+            }
             let sent = notifications::send_due(&project, &store).await;
             store.close().await;
             Ok(sent?.next_ms)

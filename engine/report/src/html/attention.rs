@@ -49,7 +49,10 @@ pub(super) fn section(view: &RunView, attachments: &Attachments, verification: &
     list("Hosts that did not succeed", hosts(view));
     list("Access that is not shown to be withdrawn", left_access(view));
     list("Sessions that stay open", open_sessions(view));
-    list("Monitoring that may still be muted", still_muted(view).iter().map(|line| text(line)).collect());
+    list(
+        "Monitoring that may still be muted",
+        still_muted(view, attachments.interrupted).iter().map(|line| text(line)).collect(),
+    );
     list("Missing from the record", missing(view));
     list("Changed without being declared", undeclared(view));
     list("Otherwise than planned", deviations(view));
