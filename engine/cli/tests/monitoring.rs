@@ -352,8 +352,9 @@ fn an_alertmanager_that_is_gone_at_the_end_is_told_loudly_and_asked_by_the_next_
     assert_eq!(am.silences().len(), 1, "it knows the silence still");
     // It is not asked again at once; a minute later it is.
     for file in std::fs::read_dir(place.path(".runbook/muted")).unwrap() {
-        let ago = std::time::SystemTime::now() - std::time::Duration::from_secs(61);
-        std::fs::File::options().append(true).open(file.unwrap().path()).unwrap().set_modified(ago).unwrap();
+        let file = std::fs::File::options().append(true).open(file.unwrap().path()).unwrap();
+        let then = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(then - std::time::Duration::from_secs(61)).unwrap();
     }
     let said = hello(&place).code(0);
     assert!(said.stderr.contains("monitoring is unmuted: run"), "{}", said.stderr);

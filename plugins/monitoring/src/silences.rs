@@ -45,6 +45,9 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
+/// A label's value, and whether it is a regular expression.
+type Value<'v> = (&'v str, bool);
+
 /// The matcher by which the silences of a run are found.
 pub(crate) fn mark(run: &RunId) -> Wanted {
     Wanted { name: MARK.to_owned(), value: run.to_string(), is_regex: false, is_equal: false }
@@ -52,7 +55,7 @@ pub(crate) fn mark(run: &RunId) -> Wanted {
 
 /// What mutes the hosts: the matchers of each silence, sorted. Hosts whose matchers differ in one label alone share silences.
 pub(crate) fn of(run: &RunId, hosts: &BTreeMap<HostName, Vec<Matcher>>) -> Result<Vec<Vec<Wanted>>, String> {
-    let all: BTreeSet<BTreeMap<&str, (&str, bool)>> = hosts
+    let all: BTreeSet<BTreeMap<&str, Value<'_>>> = hosts
         .iter()
         .map(|(host, matchers)| {
             // Alertmanager takes an empty value for a label that is not there: everything else would be muted.
@@ -64,13 +67,13 @@ pub(crate) fn of(run: &RunId, hosts: &BTreeMap<HostName, Vec<Matcher>>) -> Resul
         })
         .collect::<Result<_, _>>()?;
     // The label that tells most hosts apart is the one that is joined.
-    let mut values: BTreeMap<&str, BTreeSet<(&str, bool)>> = BTreeMap::new();
+    let mut values: BTreeMap<&str, BTreeSet<Value<'_>>> = BTreeMap::new();
     for (name, value) in all.iter().flatten() {
         values.entry(name).or_default().insert(*value);
     }
     let joined = values.iter().max_by_key(|(name, values)| (values.len(), std::cmp::Reverse(**name)));
     let joined = joined.map(|(name, _)| *name).unwrap_or_default();
-    let mut groups: BTreeMap<Vec<(&str, (&str, bool))>, BTreeSet<(&str, bool)>> = BTreeMap::new();
+    let mut groups: BTreeMap<Vec<(&str, Value<'_>)>, BTreeSet<Value<'_>>> = BTreeMap::new();
     for mut matchers in all {
         let own = matchers.remove(joined);
         groups.entry(matchers.into_iter().collect()).or_default().extend(own);
@@ -108,7 +111,7 @@ fn wanted(name: &str, value: String, is_regex: bool) -> Wanted {
 }
 
 /// One value that fits any of them; several when it would be too long.
-fn join(values: BTreeSet<(&str, bool)>) -> Vec<(String, bool)> {
+fn join(values: BTreeSet<Value<'_>>) -> Vec<(String, bool)> {
     if let [(value, is_regex)] = values.iter().copied().collect::<Vec<_>>()[..] {
         return vec![(value.to_owned(), is_regex)];
     }
