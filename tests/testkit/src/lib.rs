@@ -4,6 +4,7 @@ pub mod alertmanager;
 pub mod anchors;
 pub mod bad_disk;
 pub mod browser;
+pub mod double;
 pub mod lab;
 pub mod mail;
 pub mod outside;
