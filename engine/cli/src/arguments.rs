@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod notify;
 pub(crate) mod rules;
 pub(crate) mod schedule;
+pub(crate) mod ticket;
 pub(crate) mod upkeep;
 
 use std::path::PathBuf;
@@ -178,6 +179,12 @@ pub(crate) enum Command {
     /// Say what the project's policy requires of a run.
     #[command(subcommand, after_help = "Examples:\n  runbook policy explain runbooks/patch.yaml --ticket CHG-1042")]
     Policy(rules::Policy),
+    /// The project's own tickets of changes, where there is no other system of them.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  runbook ticket new 'December patches' --plan runbooks/patch.yaml --owner jane.doe\n  runbook ticket show CHG-143"
+    )]
+    Ticket(ticket::Ticket),
     /// Approve a plan: sign exactly its hosts, parameters, steps and windows, for one run.
     #[command(
         after_help = "Examples:\n  runbook plan runbooks/patch.yaml --out patch.plan.json\n  runbook approve patch.plan.json --reason 'tested in staging'\n  runbook approve patch.plan.json --as raj --key ~/.ssh/id_ed25519_sk\n  runbook approve patch.plan.json --as raj --request for-raj.json     to be mailed and signed elsewhere"

@@ -10,6 +10,7 @@ use runbook_model::people::People;
 use runbook_model::permit::Permit;
 use runbook_model::plan::{Plan, Tier};
 use runbook_model::schedule::Occurrence;
+use runbook_model::ticket::Seen;
 use runbook_model::{HostName, HostOutcome, Notice, RunId, Sha256, canonical};
 use runbook_policy::authorize::overdue;
 use runbook_policy::calendar::{Closed, Cover, Misfit, State};
@@ -25,7 +26,7 @@ use crate::problems::Tell;
 use crate::project::Project;
 use crate::sources::Digests;
 use crate::standing::Standing;
-use crate::{machine, notices, notifications, person, problems, record, reviews, sources};
+use crate::{changes, machine, notices, notifications, person, problems, record, reviews, sources};
 
 /// The file with the windows, in the project's folder.
 pub(crate) const FILE: &str = "windows.yaml";
@@ -249,6 +250,13 @@ impl<'a> Question<'a> {
                 Some(store) => policy::tried(store, plan).await?,
                 None => Vec::new(),
             };
+            let change = policy.file.policy.rules.iter().any(|rule| !rule.change.is_none());
+            let change = match (store, asked.ticket) {
+                (Some(store), Some(ticket)) if act != Act::Check && act != Act::Resume && !ticket.is_empty() => {
+                    change_of(store, ticket).await?.or_else(|| change.then(|| Err(unknown_change(ticket))))
+                }
+                _ => None,
+            };
             // Read last: what is decided here was there at this moment.
             ask.now = Timestamp::now();
             case = Case {
@@ -258,6 +266,7 @@ impl<'a> Question<'a> {
                 offered: found.iter().map(|one| one.offered.clone()).collect(),
                 takes_back: asked.takes_back.cloned(),
                 tried,
+                change,
                 engine: registers.then(machine::engine_digest).and_then(Result::ok),
                 ..policy.case(&inventory, plan, act, palette)?
             };
@@ -308,6 +317,18 @@ impl<'a> Question<'a> {
         }
         Ok(())
     }
+}
+
+/// The change that a ticket is of, as whoever keeps it says; `None`: nobody here knows it.
+async fn change_of(store: &SqliteStore, ticket: &str) -> Result<Option<Result<Seen, String>>, Failure> {
+    let now_ms = SystemClock::new().now_ms();
+    Ok(changes::seen(store, ticket, now_ms).await?.map(Ok))
+}
+
+fn unknown_change(ticket: &str) -> String {
+    format!(
+        "nobody here knows the change {ticket}: it is no ticket of this project, and runbook.toml names no system for it"
+    )
 }
 
 /// What the policy says to it, rule by rule, `None`: there is no policy; and the overdue reviews that forbid it.

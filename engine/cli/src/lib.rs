@@ -6,6 +6,7 @@
 mod anchors;
 mod arguments;
 mod authority;
+mod changes;
 mod commands;
 mod control;
 mod edition;
@@ -50,8 +51,8 @@ use clap::Parser as _;
 use crate::arguments::{Arguments, Command};
 use crate::commands::{
     access, actions, approvals, approve, doctor, evidence, inventory, notify, people, plan, policy as policies,
-    reference, retention, review, schedule as schedules, serve as daemon, show, snapshots, validate, windows, witness,
-    work,
+    reference, retention, review, schedule as schedules, serve as daemon, show, snapshots, ticket, validate, windows,
+    witness, work,
 };
 use crate::failure::{Failure, fault};
 use crate::output::Output;
@@ -121,6 +122,7 @@ fn with_runtime(arguments: &Arguments, project: &Project, output: Output) -> Res
             Command::Logs(arguments) => show::logs(project, arguments, output).await,
             Command::Explain(arguments) => show::explain(project, arguments, output).await,
             Command::Policy(command) => policies::run(project, command, output).await,
+            Command::Ticket(command) => ticket::run(project, command, output).await,
             Command::Approve(arguments) => approve::approve(project, arguments, output).await,
             Command::Reject(arguments) => approve::reject(project, arguments, output).await,
             Command::Approvals(command) => approvals::run(project, command, output).await,

@@ -23,14 +23,23 @@ pub(crate) async fn append(
     notices: Vec<Notice>,
     blobs: Vec<(Sha256, Vec<u8>)>,
 ) -> Result<Vec<Record>, Failure> {
+    append_at(project, store, blobs, |_| notices.clone()).await
+}
+
+/// The same, of notices that are made for their place in the ledger: `make` is given the place of the first of them.
+pub(crate) async fn append_at(
+    project: &Project,
+    store: &SqliteStore,
+    blobs: Vec<(Sha256, Vec<u8>)>,
+    make: impl Fn(u64) -> Vec<Notice>,
+) -> Result<Vec<Record>, Failure> {
     let key = keys::open(project)?;
     head::must_hold(project, store).await?;
-    let changed = settings::changed(project, store).await?;
-    let (notices, blobs) = match changed {
-        None => (notices, blobs),
-        Some((notice, blob)) => {
-            (std::iter::once(notice).chain(notices).collect(), std::iter::once(blob).chain(blobs).collect())
-        }
+    let (before, mut all_blobs) = settings::changed(project, store).await?.into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
+    all_blobs.extend(blobs);
+    let all = |size: u64| {
+        let own = make(size + before.len() as u64);
+        (before.iter().cloned().chain(own).collect(), all_blobs.clone())
     };
     let installation = Installation {
         store: Arc::new(store.clone()),
@@ -38,7 +47,7 @@ pub(crate) async fn append(
         signer: Arc::new(key.signer),
         clock: Arc::new(SystemClock::new()),
     };
-    let records = installation.append(notices, blobs).await.map_err(|error| refused(&error))?;
+    let records = installation.append_at(all).await.map_err(|error| refused(&error))?;
     let end = store.head().await.map_err(|error| record::failed(&error))?;
     head::keep(project, &end);
     settings::keep(project);

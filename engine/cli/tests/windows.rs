@@ -231,6 +231,7 @@ fn every_command_that_begins_work_asks_the_one_authorizer() {
         "notify",
         "people",
         "policy",
+        "ticket",
         "approve",
         "reject",
         "approvals",

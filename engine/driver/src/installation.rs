@@ -47,6 +47,17 @@ impl Installation {
         self.seal(None, |_| Ok((notices.clone(), blobs.clone()))).await
     }
 
+    /// The same, of notices that are made for their place: `make` is given the place in the ledger of the first of them.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn append_at(
+        &self,
+        make: impl Fn(u64) -> (Vec<Notice>, Vec<(Sha256, Vec<u8>)>),
+    ) -> Result<Vec<Record>, DriverError> {
+        self.seal(None, |size| Ok(make(size))).await
+    }
+
     /// Puts another key in the place of this one: the record that says so is signed by both, and so is the head over it.
     /// From then on only the new one signs. `before` goes on record first. Durable when it returns.
     ///

@@ -11,6 +11,7 @@ use crate::event::{ClockState, Person};
 use crate::id::{AttemptId, RunId};
 use crate::review::Verdict;
 use crate::schedule::Occurrence;
+use crate::ticket::{Conclusion, Ticket};
 
 /// An event of the installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,6 +250,33 @@ pub enum Notice {
         /// Blob with the people's file that said whose key it is, and what they may decide.
         people: Sha256,
         /// Who took it in.
+        by: Person,
+    },
+    /// A change was written down, in a ticket of the project's own.
+    ChangeOpened {
+        /// The ticket.
+        ticket: Box<Ticket>,
+        /// Who.
+        by: Person,
+    },
+    /// A ticket of the project's own is closed.
+    ChangeClosed {
+        /// Its key.
+        ticket: String,
+        /// What came of the change.
+        conclusion: Conclusion,
+        /// In a line: the run's summary, or why somebody closed it.
+        summary: String,
+        /// The run that closed it; `None`: a person did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        closed_by_run: Option<RunId>,
+        /// Digest of that run's plan.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan_sha256: Option<Sha256>,
+        /// Leaf hash of that run's last record: with it the record of the whole run is fixed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        last_leaf: Option<Sha256>,
+        /// Who.
         by: Person,
     },
     /// The project's settings are other ones than before.

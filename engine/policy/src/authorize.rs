@@ -263,7 +263,7 @@ pub fn authorize(rules: Rules<'_>, ask: &Ask) -> Result<Granted, Refusal> {
             retention: judged.retention,
             rehearses: ask.rehearses,
             rehearsed: judged.rehearsed,
-            change: policed.and_then(|policed| policed.case.change.clone()?.ok()),
+            change: judged.change,
         }),
         Ok(_) => Err(Refusal { reasons, next: None, by_policy, overdue }),
         Err((at_this_time, next)) => {

@@ -1,9 +1,9 @@
 //! Whether the change that a ticket is of may be worked on.
 
 use jiff::Timestamp;
-use runbook_model::HostName;
 use runbook_model::rules::ChangeNeeds;
 use runbook_model::ticket::{Approval, Seen};
+use runbook_model::{HostName, Sha256};
 
 /// Hosts that are named at most.
 const NAMED: usize = 5;
@@ -15,11 +15,13 @@ pub fn wanted(needs: ChangeNeeds) -> String {
     format!("a change that is {}", parts.join(", "))
 }
 
-/// What is missing; none: it may. `change`: as whoever keeps it says, or why nobody does.
+/// What is missing; none: it may. `change`: as whoever keeps it says, or why nobody does. `plan_sha256`: the plan that is to be
+/// run, when the change must be of it.
 pub fn missing(
     needs: ChangeNeeds,
     change: Option<&Result<Seen, String>>,
     hosts: &[HostName],
+    plan_sha256: Option<Sha256>,
     now: Timestamp,
 ) -> Vec<String> {
     let change = match change {
@@ -31,6 +33,11 @@ pub fn missing(
     let key = &change.key;
     let state = &change.state;
     let mut missing = Vec::new();
+    if let (Some(of), Some(wanted)) = (change.plan_sha256, plan_sha256)
+        && of != wanted
+    {
+        missing.push(format!("the change {key} is of another plan, {of}"));
+    }
     if needs.approved {
         if change.closed {
             missing.push(format!("the change {key} is closed ({state})"));

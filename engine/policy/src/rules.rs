@@ -11,7 +11,7 @@ use runbook_model::plan::{Phase, Plan};
 use runbook_model::rehearsal::Rehearsed;
 use runbook_model::retention::Class;
 use runbook_model::rules::{Approvals, Operator, Owed, Policy, Rehearsal, Review, Rule};
-use runbook_model::ticket::Seen;
+use runbook_model::ticket::{Approval, HERE, Seen};
 use runbook_model::{HostName, RunId, Sha256};
 
 use crate::approvals::{self, Counted, Decided, Offered};
@@ -80,6 +80,8 @@ pub struct Judged {
     pub clock_max_offset_ms: Option<u64>,
     /// The class as which the evidence is kept at least: the strictest of the rules.
     pub retention: Option<Class>,
+    /// The change that the ticket is of, as it stands.
+    pub change: Option<Seen>,
     /// The rehearsal that it needed; with several rules, the oldest.
     pub rehearsed: Option<Rehearsed>,
 }
@@ -134,6 +136,7 @@ const APPROVED: &str = "approved by ";
 pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
     let Policed { policy, people, plan, case, .. } = policed;
     let decided = approvals::decide(policed, ask.now);
+    let change = case.change.clone().map(|seen| seen.map(|seen| decided_here(seen, &decided)));
     let mut judged = Judged { set_aside: decided.set_aside.clone(), ..Judged::default() };
     if ask.act != Act::Check {
         judged.blocked.extend(decided.rejections.iter().cloned());
@@ -188,7 +191,8 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
                 needs.push(ticket(pattern, case));
             }
             if !rule.change.is_none() {
-                let missing = change::missing(rule.change, case.change.as_ref(), &hosts, ask.now);
+                let of = (!ask.rehearses).then(|| plan.digest());
+                let missing = change::missing(rule.change, change.as_ref(), &hosts, of, ask.now);
                 needs.push(Need { what: change::wanted(rule.change), missing });
             }
             if rule.reason {
@@ -225,7 +229,20 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
         judged.rules.push(Asked { rule: rule.name.clone(), hosts, needs });
     }
     judged.used = used.into_values().collect();
+    judged.change = change.and_then(Result::ok);
     judged
+}
+
+/// A ticket of the project's own is approved by who approves the plan.
+fn decided_here(mut seen: Seen, decided: &Decided<'_>) -> Seen {
+    if seen.system == HERE {
+        seen.change.approval = match (decided.rejections.is_empty(), decided.approvals.is_empty()) {
+            (false, _) => Approval::Rejected,
+            (true, false) => Approval::Approved,
+            (true, true) => Approval::Awaited,
+        };
+    }
+    seen
 }
 
 /// Why whoever asks may not go on with a run: the rules' `operator` is asked of them like of the one who began it. Nothing

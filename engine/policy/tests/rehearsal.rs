@@ -86,6 +86,7 @@ fn change() -> Change {
         owner: None,
         assets: ["fs01".to_owned(), "fs02".to_owned()].into(),
         cui: None,
+        plan_sha256: None,
         version: "1".into(),
         url: None,
     }
@@ -93,7 +94,7 @@ fn change() -> Change {
 
 fn lacks(needs: ChangeNeeds, change: Change) -> String {
     let seen = Ok(Seen { system: HERE.into(), change, answer: None, at_ms: 0 });
-    missing(needs, Some(&seen), &["fs01".into(), "fs02".into()], now()).join("; ")
+    missing(needs, Some(&seen), &["fs01".into(), "fs02".into()], Some(Sha256::of(b"plan")), now()).join("; ")
 }
 
 #[test]
@@ -113,11 +114,15 @@ fn a_change_is_held_to_what_the_rule_asks_of_it_and_to_nothing_else() {
             Change { starts_ms: Some(now_ms()), ends_ms: Some(now_ms() - 1_000), ..change() },
             "the change CHG-7 ends at 2026-06-15T11:59:59Z, before it begins at 2026-06-15T12:00:00Z",
         ),
+        (
+            Change { plan_sha256: Some(Sha256::of(b"a")), ..change() },
+            "the change CHG-7 is of another plan, ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb",
+        ),
         (Change { assets: ["fs01".to_owned()].into(), ..change() }, "the change CHG-7 is not for fs02"),
     ];
     for (change, why) in cases {
         assert_eq!(lacks(all, change), why);
     }
     let unread = Err("jira does not answer".to_owned());
-    assert_eq!(missing(all, Some(&unread), &[], now()), ["jira does not answer"]);
+    assert_eq!(missing(all, Some(&unread), &[], None, now()), ["jira does not answer"]);
 }

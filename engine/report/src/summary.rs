@@ -173,6 +173,15 @@ pub(crate) fn verdict_sentence(view: &RunView, outcome: HostOutcome, check_only:
     }
 }
 
+/// What came of the run, in a line, for who keeps a ticket of it.
+pub fn in_a_line(view: &RunView) -> String {
+    let Some(outcome) = view.outcome else { return "the run has not ended".to_owned() };
+    let check_only = view.header.as_ref().is_some_and(|header| header.check_only);
+    let took = elapsed(view.ended_ms.unwrap_or(view.last_ms).saturating_sub(view.started_ms()));
+    let (runbook, hosts) = (&view.plan.runbook.name, count(view.hosts.len(), "host"));
+    format!("{runbook} on {hosts} in {took}: {}", verdict_sentence(view, outcome, check_only))
+}
+
 /// What a rehearsal proves, or why it proves nothing; `None`: the run is none.
 pub(crate) fn rehearsal_sentence(view: &RunView) -> Option<Result<String, String>> {
     if !view.header.as_ref()?.rehearses {

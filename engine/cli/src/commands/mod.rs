@@ -18,6 +18,7 @@ pub(crate) mod schedule;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod snapshots;
+pub(crate) mod ticket;
 pub(crate) mod validate;
 pub(crate) mod windows;
 pub(crate) mod witness;

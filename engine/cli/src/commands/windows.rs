@@ -61,7 +61,7 @@ fn check(project: &Project, arguments: &InventoryShow, output: Output) -> Result
 }
 
 /// A moment as an argument: RFC 3339, or the beginning of a day in UTC.
-fn moment(text: &str) -> Result<Timestamp, Failure> {
+pub(crate) fn moment(text: &str) -> Result<Timestamp, Failure> {
     let day = || text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
     text.parse().ok().or_else(day).ok_or_else(|| {
         Failure::usage("RB0617", format!("`{text}` is no moment")).next("write for example 2026-12-08T22:00:00-05:00")

@@ -33,8 +33,8 @@ use crate::signals;
 use crate::standing::Standing;
 use crate::wiring::{self, Parts};
 use crate::{
-    anchors, authority, head, keys, machine, monitoring, notices, notifications, person, record, revision, sources,
-    unfinished, waiting,
+    anchors, authority, changes, head, keys, machine, monitoring, notices, notifications, person, record, revision,
+    sources, unfinished, waiting,
 };
 
 /// `apply`.
@@ -388,6 +388,7 @@ pub(crate) async fn resolve(project: &Project, arguments: &Resolve, output: Outp
     stage.live.finish();
     result.map_err(|error| refused(&error))?;
     desk.keep_head().await;
+    changes::close_ended(project, &desk.store).await;
     let anchored = anchors::after_run(project, &desk.store).await;
     let index = record::find(&desk.store, run.as_str()).await?;
     let view = record::view(&desk.store, &index).await?;
@@ -473,6 +474,7 @@ impl<'p> Desk<'p> {
         let key = keys::open(project)?;
         head::must_hold(project, &store).await?;
         notices::settings(project, &store).await?;
+        changes::close_ended(project, &store).await;
         let root = project.root.clone();
         let runbooks = root.as_ref().map(|root| root.join("runbooks"));
         let secrets = runbook.into_iter().chain(runbooks).chain(root).collect();
@@ -599,6 +601,9 @@ impl<'p> Desk<'p> {
             Err(error) => return Err(refused(error)),
         };
         let circumstances = Circumstances { unrecorded: unrecorded.as_deref(), detached, evidence: &evidence };
+        if unrecorded.is_none() {
+            changes::close_ended(self.project, &self.store).await;
+        }
         if let Some(news) = notifications::news::of_run(&view, Some(code), circumstances) {
             notifications::tell(self.project, &self.store, &news).await;
         }
