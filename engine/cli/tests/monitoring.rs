@@ -125,11 +125,11 @@ fn alerts_of_the_hosts_are_silenced_while_the_run_works_and_told_again_after_it(
     assert!(document["unmuted_at"].is_string(), "{document:#}");
     let shown = place.run(&["show", "last"]).code(0).stdout;
     assert!(
-        shown.contains("monitoring prod is muted for 1 host until") && shown.contains("proved by asking"),
+        shown.contains("monitoring prod was muted for 1 host until") && shown.contains("proved by asking"),
         "{shown}"
     );
     let explained = place.run(&["explain", "last"]).code(0).stdout;
-    assert!(explained.contains("Monitoring prod is unmuted"), "{explained}");
+    assert!(explained.contains("Monitoring prod was unmuted"), "{explained}");
     place.run(&["evidence", "verify", "last"]).code(11);
     // Whoever gets the bundle has what was said with Alertmanager.
     place.run(&["evidence", "export", "last", "--out", "bundle"]).code(0);
@@ -143,7 +143,7 @@ fn alerts_of_the_hosts_are_silenced_while_the_run_works_and_told_again_after_it(
     };
     assert_eq!(python().status.code(), Some(11), "{:?}", python());
     let html = std::fs::read_to_string(place.path("bundle/report.html")).unwrap();
-    assert!(html.contains("monitoring prod is muted for 1 host"), "the report tells it");
+    assert!(html.contains("monitoring prod was muted for 1 host"), "the report tells it");
     let id = silence["id"].as_str().unwrap();
     let said = std::process::Command::new("grep").args(["-rl", id, "bundle/blobs"]).current_dir(place.root()).output();
     let said = String::from_utf8(said.unwrap().stdout).unwrap();
@@ -271,7 +271,7 @@ fn a_mute_that_was_made_and_not_recorded_is_found_by_the_run() {
     unmuted(&am);
     assert_eq!(notes(&place), 0);
     let shown = place.run(&["show", &run]).code(0).stdout;
-    assert_eq!(shown.matches("is unmuted, which was proved").count(), 2, "{shown}");
+    assert_eq!(shown.matches("was unmuted, which was proved").count(), 2, "{shown}");
 }
 
 #[test]

@@ -62,14 +62,16 @@ pub(crate) fn sentence(event: &Event) -> Option<(&str, String, bool)> {
                 n => format!("; somebody else ended {}, and that holds", count(n, "silence")),
             };
             let what = match (ids.is_empty(), *lengthened) {
-                (true, _) => format!("nothing is muted in {system} for the run"),
-                (false, false) => format!("monitoring {system} is muted for {hosts} until {} at most", when(*until_ms)),
-                (false, true) => format!("monitoring {system} stays muted until {} at most", when(*until_ms)),
+                (true, _) => format!("nothing of the run is muted in {system}"),
+                (false, false) => {
+                    format!("monitoring {system} was muted for {hosts} until {} at most", when(*until_ms))
+                }
+                (false, true) => format!("monitoring {system} was muted for longer, until {} at most", when(*until_ms)),
             };
             (system.as_str(), format!("{what}{others}"), !ended_by_others.is_empty())
         }
         Event::MonitoringUnmuted { system, .. } => {
-            (system.as_str(), format!("monitoring {system} is unmuted, which was proved by asking it"), false)
+            (system.as_str(), format!("monitoring {system} was unmuted, which was proved by asking it"), false)
         }
         Event::MonitoringFailed { system, act, why, until_ms, .. } => {
             let may = match until_ms {

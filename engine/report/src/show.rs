@@ -151,7 +151,7 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments, host: Opt
             page.pair("monitoring", &escape_line(format!("{} ({})", done.what, when(done.at_ms)).as_bytes()));
         }
         for line in crate::monitoring::still_muted(view, attachments.interrupted) {
-            page.pair("STILL MUTED", &escape_line(line.as_bytes()));
+            page.pair("monitoring", &escape_line(format!("STILL MUTED: {line}").as_bytes()));
         }
         if let Some(stands) = &attachments.review_stands {
             page.pair("review", &escape_line(stands.as_bytes()));

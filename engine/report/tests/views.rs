@@ -340,3 +340,52 @@ fn the_schemas_in_the_book_are_current() {
         assert!(kept == text, "{} is not current; write it with UPDATE_SCHEMAS=1", path.display());
     }
 }
+
+#[test]
+fn a_mute_that_is_not_proved_to_be_over_is_told_loudly_in_every_view() {
+    use runbook_model::monitoring::MonitoringAct;
+    let mut run = Writer::new(&[&["fs01"]]);
+    run.put(Event::MonitoringMuted {
+        system: "prod".into(),
+        kind: "alertmanager".into(),
+        site: "https://am.example".into(),
+        ids: vec!["s1".into()],
+        hosts: 1,
+        exchange: Sha256::of(b"exchange"),
+        until_ms: run.now + 1_800_000,
+        lengthened: false,
+        ended_by_others: Vec::new(),
+    });
+    let still = "monitoring may still be muted until";
+    run.until_upgrade("fs01").host_ended("fs01", HostOutcome::Cancelled, "").run_ended(HostOutcome::Cancelled);
+    assert!(summary(&run.view()).contains("STILL MUTED"), "its program died before it was unmuted");
+    run.put(Event::MonitoringFailed {
+        system: "prod".into(),
+        kind: "alertmanager".into(),
+        site: "https://am.example".into(),
+        act: MonitoringAct::Unmute,
+        why: "<nobody> answers".into(),
+        until_ms: Some(run.now + 1_800_000),
+    });
+    let line = plain::line(&run.view(), run.records.last().unwrap()).unwrap();
+    assert!(line.contains("monitoring prod is not known to be unmuted: <nobody> answers"), "{line}");
+    let (view, attachments) = (run.view(), Attachments::default());
+    let shown = show::text(&view, &attachments, None, 100, Palette::Plain);
+    let explained = explain::explain(&view, None).text(100, Palette::Plain);
+    for (what, text) in [("summary", summary(&view)), ("show", shown), ("explain", explained)] {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("STILL MUTED") && text.contains(still), "{what}: {text}");
+    }
+    let page = html(&view, &attachments);
+    assert!(page.contains(still) && page.contains("&lt;nobody&gt; answers"), "{page}");
+    let document = serde_json::to_value(json::run(&view, &attachments, None)).unwrap();
+    assert_eq!(
+        (&document["monitoring"][0]["failed"], &document["monitoring"][0]["ids"][0]),
+        (&"unmute".into(), &"s1".into())
+    );
+    let (system, ids, proof, at_ms) = ("prod".into(), vec!["s1".into()], Sha256::of(b"proof"), run.now);
+    run.put(Event::MonitoringUnmuted { system, ids, proof, at_ms });
+    let view = run.view();
+    assert!(!summary(&view).contains("MUTED") && !html(&view, &attachments).contains(still));
+    assert!(json::run(&view, &attachments, None).monitoring[0].muted_until.is_none());
+}
