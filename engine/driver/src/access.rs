@@ -232,8 +232,9 @@ impl Accesses {
         let permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner);
         let class = permit.classes.iter().find(|class| class.hosts.contains(host))?;
         let now = class.stretches.iter().find(|stretch| stretch.contains(now_ms));
-        // Outside its windows its time is over.
-        Some(now.map_or(now_ms, |stretch| stretch.end_ms))
+        // No host is begun outside its windows. One that was begun is brought to its end, or back, where the project's rules
+        // let that be taken up then: for that it is given as long as the way back may take.
+        Some(now.map_or_else(|| now_ms.saturating_add(self.plan.rollback.budget_ms), |stretch| stretch.end_ms))
     }
 
     /// Withdraws all that the host was given, and tries what must fail then. `session` is one that is still open, of the

@@ -2,6 +2,7 @@
 //! what was granted and of how that ended.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -325,6 +326,61 @@ impl Withdrawal {
     }
 }
 
+/// Bytes of one command of a rule of sudo: all of the file goes on record.
+const COMMAND_BYTES_MAX: usize = 300;
+
+/// Bytes of one principal. Longer ones are no names.
+const PRINCIPAL_BYTES_MAX: usize = 100;
+
+/// Names of accounts as useradd takes them; nothing in them means something in sudoers or to a shell.
+pub fn is_account(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    name.len() <= 32
+        && bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+/// No blank, no comma, no pattern: names are lists and patterns to some who read them.
+pub fn is_principal(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.@:/+".contains(c);
+    !name.is_empty() && name.len() <= PRINCIPAL_BYTES_MAX && name.chars().all(plain)
+}
+
+/// An address, or an address and the bits of its network.
+pub fn is_network(text: &str) -> bool {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(bits)),
+        None => (text, None),
+    };
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    bits.is_none_or(|bits| {
+        !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit()) && bits.parse::<u8>().is_ok_and(|n| n <= most)
+    })
+}
+
+/// What a sudoers file takes as a command and nothing else: no list, no negation, no alias, no comment. sudo itself checks
+/// the whole file before it counts.
+///
+/// # Errors
+/// For people: what is wrong.
+pub fn check_command(command: &str) -> Result<(), &'static str> {
+    if command == "ALL" {
+        return Ok(());
+    }
+    if !command.starts_with('/') || command.ends_with(' ') {
+        return Err("it is neither `ALL` nor an absolute path");
+    }
+    if command.len() > COMMAND_BYTES_MAX {
+        return Err("it is too long");
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || " /._-+@%*?[]{}~,:=".contains(c);
+    if !command.chars().all(plain) {
+        return Err("it has characters that mean something else in sudoers");
+    }
+    Ok(())
+}
+
 /// The file in which a run's rule of sudo is. Names with a dot or a tilde are not read by sudo.
 pub fn rule_path(run: &RunId) -> String {
     format!("/etc/sudoers.d/runbook-{run}")
@@ -357,5 +413,37 @@ mod tests {
         assert_eq!(proved().and(left()), left());
         assert_eq!(left().and(proved()), left());
         assert_eq!(proved().and(proved()), proved());
+    }
+
+    #[test]
+    fn commands_that_would_be_syntax_are_refused() {
+        for good in ["ALL", "/usr/bin/systemctl restart smbd", "/usr/bin/apt-get -o Dpkg::Options=x install *"] {
+            assert_eq!(check_command(good), Ok(()), "{good}");
+        }
+        for bad in
+            ["", "reboot", "!/bin/sh", "/bin/a\n%wheel ALL=ALL", "/bin/a #", "/bin/a \\", "/bin/a\"", "NOPASSWD: ALL"]
+        {
+            assert!(check_command(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn networks_are_told_from_what_is_none() {
+        for good in ["10.0.0.5", "10.0.0.0/8", "2001:db8::/64", "::1"] {
+            assert!(is_network(good), "{good}");
+        }
+        for bad in ["", "10.0.0.0/33", "10.0.0/8", "host", "10.0.0.1/", "!10.0.0.1", "10.0.0.*"] {
+            assert!(!is_network(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn accounts_mean_nothing_in_sudoers() {
+        for good in ["maint", "_apt", "svc-1.x"] {
+            assert!(is_account(good), "{good}");
+        }
+        for bad in ["", "%wheel", "#0", "+netgroup", "a b", "1st", "a,b"] {
+            assert!(!is_account(bad), "{bad}");
+        }
     }
 }

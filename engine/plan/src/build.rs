@@ -18,7 +18,7 @@ use crate::render::Renderings;
 use crate::request::PlanRequest;
 use crate::{invariants, render};
 
-mod access;
+pub(crate) mod access;
 mod action;
 mod packaged;
 mod phase;

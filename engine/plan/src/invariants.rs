@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use runbook_model::access::{check_command, is_account, is_network, is_principal};
 use runbook_model::canonical;
 use runbook_model::host::{Host, Os};
 use runbook_model::id::{HostName, StepId};
 use runbook_model::plan::{Action, OnFailure, Phase, Place, Plan, Role, SCHEMA, Step, Work};
 use serde_json::Value;
+
+use crate::build::access::TRANSPORT;
 
 /// Times in a plan fit in 100 years, so that sums with the clock's time never overflow.
 const TIME_MS_MAX: u64 = 100 * 366 * 86_400_000;
@@ -20,6 +23,7 @@ pub fn violations(plan: &Plan) -> Vec<String> {
     let mut found = Vec::new();
     head(plan, &mut found);
     hosts(plan, &mut found);
+    access(plan, &mut found);
     let index: BTreeMap<&StepId, (usize, &Step)> =
         plan.steps.iter().enumerate().map(|(place, step)| (&step.id, (place, step))).collect();
     let mut last = Phase::Prechecks;
@@ -108,6 +112,50 @@ fn hosts(plan: &Plan, found: &mut Vec<String>) {
     }
     for name in plan.hosts.keys().filter(|name| !batched.contains(name)) {
         found.push(format!("host `{}` is in no batch", show(name)));
+    }
+}
+
+/// What becomes a certificate and a file of sudoers holds nothing that means something else there.
+fn access(plan: &Plan, found: &mut Vec<String>) {
+    let Some(access) = &plan.access else { return };
+    let mut report = |what: String| found.push(format!("access: {}", crate::printable::text(&what)));
+    if access.certificate.is_none() && access.sudo.is_none() && access.account.is_none() {
+        report("it gives nothing".into());
+    }
+    let by_login = access.certificate.is_some() || access.sudo.is_some();
+    for (name, host) in &plan.hosts {
+        if host.transport != TRANSPORT {
+            report(format!("{name} is not reached by `{TRANSPORT}`"));
+        }
+        if by_login && !host.user.as_deref().is_some_and(is_account) {
+            report(format!("{name} has no account that it could be for"));
+        }
+        let names = access.certificate.as_ref().map(|certificate| certificate.principals.get(name));
+        if let Some(names) = names
+            && names.is_none_or(|names| names.is_empty() || !names.iter().all(|name| is_principal(name)))
+        {
+            report(format!("{name} has no good names in its certificate"));
+        }
+    }
+    if let Some(certificate) = &access.certificate {
+        if certificate.principals.keys().any(|name| !plan.hosts.contains_key(name)) {
+            report("a certificate is for a host that is not in the plan".into());
+        }
+        if !certificate.source_address.iter().all(|address| is_network(address)) {
+            report("a source address is no address".into());
+        }
+        if certificate.valid_for_ms == 0 || certificate.valid_for_ms > TIME_MS_MAX {
+            report("a certificate is valid for no time, or for longer than 100 years".into());
+        }
+    }
+    if let Some(sudo) = &access.sudo {
+        let good = sudo.commands.iter().all(|command| check_command(command).is_ok());
+        if !is_account(&sudo.run_as) || sudo.commands.is_empty() || !good {
+            report("a rule of sudo says something else than it should".into());
+        }
+    }
+    if let Some(account) = access.account.as_ref().filter(|account| !is_account(&account.name)) {
+        report(format!("`{}` is no account", account.name));
     }
 }
 

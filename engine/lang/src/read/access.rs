@@ -1,8 +1,6 @@
 //! `access:` of a runbook.
 
-use std::net::IpAddr;
-
-use runbook_model::access::{Revoke, VALID_FOR_MS};
+use runbook_model::access::{Revoke, VALID_FOR_MS, check_command, is_account, is_network};
 
 use super::fields::{Fields, Problems};
 use super::scalar;
@@ -23,8 +21,6 @@ const PRINCIPALS_MAX: usize = 20;
 const ADDRESSES_MAX: usize = 20;
 /// Commands of a rule of sudo: all of the file goes on record.
 const COMMANDS_MAX: usize = 50;
-/// Bytes of one of them.
-const COMMAND_BYTES_MAX: usize = 300;
 /// A certificate for longer is no certificate for a run.
 const VALID_FOR_MAX_MS: u64 = 7 * 86_400_000;
 /// One for less is over before a host is through.
@@ -101,18 +97,6 @@ fn list(node: &Node, key: &str, example: &str, most: usize, problems: &mut Probl
     texts
 }
 
-fn is_network(text: &str) -> bool {
-    let (address, bits) = match text.split_once('/') {
-        Some((address, bits)) => (address, Some(bits)),
-        None => (text, None),
-    };
-    let Ok(address) = address.parse::<IpAddr>() else { return false };
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    bits.is_none_or(|bits| {
-        !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit()) && bits.parse::<u8>().is_ok_and(|n| n <= most)
-    })
-}
-
 fn sudo(node: &Node, problems: &mut Problems) -> SudoAccess {
     let mut sudo = SudoAccess { run_as: "root".into(), commands: vec!["ALL".into()] };
     let Some(fields) = Fields::of(node, "`sudo`", SUDO_KEYS, &[], problems) else { return sudo };
@@ -135,34 +119,7 @@ fn sudo(node: &Node, problems: &mut Problems) -> SudoAccess {
     sudo
 }
 
-/// Names of accounts as useradd takes them; nothing in them means something in sudoers.
-pub(crate) fn is_account(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    name.len() <= 32
-        && bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-}
-
 const ACCOUNT_RULE: &str = "letters, digits, `_`, `-` and `.`, beginning with a letter or `_`, at most 32";
-
-/// What a sudoers file takes as a command and nothing else: no list, no negation, no alias, no comment, no pattern of its
-/// own kinds. sudo itself checks the whole file before it counts.
-fn check_command(command: &str) -> Result<(), &'static str> {
-    if command == "ALL" {
-        return Ok(());
-    }
-    if !command.starts_with('/') || command.ends_with(' ') {
-        return Err("it is neither `ALL` nor an absolute path");
-    }
-    if command.len() > COMMAND_BYTES_MAX {
-        return Err("it is too long");
-    }
-    let plain = |c: char| c.is_ascii_alphanumeric() || " /._-+@%*?[]{}~,:=".contains(c);
-    if !command.chars().all(plain) {
-        return Err("it has characters that mean something else in sudoers");
-    }
-    Ok(())
-}
 
 fn account(node: &Node, problems: &mut Problems) -> Option<AccountAccess> {
     let fields = Fields::of(node, "`account`", ACCOUNT_KEYS, &[], problems)?;
@@ -175,41 +132,4 @@ fn account(node: &Node, problems: &mut Problems) -> Option<AccountAccess> {
     let rules = "small letters, digits and `-`, at most 63";
     let window = name("window", super::runbook::is_name, rules, "vendor-hours");
     Some(AccountAccess { name: account?, window: window? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_that_would_be_syntax_are_refused() {
-        for good in ["ALL", "/usr/bin/systemctl restart smbd", "/usr/bin/apt-get -o Dpkg::Options=x install *"] {
-            assert_eq!(check_command(good), Ok(()), "{good}");
-        }
-        for bad in
-            ["", "reboot", "!/bin/sh", "/bin/a\n%wheel ALL=ALL", "/bin/a #", "/bin/a \\", "/bin/a\"", "NOPASSWD: ALL"]
-        {
-            assert!(check_command(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn networks_are_told_from_what_is_none() {
-        for good in ["10.0.0.5", "10.0.0.0/8", "2001:db8::/64", "::1"] {
-            assert!(is_network(good), "{good}");
-        }
-        for bad in ["", "10.0.0.0/33", "10.0.0/8", "host", "10.0.0.1/", "!10.0.0.1", "10.0.0.*"] {
-            assert!(!is_network(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn accounts_mean_nothing_in_sudoers() {
-        for good in ["maint", "_apt", "svc-1.x"] {
-            assert!(is_account(good), "{good}");
-        }
-        for bad in ["", "%wheel", "#0", "+netgroup", "a b", "1st", "a,b"] {
-            assert!(!is_account(bad), "{bad}");
-        }
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use runbook_lang::runbook::CertificateAccess;
 use runbook_lang::{Code, Diagnostic};
-use runbook_model::access::{Access, Account, Certificate, Sudo};
+use runbook_model::access::{Access, Account, Certificate, Sudo, is_account, is_principal};
 use runbook_model::host::Host;
 use runbook_model::plan::{Plan, Template};
 
@@ -12,10 +12,7 @@ use crate::render;
 use crate::request::PlanRequest;
 
 /// The transport that knows certificates.
-const TRANSPORT: &str = "ssh";
-
-/// Bytes of one principal. Longer ones are no names.
-const PRINCIPAL_BYTES_MAX: usize = 100;
+pub(crate) const TRANSPORT: &str = "ssh";
 
 /// What the runbook says of access, for the hosts of `frame`.
 pub(super) fn access(request: &PlanRequest<'_>, frame: &Plan) -> Result<Option<Access>, Vec<Diagnostic>> {
@@ -93,18 +90,4 @@ fn principals(
     let by_host: BTreeMap<_, _> = frame.hosts.values().map(|host| (host.name.clone(), names(host))).collect();
     problems.truncate(5);
     if problems.is_empty() { Ok(by_host) } else { Err(problems) }
-}
-
-/// No blank, no comma, no pattern: names are lists and patterns to some who read them.
-fn is_principal(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.@:/+".contains(c);
-    !name.is_empty() && name.len() <= PRINCIPAL_BYTES_MAX && name.chars().all(plain)
-}
-
-/// An account that means nothing in sudoers.
-fn is_account(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    name.len() <= 32
-        && bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }

@@ -84,7 +84,18 @@ fn numbers_without_a_canonical_form_are_refused() {
 fn a_plan_that_contradicts_itself_is_refused_with_all_reasons() {
     let at = |v: &Value, id: &str| v["steps"].as_array().unwrap().iter().position(|s| s["id"] == id).unwrap();
     type Forgery = (&'static str, fn(&mut Value, &dyn Fn(&Value, &str) -> usize));
-    let forgeries: [Forgery; 18] = [
+    let forgeries: [Forgery; 22] = [
+        ("no good names", |v, _| {
+            v["access"] = json!({"certificate": {"principals": {}, "valid_for_ms": 1, "revoke": "required"}})
+        }),
+        ("has no account", |v, _| {
+            v["hosts"]["fs001"]["user"] = json!("%wheel");
+            v["access"] = json!({"sudo": {"as": "root", "commands": ["ALL"]}});
+        }),
+        ("says something else", |v, _| {
+            v["access"] = json!({"sudo": {"as": "root", "commands": ["ALL\nmaint ALL=(ALL) ALL"]}});
+        }),
+        ("it gives nothing", |v, _| v["access"] = json!({})),
         ("in no batch", |v, _| drop(v["batches"][1].as_array_mut().unwrap().pop())),
         ("two places", |v, _| v["batches"][0] = json!(["fs001", "fs002"])),
         ("no host of the plan", |v, _| v["batches"][0] = json!(["fs001", "ghost"])),

@@ -352,6 +352,10 @@ impl Access for HostAccess {
         let certificate = match &ask.access.certificate {
             Some(certificate) => {
                 let principals = certificate.principals.get(&ask.host.name).cloned().unwrap_or_default();
+                // Without names it would be good for any account, to some who read it.
+                if principals.is_empty() {
+                    return Err(about(ask.host, "the plan has no names for its certificate".into()));
+                }
                 Some(self.mint(ask, &principals, ask.access).await?)
             }
             None => None,
@@ -451,6 +455,24 @@ impl Access for HostAccess {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_good_for_longer_than_its_hosts_time() {
+        let (host, run) = (Host::named("fs01", "ssh"), RunId::from("run"));
+        let access = Plan { certificate: None, sudo: None, account: None };
+        let ask = |until_ms| Ask {
+            run: &run,
+            plan_sha256: Sha256::of(b""),
+            host: &host,
+            access: &access,
+            now_ms: 1_000_000,
+            until_ms,
+        };
+        assert_eq!(ends(&ask(None), 60_000).unwrap(), 1_060_000);
+        assert_eq!(ends(&ask(Some(1_030_000)), 60_000).unwrap(), 1_030_000);
+        assert_eq!(ends(&ask(Some(2_000_000)), 60_000).unwrap(), 1_060_000);
+        assert!(ends(&ask(Some(1_000_000)), 60_000).is_err(), "its time is over");
+    }
 
     #[test]
     fn times_and_commands_are_as_sudoers_has_them() {
