@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | on record, and proved not to have been installed | without a word to the host: nothing is there |
 //! | on record, and installed or perhaps installed | by the installer's login; then the run's own is tried |
-//! | of a controller that is gone | likewise, but its key is gone with it: no login can be tried |
+//! | of a controller that is gone | likewise; its key is gone, so one that is revoked together with it is tried |
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -273,11 +273,8 @@ impl Accesses {
                 let required = access.certificate.as_ref().is_some_and(|one| one.revoke == Revoke::Required);
                 Some(match revoked {
                     Ok(how) => {
-                        let login = match &of_host.current {
-                            Some(current) => Some(port.try_login(host, &current.grant).await),
-                            None => None,
-                        };
-                        after_login(how, login, until_ms)
+                        let login = port.try_login(&self.run, host, last).await;
+                        after_login(how, login, of_host.current.is_some(), until_ms)
                     }
                     Err(Unrevoked::NoPlace(why)) if !required => {
                         Ending::Lapses { until_ms, why: format!("it cannot be revoked: {why}") }
@@ -326,16 +323,19 @@ fn not_asked(grants: &[Grant], why: &str) -> Withdrawal {
     Withdrawal { at_ms: None, sudo, certificate, account, installer: None }
 }
 
-/// What came of the certificate, by the login that was tried with it.
-fn after_login(how: &str, login: Option<Login>, until_ms: u64) -> Ending {
+/// What came of the certificate, by the login that was tried with it; without its key, with one that was revoked with it.
+fn after_login(how: &str, login: Login, own: bool, until_ms: u64) -> Ending {
     let left = |why: String| Ending::Left { until_ms: Some(until_ms), why };
+    let with = match own {
+        true => "a login with it",
+        false => {
+            "its key ended with the controller that had it, and a login with one that was revoked together with it"
+        }
+    };
     match login {
-        Some(Login::Refused(words)) => Ending::Proved(format!("{how}; a login with it was refused: {words}")),
-        Some(Login::LetIn) => left(format!("{how}, and a login with it was let in all the same")),
-        Some(Login::Untried(why)) => left(format!("{how}, and whether the host heeds that could not be tried: {why}")),
-        None => Ending::Proved(format!(
-            "{how}; its key ended with the controller that had it, so no login could be tried with it"
-        )),
+        Login::Refused(words) => Ending::Proved(format!("{how}; {with} was refused: {words}")),
+        Login::LetIn => left(format!("{how}, and {with} was let in all the same")),
+        Login::Untried(why) => left(format!("{how}, and whether the host heeds that could not be tried: {why}")),
     }
 }
 
@@ -396,10 +396,12 @@ mod tests {
 
     #[test]
     fn a_login_that_could_not_be_tried_proves_nothing() {
-        let after = |login| after_login("revoked", login, 7);
-        assert!(matches!(after(Some(Login::Refused("Permission denied (publickey).".into()))), Ending::Proved(_)));
-        assert!(matches!(after(Some(Login::LetIn)), Ending::Left { .. }));
-        assert!(matches!(after(Some(Login::Untried("no route".into()))), Ending::Left { .. }));
+        for own in [true, false] {
+            let after = |login| after_login("revoked", login, own, 7);
+            assert!(matches!(after(Login::Refused("Permission denied (publickey).".into())), Ending::Proved(_)));
+            assert!(matches!(after(Login::LetIn), Ending::Left { .. }));
+            assert!(matches!(after(Login::Untried("no route".into())), Ending::Left { .. }));
+        }
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl runbook_ports::Access for Giver {
         })
     }
 
-    async fn try_login(&self, _host: &Host, _grant: &Grant) -> Login {
+    async fn try_login(&self, _run: &RunId, _host: &Host, _grant: &Grant) -> Login {
         self.tell("try");
         self.login.lock().unwrap().clone()
     }
@@ -176,14 +176,18 @@ async fn access_that_the_host_still_takes_suspends_the_run_and_a_resume_withdraw
     assert_eq!(done.state, RunState::Suspended(HostOutcome::Stuck));
     giver.told();
 
-    // It answers again, and its sshd heeds nothing: no key of this controller could show that, so it is believed that
-    // the host has it on its list.
+    // It answers again, and its sshd does not heed its list.
     *giver.withdraw.lock().unwrap() = None;
-    *giver.login.lock().unwrap() = Login::LetIn;
     let granted = runbook_testkit::unrestricted();
-    let resumed = engine(&bench, &giver).resume(&RunId::from(RUN), ada(), &granted, &bench.control).await.unwrap();
-    assert_eq!(resumed.state, RunState::Ended(HostOutcome::Succeeded));
-    assert_eq!(giver.told(), ["withdraw 1"], "nothing is given anew for that");
+    for (login, state) in [
+        (Login::LetIn, RunState::Suspended(HostOutcome::Stuck)),
+        (Login::Refused("Permission denied (publickey).".into()), RunState::Ended(HostOutcome::Succeeded)),
+    ] {
+        *giver.login.lock().unwrap() = login;
+        let resumed = engine(&bench, &giver).resume(&RunId::from(RUN), ada(), &granted, &bench.control).await;
+        assert_eq!(resumed.unwrap().state, state);
+        assert_eq!(giver.told(), ["withdraw 1", "try"], "nothing is given anew for that");
+    }
 }
 
 #[tokio::test(start_paused = true)]

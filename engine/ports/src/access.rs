@@ -104,6 +104,7 @@ pub trait Access: Send + Sync {
     /// The host could not be asked: it may all be there.
     async fn withdraw(&self, given: &Given<'_>) -> Result<Withdrawn, Obstacle>;
 
-    /// Tries to log in with the credential of `grant`, and with no other.
-    async fn try_login(&self, host: &Host, grant: &Grant) -> Login;
+    /// Tries to log in with the credential of `grant`, and with no other. Where its key is gone with another controller: with
+    /// one for the same names that [`withdraw`](Self::withdraw) has revoked together with it.
+    async fn try_login(&self, run: &RunId, host: &Host, grant: &Grant) -> Login;
 }

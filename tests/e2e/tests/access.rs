@@ -243,6 +243,8 @@ fn after_a_crash_a_resume_withdraws_what_the_dead_controller_gave() {
     let last = project.last();
     let granted = last["hosts"][0]["access"].as_array().unwrap();
     assert_eq!(granted.len(), 2, "each controller had a key of its own");
+    let access = withdrawn(&project, 0);
+    assert!(access["certificate"].as_str().unwrap().contains("a login with it was refused"), "{access}");
     let revoked = lab.host("fs01").sh("cat /etc/ssh/revoked_keys");
     for one in granted {
         let key = one["certificate"]["public_key"].as_str().unwrap().split(' ').nth(1).unwrap().to_owned();
@@ -307,7 +309,10 @@ fn access_that_cannot_be_removed_suspends_the_run_and_a_resume_removes_it() {
     lab.host("fs01").sh("umount /etc/sudoers.d");
     project.run(&["resume", "last"]).expect_code(0);
     assert_gone(&lab, &project, "fs01", &stolen);
-    assert_eq!(withdrawn(&project, 0)["state"], "withdrawn");
+    let access = withdrawn(&project, 0);
+    assert_eq!(access["state"], "withdrawn");
+    let certificate = access["certificate"].as_str().unwrap();
+    assert!(certificate.contains("one that was revoked together with it was refused"), "{access}");
 }
 
 /// The address from which this machine reaches a host.
@@ -413,6 +418,8 @@ fn a_host_with_a_binary_list_of_revoked_keys_behind_another_is_given_access_and_
     }
     let lab = Lab::new(&[HostSpec::new("bastion"), HostSpec::new("fs01").behind("bastion")]).unwrap();
     let project = project_for(&lab, &["fs01"]);
+    // A rule that is not of the run, which stays as it is.
+    lab.host("fs01").sh("echo 'maint ALL=(root) NOPASSWD: /bin/true' >/etc/sudoers.d/other");
     lab.host("fs01").sh("ssh-keygen -q -k -f /etc/ssh/revoked_keys /etc/ssh/ssh_host_ed25519_key.pub");
     let text = format!("schema: runbook/v1\nname: patch\ntargets: {{select: fs01}}\n{ACCESS}\n{GOOD}\n");
     project.write("runbooks/patch.yaml", &text);
@@ -427,6 +434,12 @@ fn a_host_with_a_binary_list_of_revoked_keys_behind_another_is_given_access_and_
     ));
     let said = said.unwrap().stdout;
     assert!(said.contains("/tmp/k (runbook") && said.contains("REVOKED"), "{said}");
+    assert!(access["sudo"].as_str().unwrap().contains("by rules that are not of this run"), "{access}");
+
+    // Taking the run back is a run of its own, with access of its own.
+    project.run(&["rollback", "last", "--yes"]).expect_code(5);
+    assert_eq!(withdrawn(&project, 0)["state"], "withdrawn");
+    lab.host("fs01").sh(&format!("[ ! -e /etc/changed ]; ! ls {RULE} 2>/dev/null; [ -e /etc/sudoers.d/other ]"));
 }
 
 const SNAPSHOT: &str = "schema: action/v1

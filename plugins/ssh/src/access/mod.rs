@@ -11,7 +11,7 @@ mod client;
 mod encoding;
 mod script;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -24,7 +24,7 @@ use ed25519_dalek::SigningKey;
 use runbook_model::Sha256;
 use runbook_model::access::{Access as Plan, Ending, Grant, Installed, Installer, Minted, Opened, Rule, rule_path};
 use runbook_model::host::Host;
-use runbook_model::id::RunId;
+use runbook_model::id::{HostName, RunId};
 use runbook_model::outcome::{Obstacle, ObstacleKind};
 use runbook_model::units::rfc3339_ms;
 use runbook_ports::Access;
@@ -75,10 +75,15 @@ pub struct HostAccess {
 struct Made {
     /// Certificates; they are no secret.
     folder: Option<TempDir>,
-    runs: BTreeMap<RunId, Arc<MemoryKey>>,
+    /// Of each run, the newest last. Older ones may still be in use.
+    runs: BTreeMap<RunId, Vec<Arc<MemoryKey>>>,
+    /// Where the newest key of a run is revoked: what is given there again has another.
+    revoked: BTreeSet<(RunId, HostName)>,
     installer: Option<Arc<MemoryKey>>,
     /// Where the key of each is, by its serial number.
     certificates: BTreeMap<String, PathBuf>,
+    /// Keys with certificates that were made to be revoked together with those of a controller that is gone.
+    probes: BTreeMap<(RunId, HostName), PathBuf>,
 }
 
 /// A private key that no file system has.
@@ -116,13 +121,15 @@ impl HostAccess {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn key(&self, run: &RunId) -> Result<Arc<MemoryKey>, String> {
+    fn key(&self, run: &RunId, host: &HostName) -> Result<Arc<MemoryKey>, String> {
         let mut made = self.made();
-        if let Some(key) = made.runs.get(run) {
+        let is_revoked = made.revoked.remove(&(run.clone(), host.clone()));
+        let keys = made.runs.entry(run.clone()).or_default();
+        if let Some(key) = keys.last().filter(|_| !is_revoked) {
             return Ok(Arc::clone(key));
         }
         let key = Arc::new(MemoryKey::new(&format!("runbook {run}"))?);
-        made.runs.insert(run.clone(), Arc::clone(&key));
+        keys.push(Arc::clone(&key));
         Ok(key)
     }
 
@@ -164,7 +171,7 @@ impl HostAccess {
         let local = |message| about(ask.host, message);
         let valid_for_ms = certificate.map_or(0, |certificate| certificate.valid_for_ms);
         let until_ms = ends(ask, valid_for_ms)?;
-        let key = self.key(ask.run).map_err(local)?;
+        let key = self.key(ask.run, &ask.host.name).map_err(local)?;
         let wanted = Wanted {
             key: key.public,
             serial: serial().map_err(local)?,
@@ -190,6 +197,28 @@ impl HostAccess {
             valid_after_ms: signed.valid_after_s.saturating_mul(1000),
             valid_until_ms: signed.valid_before_s.saturating_mul(1000),
         })
+    }
+
+    /// A certificate that can do nothing, for the names of one whose key is gone: revoked together with that, it shows that
+    /// the host heeds its list. Gives its public key.
+    async fn probe(&self, given: &Given<'_>, of: &Minted) -> Result<String, Obstacle> {
+        let local = |message| about(given.host, message);
+        let key = self.key(given.run, &given.host.name).map_err(local)?;
+        let now_ms = self.clock.now_ms();
+        let wanted = Wanted {
+            key: key.public,
+            serial: serial().map_err(local)?,
+            key_id: format!("runbook-probe/{}/{}", given.run, given.host.name),
+            principals: of.principals.clone(),
+            valid_after_s: now_ms.saturating_sub(BEHIND_MS) / 1000,
+            valid_before_s: now_ms.saturating_add(INSTALLER_MS) / 1000,
+            force_command: Some("exit 0".into()),
+            source_address: of.source_address.clone(),
+        };
+        let (line, signed) = self.settings.authority.sign(&wanted).await.map_err(local)?;
+        let path = self.keep(&signed.serial.to_string(), &line, &key).map_err(local)?;
+        self.made().probes.insert((given.run.clone(), given.host.name.clone()), path);
+        Ok(encoding::public_line(&key.public, &format!("runbook {}", given.run)))
     }
 
     fn rule(&self, ask: &Ask<'_>, plan: &Plan, until_ms: Option<u64>) -> Result<Option<Rule>, Obstacle> {
@@ -386,7 +415,17 @@ impl Access for HostAccess {
     }
 
     async fn withdraw(&self, given: &Given<'_>) -> Result<Withdrawn, Obstacle> {
-        let subject = subject(given.host, given.access, given.grants);
+        let mut subject = subject(given.host, given.access, given.grants);
+        let last = given.grants.iter().rev().find_map(|grant| grant.certificate.as_ref());
+        let ours = last.is_none_or(|minted| self.made().certificates.contains_key(&minted.serial));
+        let probe = match last.filter(|_| !ours) {
+            Some(minted) => Some(self.probe(given, minted).await?),
+            None => None,
+        };
+        subject.keys.extend(probe.as_deref());
+        if last.is_some() {
+            self.made().revoked.insert((given.run.clone(), given.host.name.clone()));
+        }
         let (said, installer) = self.run(given.run, given.host, given.access, script::withdraw(&subject)).await?;
         let before = given.installed.and_then(|installed| installed.sudo_before);
         let after = said.get("sudo-after").and_then(|text| text.parse::<Sha256>().ok());
@@ -430,10 +469,12 @@ impl Access for HostAccess {
         Ok(Withdrawn { at_ms: self.clock.now_ms(), sudo, sudo_as_before, revoked, account, installer })
     }
 
-    async fn try_login(&self, host: &Host, grant: &Grant) -> Login {
-        let with = match self.with(host, grant) {
-            Ok(with) => with,
-            Err(obstacle) => return Login::Untried(obstacle.message),
+    async fn try_login(&self, run: &RunId, host: &Host, grant: &Grant) -> Login {
+        let probe = self.made().probes.get(&(run.clone(), host.name.clone())).cloned();
+        let with = match (self.with(host, grant), probe) {
+            (Ok(with), _) => with,
+            (Err(_), Some(probe)) => alone(host, &probe),
+            (Err(obstacle), None) => return Login::Untried(obstacle.message),
         };
         let ended = match client::login(&with, &self.ssh, Some("exit 0"), TRY_LIMIT).await {
             Ok(ended) => ended,
