@@ -530,3 +530,50 @@ fn a_vendors_account_is_open_in_its_window_alone_and_locked_after_the_run() {
     let opened = &project.last()["hosts"][0]["access"][0]["account"];
     assert_eq!((&opened["name"], &opened["window"]), (&"acme".into(), &"vendor-hours".into()), "{opened}");
 }
+
+/// Signs with OpenSSH's own program, as it was asked to.
+const SIGNER: &str = r#"import json, os, subprocess, sys, tempfile
+asked = json.load(sys.stdin)
+with tempfile.TemporaryDirectory() as folder:
+    key = os.path.join(folder, "id.pub")
+    open(key, "w").write(asked["public_key"] + "\n")
+    words = ["ssh-keygen", "-q", "-s", sys.argv[1], "-I", asked["key_id"], "-z", str(asked["serial"])]
+    words += ["-n", ",".join(asked["principals"]), "-O", "clear"]
+    if asked["force_command"]:
+        words += ["-O", "force-command=" + asked["force_command"]]
+    if asked["source_address"]:
+        words += ["-O", "source-address=" + ",".join(asked["source_address"])]
+    words += ["-V", "0x%x:0x%x" % (asked["valid_after"], asked["valid_before"]), key]
+    subprocess.run(words, check=True)
+    print(open(os.path.join(folder, "id-cert.pub")).read())
+"#;
+
+#[test]
+fn another_program_may_be_the_authority_and_need_not_have_an_ed25519_key() {
+    if !lab::require() {
+        return;
+    }
+    let lab = Lab::with_hosts(&["fs01"]).unwrap();
+    let project = project(&lab);
+    std::fs::remove_dir_all(project.path().join("keys")).unwrap();
+    let ca = lab.folder().join("another-ca");
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ecdsa", "-N", "", "-f"]).arg(&ca).status().unwrap();
+    assert!(made.success());
+    let public = std::fs::read_to_string(ca.with_extension("pub")).unwrap();
+    lab.host("fs01").sh(&format!("echo '{}' >/etc/ssh/runbook_ca.pub", public.trim()));
+    project.write("sign.py", SIGNER);
+    let settings = std::fs::read_to_string(project.path().join("runbook.toml")).unwrap();
+    let (before, _) = settings.split_once("[access]").unwrap();
+    let script = project.path().join("sign.py");
+    project.write("runbook.toml", &format!("{before}[access]\ncommand = [\"python3\", {script:?}, {ca:?}]\n"));
+    let from = own_address(&lab, "fs01");
+    runbook(&project, &format!("access:\n  certificate: {{source_address: [{from}]}}\n  sudo: {{}}"), GOOD);
+    project.run(APPLY).expect_code(0);
+    assert_eq!(lab.host("fs01").sh("cat /etc/changed").trim(), "root");
+    assert_eq!(withdrawn(&project, 0)["state"], "withdrawn");
+
+    // One that signs something else is not believed, and no host is touched.
+    project.write("sign.py", &SIGNER.replace("\"-O\", \"clear\"", "\"-O\", \"clear\", \"-O\", \"force-command=id\""));
+    let refused = project.run(APPLY);
+    assert!(said(refused.expect_code(3)).contains("not the one that was asked for"), "{refused:?}");
+}
