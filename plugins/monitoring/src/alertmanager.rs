@@ -19,11 +19,10 @@ use runbook_model::units::rfc3339_ms;
 use runbook_ports::SecretBytes;
 use runbook_ports::monitor::{Monitor, MonitorError, Mute, Muted, Unmuted};
 use runbook_wire::http::{self, Answer, Method, Request, StatusCode, escaped};
-use runbook_wire::{Tls, Url};
+use runbook_wire::{Address, Tls, Url};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::address::Address;
 use crate::silences::{self, MARK, Wanted, mark};
 
 /// The longest list that is read: a run's own silences, also those of it that are over.

@@ -3,12 +3,11 @@
 //! Names, addresses and labels of hosts may hold anything; what is made of them mutes the alerts of these hosts and no others.
 //! Everything that comes from outside is bounded in length. No redirect is followed.
 
-mod address;
 mod alertmanager;
 mod silences;
 
-pub use address::Address;
 pub use alertmanager::{Alertmanager, Login};
+pub use runbook_wire::Address;
 pub use silences::{MARK, SILENCES_MAX, quoted};
 
 /// The kinds, as they are called in the settings and on record.

@@ -2,9 +2,11 @@
 //!
 //! Nothing here waits by itself: the caller bounds the time. TLS is rustls over aws-lc-rs.
 
+mod address;
 pub mod http;
 pub mod tls;
 
+pub use address::Address;
 pub use http::Url;
 pub use tls::Tls;
 

@@ -1,8 +1,8 @@
-//! Where a system is.
+//! Where a system is that is logged in to.
 
 use std::str::FromStr;
 
-use runbook_wire::Url;
+use crate::Url;
 
 /// The beginning of a system's addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,14 +15,15 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, String> {
         let url: Url = text.parse()?;
         if url.path().contains('?') {
-            return Err(format!("`{text}` has a query; write where the system is, such as https://alerts.example.com"));
+            return Err(format!("`{text}` has a query; write where the system is, such as https://system.example.com"));
         }
         let host = url.host();
         let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
         if url.is_tls() || here {
             Ok(Self(url))
         } else {
-            Err("it must begin with https://: over http:// others could read the login, and mute what they want".into())
+            Err("it must begin with https://: over http:// others could read the login, and do what they want with it"
+                .into())
         }
     }
 }
@@ -34,7 +35,7 @@ impl Address {
     }
 
     /// With more of a path.
-    pub(crate) fn join(&self, part: &str) -> Url {
+    pub fn join(&self, part: &str) -> Url {
         self.0.join(part)
     }
 }

@@ -1,0 +1,176 @@
+//! A system that is logged in to: one request, and what its answer means.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use runbook_ports::SecretBytes;
+use runbook_ports::tickets::TicketError;
+use runbook_wire::http::{self, Answer, Method, Request, StatusCode};
+use runbook_wire::{Address, Tls, Url, WireError};
+use serde_json::Value;
+
+/// The longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// So many pages of a list are read.
+pub(crate) const PAGES_MAX: usize = 100;
+
+/// How we are let in.
+#[derive(Clone)]
+pub enum Login {
+    /// Name and password, or API token.
+    Basic(String, SecretBytes),
+    /// A token.
+    Bearer(SecretBytes),
+    /// Key and token of Trello (OAuth 1.0, its two values alone).
+    Keys(SecretBytes, SecretBytes),
+}
+
+/// A system.
+#[derive(Clone)]
+pub struct Site {
+    /// Its name in the settings.
+    pub name: String,
+    /// Where it is.
+    pub address: Address,
+    /// How it is spoken to.
+    pub tls: Tls,
+    /// How we are let in.
+    pub login: Login,
+}
+
+/// What is sent.
+pub(crate) enum Body<'b> {
+    None,
+    Json(Value),
+    /// One file, as its own body.
+    File(&'b str, &'b [u8]),
+    /// One file in a form: the field's name, the file's name, its type, its bytes.
+    Form(&'b str, &'b str, &'b str, &'b [u8]),
+}
+
+/// Parts of a form are told apart by this; no report has it.
+const BOUNDARY: &str = "runbook-4d1c1b1d5a1e4f0bb2f7";
+
+impl Site {
+    fn authorization(&self) -> Result<String, TicketError> {
+        let text = |secret: &SecretBytes| {
+            let text = std::str::from_utf8(secret.expose()).map(str::trim).unwrap_or_default();
+            match text.is_empty() || text.chars().any(char::is_control) {
+                true => Err(TicketError::later("a secret of the login is empty, or no text in one line")),
+                false => Ok(text.to_owned()),
+            }
+        };
+        Ok(match &self.login {
+            Login::Basic(user, password) => {
+                format!("Basic {}", STANDARD.encode(format!("{user}:{}", text(password)?)))
+            }
+            Login::Bearer(token) => format!("Bearer {}", text(token)?),
+            Login::Keys(key, token) => {
+                format!("OAuth oauth_consumer_key=\"{}\", oauth_token=\"{}\"", text(key)?, text(token)?)
+            }
+        })
+    }
+
+    /// Asks once.
+    ///
+    /// # Errors
+    /// What is not answered well, told for people, without secrets.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Body<'_>,
+        within: Duration,
+    ) -> Result<Answer, TicketError> {
+        let site = self.address.site();
+        let mut headers = vec![("accept", "application/json".to_owned()), ("authorization", self.authorization()?)];
+        let body = match body {
+            Body::None => None,
+            Body::Json(value) => Some(("application/json".to_owned(), value.to_string().into_bytes())),
+            Body::File(kind, bytes) => Some((kind.to_owned(), bytes.to_vec())),
+            Body::Form(field, name, kind, bytes) => {
+                // Jira takes no file without it: it shows that no page of somebody else sent the form.
+                headers.push(("x-atlassian-token", "no-check".to_owned()));
+                Some((format!("multipart/form-data; boundary={BOUNDARY}"), form(field, name, kind, bytes)))
+            }
+        };
+        let request = Request {
+            method,
+            url,
+            tls: &self.tls,
+            shown: &site,
+            headers: &headers,
+            body: body.as_ref().map(|(kind, bytes)| (kind.as_str(), bytes.clone())),
+            bytes_max: ANSWER_BYTES_MAX,
+        };
+        let answer = match tokio::time::timeout(within, http::send(request)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(WireError::TooLong(why))) => return Err(TicketError::Never(why)),
+            Ok(Err(error)) => return Err(TicketError::later(error.to_string())),
+            Err(_) => {
+                return Err(TicketError::later(format!("{site} did not answer within {} s", within.as_secs_f32())));
+            }
+        };
+        judge(&site, answer)
+    }
+
+    /// The same, where the answer is JSON; with its exact bytes.
+    pub(crate) async fn json(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Body<'_>,
+        within: Duration,
+    ) -> Result<(Value, Vec<u8>), TicketError> {
+        let answer = self.ask(method, url, body, within).await?;
+        let value = serde_json::from_slice(&answer.body).map_err(|error| {
+            TicketError::Never(format!(
+                "{} answers what is no JSON ({error}): is it the right address?",
+                self.address.site()
+            ))
+        })?;
+        Ok((value, answer.body.to_vec()))
+    }
+
+    pub(crate) async fn get(&self, url: &Url, within: Duration) -> Result<(Value, Vec<u8>), TicketError> {
+        self.json(Method::GET, url, Body::None, within).await
+    }
+}
+
+fn form(field: &str, name: &str, kind: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut out = format!(
+        "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\nContent-Type: {kind}\r\n\r\n"
+    )
+    .into_bytes();
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+    out
+}
+
+/// What a status means.
+fn judge(site: &str, answer: Answer) -> Result<Answer, TicketError> {
+    let status = answer.status;
+    let told = || format!("{site} answers {}", answer.told());
+    match status {
+        status if status.is_success() => Ok(answer),
+        StatusCode::UNAUTHORIZED => Err(TicketError::later(format!(
+            "{site} does not let us in (401): the login in runbook.toml has to be mended"
+        ))),
+        StatusCode::FORBIDDEN => Err(TicketError::later(format!(
+            "{site} does not allow it (403): the account of runbook.toml needs more rights"
+        ))),
+        StatusCode::NOT_FOUND => {
+            Err(TicketError::Missing(format!("{site} has no such ticket, or does not show it to us")))
+        }
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            let after_ms = answer.retry_after_s.map(|seconds| seconds.saturating_mul(1_000));
+            Err(TicketError::Later { why: format!("{site} asks for patience ({})", status.as_u16()), after_ms })
+        }
+        status if status.is_server_error() => Err(TicketError::later(told())),
+        status if status.is_redirection() => {
+            Err(TicketError::Never(format!("{site} leads elsewhere ({}), and is not followed there", status.as_u16())))
+        }
+        _ => Err(TicketError::Never(told())),
+    }
+}

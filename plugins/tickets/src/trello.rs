@@ -1,0 +1,229 @@
+//! Trello, whose cards are the tickets.
+//!
+//! | asked | why |
+//! | --- | --- |
+//! | `GET cards/ID` | how it stands: its list, start and due, labels, members |
+//! | `GET cards/ID/checklists` | the hosts, as the items of the checklist that the settings name |
+//! | `GET cards/ID/actions`, page by page | whether the entry is among the comments |
+//! | `POST cards/ID/actions/comments`, `…/attachments` | what is not there yet |
+//! | `GET boards/ID/lists`, `PUT cards/ID` | the list to which it is moved |
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runbook_model::Sha256;
+use runbook_model::ticket::{Approval, Change};
+use runbook_ports::Tickets;
+use runbook_ports::tickets::{Attachment, Entry, TicketError, Written};
+use runbook_wire::Url;
+use runbook_wire::http::Method;
+use serde_json::{Value, json};
+
+use crate::site::{Body, PAGES_MAX, Site};
+use crate::text::{in_order, key, mark, marked, moment, text};
+
+/// Comments asked for at once.
+const PAGE: usize = 100;
+/// The longest comment that Trello takes.
+const COMMENT_MAX: usize = 16_000;
+
+/// A Trello.
+pub struct Trello {
+    /// Where it is (`https://api.trello.com`).
+    pub site: Site,
+    /// Lists in which the work may be done.
+    pub approved: Vec<String>,
+    /// Lists that say no.
+    pub rejected: Vec<String>,
+    /// Lists of work that is over.
+    pub closed: Vec<String>,
+    /// The label that says that CUI is concerned.
+    pub cui: String,
+    /// The checklist whose items are the hosts; `None`: a card names none.
+    pub assets: Option<String>,
+    /// The list to which the card is moved when the work begins.
+    pub begun: Option<String>,
+    /// When it was done.
+    pub done: Option<String>,
+    /// When it was not done, or taken back.
+    pub failed: Option<String>,
+}
+
+impl Trello {
+    fn url(&self, path: &str) -> Url {
+        self.site.address.join(&format!("1/{path}"))
+    }
+
+    async fn card(&self, card: &str, within: Duration) -> Result<(Value, Vec<u8>), TicketError> {
+        let url = self.url(&format!("cards/{card}")).query(&[
+            ("fields", "name,idList,idBoard,start,due,dateLastActivity,closed,labels,shortLink,shortUrl"),
+            ("list", "true"),
+            ("members", "true"),
+            ("member_fields", "fullName,username"),
+        ]);
+        self.site.get(&url, within).await
+    }
+
+    async fn is_there(&self, card: &str, mark: &str, within: Duration) -> Result<bool, TicketError> {
+        let mut before: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let most = PAGE.to_string();
+            let mut url = self
+                .url(&format!("cards/{card}/actions"))
+                .query(&[("filter", "commentCard"), ("limit", most.as_str())]);
+            if let Some(before) = &before {
+                url = url.query(&[("before", before)]);
+            }
+            let (page, _) = self.site.get(&url, within).await?;
+            let comments = page.as_array().ok_or_else(|| not_understood("comments that are no list"))?;
+            let says = |one: &Value| one["data"]["text"].as_str().is_some_and(|text| text.contains(mark));
+            if comments.iter().any(says) {
+                return Ok(true);
+            }
+            let last = comments.last().and_then(|one| text(&one["id"]));
+            match last {
+                // A page that is repeated would be asked for without end.
+                Some(last) if before.as_ref() != Some(&last) => before = Some(last),
+                _ => return Ok(false),
+            }
+        }
+        Err(TicketError::Never(format!("{card} has more than {PAGES_MAX} pages of comments")))
+    }
+
+    async fn attach(&self, card: &str, file: &Attachment<'_>, within: Duration) -> Result<bool, TicketError> {
+        let url = self.url(&format!("cards/{card}/attachments"));
+        let (there, _) = self.site.get(&url, within).await?;
+        let there = there.as_array().ok_or_else(|| not_understood("attachments that are no list"))?;
+        if there.iter().any(|one| one["name"].as_str() == Some(file.name)) {
+            return Ok(false);
+        }
+        let form = Body::Form("file", file.name, file.media_type, file.bytes);
+        self.site.ask(Method::POST, &url, form, within).await?;
+        Ok(true)
+    }
+
+    async fn to(&self, card: &str, wanted: &str, within: Duration) -> Result<bool, TicketError> {
+        let (now, _) = self.card(card, within).await?;
+        if now["list"]["name"].as_str().is_some_and(|list| list.eq_ignore_ascii_case(wanted)) {
+            return Ok(false);
+        }
+        let board = text(&now["idBoard"]).ok_or_else(|| not_understood("a card without a board"))?;
+        let (lists, _) = self.site.get(&self.url(&format!("boards/{}/lists", key(&board)?)), within).await?;
+        let lists = lists.as_array().ok_or_else(|| not_understood("lists that are no list"))?;
+        let named = |one: &&Value| one["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
+        let Some(list) = lists.iter().find(named).and_then(|one| text(&one["id"])) else {
+            let names: Vec<&str> = lists.iter().filter_map(|one| one["name"].as_str()).collect();
+            return Err(TicketError::Never(format!(
+                "the board of {card} has no list {wanted}; it has {}",
+                names.join(", ")
+            )));
+        };
+        let url = self.url(&format!("cards/{card}"));
+        self.site.ask(Method::PUT, &url, Body::Json(json!({ "idList": list })), within).await?;
+        let (now, _) = self.card(card, within).await?;
+        match now["idList"].as_str() == Some(&list) {
+            true => Ok(true),
+            false => Err(TicketError::later(format!("{card} was to be moved to {wanted}, and is not there"))),
+        }
+    }
+}
+
+fn not_understood(what: &str) -> TicketError {
+    TicketError::Never(format!("Trello answers {what}: is it the right address?"))
+}
+
+#[async_trait]
+impl Tickets for Trello {
+    fn name(&self) -> &str {
+        &self.site.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "trello"
+    }
+
+    fn site(&self) -> String {
+        self.site.address.site()
+    }
+
+    async fn read(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
+        let ticket = key(ticket)?;
+        let (card, mut bytes) = self.card(ticket, within).await?;
+        let state = text(&card["list"]["name"]).ok_or_else(|| not_understood("a card without a list"))?;
+        let is = |lists: &[String]| lists.iter().any(|one| one.eq_ignore_ascii_case(&state));
+        let (starts_ms, ends_ms) = (moment("start", &card["start"])?, moment("due", &card["due"])?);
+        in_order(ticket, starts_ms, ends_ms)?;
+        let mut assets = BTreeSet::new();
+        if let Some(wanted) = &self.assets {
+            let (lists, more) = self.site.get(&self.url(&format!("cards/{ticket}/checklists")), within).await?;
+            bytes.push(b'\n');
+            bytes.extend(more);
+            let lists = lists.as_array().ok_or_else(|| not_understood("checklists that are no list"))?;
+            let named = |one: &&Value| one["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
+            let items = lists.iter().filter(named).filter_map(|one| one["checkItems"].as_array()).flatten();
+            assets.extend(items.filter_map(|item| text(&item["name"])));
+        }
+        let labels = card["labels"].as_array().into_iter().flatten();
+        let labels: Vec<&str> = labels.filter_map(|label| label["name"].as_str()).collect();
+        let members = card["members"].as_array().into_iter().flatten();
+        let change = Change {
+            key: text(&card["shortLink"]).unwrap_or_else(|| ticket.to_owned()),
+            title: text(&card["name"]).unwrap_or_default(),
+            approval: match (is(&self.rejected), is(&self.approved)) {
+                (true, _) => Approval::Rejected,
+                (false, true) => Approval::Approved,
+                (false, false) => Approval::Awaited,
+            },
+            closed: card["closed"] == true || is(&self.closed),
+            state,
+            starts_ms,
+            ends_ms,
+            owner: members.filter_map(|member| text(&member["fullName"])).next(),
+            assets,
+            cui: Some(labels.iter().any(|label| label.eq_ignore_ascii_case(&self.cui))),
+            plan_sha256: None,
+            version: text(&card["dateLastActivity"]).unwrap_or_default(),
+            url: text(&card["shortUrl"]),
+        };
+        Ok((change, bytes))
+    }
+
+    async fn write(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
+        let ticket = key(ticket)?;
+        let said = marked(&entry, COMMENT_MAX);
+        let mut done = Vec::new();
+        if !self.is_there(ticket, &mark(entry.id), within).await? {
+            // Nothing in it is markup; the block is not left by what it says.
+            let body = format!("```\n{}\n```", said.replace("```", "` ` `"));
+            let url = self.url(&format!("cards/{ticket}/actions/comments"));
+            self.site.ask(Method::POST, &url, Body::Json(json!({ "text": body })), within).await?;
+            done.push("commented".to_owned());
+        }
+        for file in entry.end.iter().flat_map(|end| end.attachments) {
+            if self.attach(ticket, file, within).await? {
+                done.push(format!("attached {}", file.name));
+            }
+        }
+        let wanted = match &entry.end {
+            None => &self.begun,
+            Some(end) if end.succeeded => &self.done,
+            // Where somebody still has to look, the card stays where it is.
+            Some(end) if end.settled => &self.failed,
+            Some(_) => &None,
+        };
+        if let Some(wanted) = wanted
+            && self.to(ticket, wanted, within).await?
+        {
+            done.push(format!("now in {wanted}"));
+        }
+        let answer = if done.is_empty() { "all of it was there".to_owned() } else { done.join(", ") };
+        Ok(Written { answer, sha256: Sha256::of(said.as_bytes()) })
+    }
+
+    async fn reach(&self, within: Duration) -> Result<String, TicketError> {
+        let (me, _) = self.site.get(&self.url("members/me"), within).await?;
+        let who = text(&me["username"]).unwrap_or_default();
+        Ok(format!("{} lets us in as {who}", self.site.address.site()))
+    }
+}
