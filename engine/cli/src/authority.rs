@@ -26,7 +26,7 @@ use crate::problems::Tell;
 use crate::project::Project;
 use crate::sources::Digests;
 use crate::standing::Standing;
-use crate::{changes, machine, notices, notifications, person, problems, record, reviews, sources};
+use crate::{changes, machine, notices, notifications, person, problems, record, reviews, sources, tickets};
 
 /// The file with the windows, in the project's folder.
 pub(crate) const FILE: &str = "windows.yaml";
@@ -253,7 +253,11 @@ impl<'a> Question<'a> {
             let change = policy.file.policy.rules.iter().any(|rule| !rule.change.is_none());
             let change = match (store, asked.ticket) {
                 (Some(store), Some(ticket)) if act != Act::Check && act != Act::Resume && !ticket.is_empty() => {
-                    change_of(store, ticket).await?.or_else(|| change.then(|| Err(unknown_change(ticket))))
+                    match changes::seen(store, ticket, SystemClock::new().now_ms()).await? {
+                        Some(seen) => Some(Ok(seen)),
+                        None if change => Some(change_elsewhere(project, store, ticket).await?),
+                        None => None,
+                    }
                 }
                 _ => None,
             };
@@ -319,16 +323,24 @@ impl<'a> Question<'a> {
     }
 }
 
-/// The change that a ticket is of, as whoever keeps it says; `None`: nobody here knows it.
-async fn change_of(store: &SqliteStore, ticket: &str) -> Result<Option<Result<Seen, String>>, Failure> {
-    let now_ms = SystemClock::new().now_ms();
-    Ok(changes::seen(store, ticket, now_ms).await?.map(Ok))
-}
-
-fn unknown_change(ticket: &str) -> String {
-    format!(
-        "nobody here knows the change {ticket}: it is no ticket of this project, and runbook.toml names no system for it"
-    )
+/// The change that a ticket is of, as the system says that keeps it; its exact words are kept.
+async fn change_elsewhere(
+    project: &Project,
+    store: &SqliteStore,
+    ticket: &str,
+) -> Result<Result<Seen, String>, Failure> {
+    let Some(system) = tickets::system_of(project, ticket) else {
+        return Ok(Err(format!(
+            "nobody here knows the change {ticket}: it is no ticket of this project, and runbook.toml names no system for it"
+        )));
+    };
+    let (change, said) = match tickets::read(project, system, ticket).await {
+        Ok(read) => read,
+        Err(why) => return Ok(Err(why)),
+    };
+    let answer = store.put(&said).await.map_err(|error| record::failed(&error))?;
+    let at_ms = SystemClock::new().now_ms();
+    Ok(Ok(Seen { system: system.name.clone(), change, answer: Some(answer), at_ms }))
 }
 
 /// What the policy says to it, rule by rule, `None`: there is no policy; and the overdue reviews that forbid it.

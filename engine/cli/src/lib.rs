@@ -39,6 +39,7 @@ mod signals;
 mod signing;
 mod sources;
 mod standing;
+mod tickets;
 mod unfinished;
 mod waiting;
 mod watch;

@@ -12,6 +12,7 @@ use crate::anchors::settings::{self as anchors, AnchorSettings};
 use crate::failure::Failure;
 use crate::monitoring::settings::{self as monitoring, System};
 use crate::notifications::settings::{self as notify, Channel};
+use crate::tickets::settings::{self as tickets, System as TicketSystem};
 
 /// Snapshots older than this count as expired unless the settings say otherwise.
 const KEEP_MS: u64 = 30 * 86_400_000;
@@ -42,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) notify: Vec<Channel>,
     /// Who gives hosts access for a run; `None`: nobody.
     pub(crate) access: Option<AccessSettings>,
+    /// Systems of change tickets, by name.
+    pub(crate) tickets: Vec<TicketSystem>,
     /// Who is muted while runs work, by name.
     pub(crate) monitoring: Vec<System>,
 }
@@ -68,6 +71,7 @@ impl Default for Settings {
             notify: Vec::new(),
             access: None,
             monitoring: Vec::new(),
+            tickets: Vec::new(),
         }
     }
 }
@@ -83,6 +87,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("anchors", &[]),
     ("notify", &[]),
     ("monitoring", &[]),
+    ("tickets", &[]),
     ("plugins", &[]),
 ];
 
@@ -154,6 +159,12 @@ impl Reader<'_> {
                 let read = |(name, value): (&String, &toml::Value)| self.named(section, name, value, notify::read);
                 settings.notify = entries.iter().filter_map(read).collect();
                 settings.notify.sort_by(|a, b| a.name.cmp(&b.name));
+                continue;
+            }
+            if section == "tickets" {
+                let read = |(name, value): (&String, &toml::Value)| self.named(section, name, value, tickets::read);
+                settings.tickets = entries.iter().filter_map(read).collect();
+                settings.tickets.sort_by(|a, b| a.name.cmp(&b.name));
                 continue;
             }
             if section == "monitoring" {
@@ -350,6 +361,7 @@ mod tests {
                     installer: "root".into(),
                 }),
                 monitoring: Vec::new(),
+                tickets: Vec::new(),
             }
         );
         assert_eq!(Settings::parse("", Path::new("/p")), Ok(Settings::default()));

@@ -120,6 +120,9 @@ pub struct News {
     /// It only looked, and changed nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub check_only: bool,
+    /// It was a rehearsal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rehearses: bool,
     /// How the run ended, or how things stand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<RunOutcome>,
@@ -163,6 +166,7 @@ impl News {
             due_ms: None,
             run: None,
             check_only: false,
+            rehearses: false,
             outcome: None,
             counts: BTreeMap::new(),
             exit_code: None,

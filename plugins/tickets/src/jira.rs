@@ -19,6 +19,7 @@ use runbook_wire::Url;
 use runbook_wire::http::Method;
 use serde_json::{Value, json};
 
+use crate::fields::Fields;
 use crate::site::{Body, PAGES_MAX, Site};
 use crate::text::{in_order, key, mark, marked, moment, names, text, yes};
 
@@ -26,31 +27,6 @@ use crate::text::{in_order, key, mark, marked, moment, names, text, yes};
 const PAGE: usize = 100;
 /// The longest comment that Jira takes unless it was told otherwise.
 const COMMENT_MAX: usize = 32_000;
-
-/// Which of its fields and states mean what: every Jira has its own.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Fields {
-    /// States in which the work may be done.
-    pub approved: Vec<String>,
-    /// States that say no.
-    pub rejected: Vec<String>,
-    /// States of work that is over, beside those that Jira itself counts as done.
-    pub closed: Vec<String>,
-    /// The field with the beginning (`customfield_10010`).
-    pub starts: Option<String>,
-    /// The field with the end.
-    pub ends: Option<String>,
-    /// The field with the hosts (`labels`, or a custom one).
-    pub assets: Option<String>,
-    /// The field that says whether CUI is concerned.
-    pub cui: Option<String>,
-    /// The state to which the ticket is moved when the work begins.
-    pub begun: Option<String>,
-    /// When it was done.
-    pub done: Option<String>,
-    /// When it was not done, or taken back.
-    pub failed: Option<String>,
-}
 
 /// A Jira.
 pub struct Jira {

@@ -5,13 +5,15 @@
 //! is where it should be is not moved. A state is left only by a way that the system offers, and looked at again before. Everything
 //! that comes from outside is bounded in length, and no redirect is followed.
 
+mod fields;
 mod jira;
 mod servicenow;
 mod site;
 mod text;
 mod trello;
 
-pub use jira::{Fields, Jira};
+pub use fields::Fields;
+pub use jira::Jira;
 pub use runbook_wire::Address;
 pub use servicenow::ServiceNow;
 pub use site::{Login, Site};

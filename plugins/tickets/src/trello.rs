@@ -20,6 +20,7 @@ use runbook_wire::Url;
 use runbook_wire::http::Method;
 use serde_json::{Value, json};
 
+use crate::fields::Fields;
 use crate::site::{Body, PAGES_MAX, Site};
 use crate::text::{in_order, key, mark, marked, moment, text};
 
@@ -32,22 +33,10 @@ const COMMENT_MAX: usize = 16_000;
 pub struct Trello {
     /// Where it is (`https://api.trello.com`).
     pub site: Site,
-    /// Lists in which the work may be done.
-    pub approved: Vec<String>,
-    /// Lists that say no.
-    pub rejected: Vec<String>,
-    /// Lists of work that is over.
-    pub closed: Vec<String>,
+    /// What its lists mean, which are the states of its cards; `assets` is the checklist whose items are the hosts.
+    pub fields: Fields,
     /// The label that says that CUI is concerned.
     pub cui: String,
-    /// The checklist whose items are the hosts; `None`: a card names none.
-    pub assets: Option<String>,
-    /// The list to which the card is moved when the work begins.
-    pub begun: Option<String>,
-    /// When it was done.
-    pub done: Option<String>,
-    /// When it was not done, or taken back.
-    pub failed: Option<String>,
 }
 
 impl Trello {
@@ -155,7 +144,7 @@ impl Tickets for Trello {
         let (starts_ms, ends_ms) = (moment("start", &card["start"])?, moment("due", &card["due"])?);
         in_order(ticket, starts_ms, ends_ms)?;
         let mut assets = BTreeSet::new();
-        if let Some(wanted) = &self.assets {
+        if let Some(wanted) = &self.fields.assets {
             let (lists, more) = self.site.get(&self.url(&format!("cards/{ticket}/checklists")), within).await?;
             bytes.push(b'\n');
             bytes.extend(more);
@@ -170,12 +159,12 @@ impl Tickets for Trello {
         let change = Change {
             key: text(&card["shortLink"]).unwrap_or_else(|| ticket.to_owned()),
             title: text(&card["name"]).unwrap_or_default(),
-            approval: match (is(&self.rejected), is(&self.approved)) {
+            approval: match (is(&self.fields.rejected), is(&self.fields.approved)) {
                 (true, _) => Approval::Rejected,
                 (false, true) => Approval::Approved,
                 (false, false) => Approval::Awaited,
             },
-            closed: card["closed"] == true || is(&self.closed),
+            closed: card["closed"] == true || is(&self.fields.closed),
             state,
             starts_ms,
             ends_ms,
@@ -206,10 +195,10 @@ impl Tickets for Trello {
             }
         }
         let wanted = match &entry.end {
-            None => &self.begun,
-            Some(end) if end.succeeded => &self.done,
+            None => &self.fields.begun,
+            Some(end) if end.succeeded => &self.fields.done,
             // Where somebody still has to look, the card stays where it is.
-            Some(end) if end.settled => &self.failed,
+            Some(end) if end.settled => &self.fields.failed,
             Some(_) => &None,
         };
         if let Some(wanted) = wanted

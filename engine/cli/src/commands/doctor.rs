@@ -5,6 +5,7 @@ mod hosts;
 mod monitoring;
 mod notify;
 mod rules;
+mod tickets;
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -85,6 +86,7 @@ pub(crate) async fn run(project: &Project, arguments: &Doctor, output: Output) -
     checks.extend(anchors::checks(project, arguments.offline).await);
     checks.extend(notify::checks(project, arguments.offline).await);
     checks.extend(monitoring::checks(project, arguments.offline).await);
+    checks.extend(tickets::checks(project, arguments.offline).await);
     checks.push(clock_check());
     checks.push(ssh_check(project));
     checks.extend(rules::checks(project).await);

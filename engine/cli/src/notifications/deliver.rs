@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 
 use super::settings::{Channel, TIMEOUT_MAX};
 use super::text::Wording;
-use super::{build, news, tell};
+use super::{Target, build, news, targets, tell};
 use crate::failure::Failure;
 use crate::project::Project;
-use crate::{keys, notices, record};
+use crate::{keys, notices, record, tickets};
 
 /// The pause after the first attempt; each further one is three times as long.
 const PAUSE_MS: u64 = 10_000;
@@ -59,9 +59,9 @@ pub(crate) async fn send_due(project: &Project, store: &SqliteStore) -> Result<S
 /// Sends all that is due, to all channels at once. Puts nothing on record.
 pub(crate) async fn send(project: &Project, store: &SqliteStore) -> Result<Sent, StoreError> {
     let mut under_way = JoinSet::new();
-    for channel in &project.settings.notify {
-        let (project, store, channel) = (project.clone(), store.clone(), channel.clone());
-        under_way.spawn(async move { to_channel(&project, &store, &channel).await });
+    for target in targets(project) {
+        let (project, store) = (project.clone(), store.clone());
+        under_way.spawn(async move { to(&project, &store, &target).await });
     }
     let mut sent = Sent::default();
     while let Some(done) = under_way.join_next().await {
@@ -71,22 +71,26 @@ pub(crate) async fn send(project: &Project, store: &SqliteStore) -> Result<Sent,
         sent.later.extend(one.later);
     }
     sent.given_up += orphans(project, store).await?;
-    let channels: Vec<String> = project.settings.notify.iter().map(|channel| channel.name.clone()).collect();
+    let channels: Vec<String> = targets(project).iter().map(Target::name).collect();
     sent.next_ms = store.outbox_next_ms(&channels).await?;
     Ok(sent)
 }
 
 /// One message after the other.
-async fn to_channel(project: &Project, store: &SqliteStore, channel: &Channel) -> Result<Sent, StoreError> {
+async fn to(project: &Project, store: &SqliteStore, target: &Target) -> Result<Sent, StoreError> {
     let clock = SystemClock::new();
-    let name = std::slice::from_ref(&channel.name);
+    let channel = target.name();
+    let name = std::slice::from_ref(&channel);
     let mut sent = Sent::default();
     loop {
         let now_ms = clock.now_ms();
         let Some(message) = store.outbox_claim(name, now_ms, now_ms + CLAIM_MS).await? else { return Ok(sent) };
-        let tried = match build(project, channel).await {
-            Ok(notifier) => attempt(&*notifier, channel, &message, now_ms).await,
-            Err(why) => Err(NotifyError::later(why)),
+        let tried = match target {
+            Target::Ticket(system) => tickets::attempt(project, store, system, &message).await,
+            Target::Channel(channel) => match build(project, channel).await {
+                Ok(notifier) => attempt(&*notifier, channel, &message, now_ms).await,
+                Err(why) => Err(NotifyError::later(why)),
+            },
         };
         let at_ms = clock.now_ms();
         let waits = Attempt {
@@ -105,15 +109,15 @@ async fn to_channel(project: &Project, store: &SqliteStore, channel: &Channel) -
                 sent.given_up += 1;
                 Attempt { state: MessageState::GivenUp, answer, ..waits }
             }
-            Err(NotifyError::Later { why, .. }) if at_ms.saturating_sub(message.created_ms) >= channel.give_up_ms => {
+            Err(NotifyError::Later { why, .. }) if at_ms.saturating_sub(message.created_ms) >= target.give_up_ms() => {
                 sent.given_up += 1;
                 Attempt { state: MessageState::GivenUp, answer: why, ..waits }
             }
             Err(NotifyError::Later { why, after_ms }) => {
-                sent.later.insert(channel.name.clone(), why.clone());
+                sent.later.insert(channel.clone(), why.clone());
                 let next_ms = waits.next_ms.max(at_ms + after_ms.unwrap_or(0));
                 // The last attempt is at the end of the time, not beyond it.
-                let end_ms = message.created_ms + channel.give_up_ms;
+                let end_ms = message.created_ms + target.give_up_ms();
                 let next_ms = if at_ms < end_ms { next_ms.min(end_ms) } else { next_ms };
                 Attempt { answer: why, next_ms, ..waits }
             }
@@ -154,7 +158,8 @@ fn pause_ms(attempts: u32) -> u64 {
 /// Gives up what waits for channels that are not in the settings any more.
 async fn orphans(project: &Project, store: &SqliteStore) -> Result<usize, StoreError> {
     let now_ms = SystemClock::new().now_ms();
-    let known = |name: &str| project.settings.notify.iter().any(|channel| channel.name == name);
+    let all: Vec<String> = targets(project).iter().map(Target::name).collect();
+    let known = |name: &str| all.iter().any(|known| known == name);
     let mut given_up = 0;
     for message in store.outbox().await? {
         let old = now_ms.saturating_sub(message.created_ms) >= ORPHAN_MS;
@@ -188,11 +193,11 @@ pub(crate) async fn put_on_record(project: &Project, store: &SqliteStore) -> Res
 }
 
 fn notice(project: &Project, message: Message) -> Notice {
-    let channel = project.settings.notify.iter().find(|channel| channel.name == message.channel);
+    let target = targets(project).into_iter().find(|target| target.name() == message.channel);
     Notice::Notified {
         channel: message.channel,
-        kind: channel.map_or_else(String::new, |channel| channel.kind.name().to_owned()),
-        to: channel.map_or_else(String::new, |channel| channel.kind.to()),
+        kind: target.as_ref().map_or_else(String::new, |target| target.kind().to_owned()),
+        to: target.as_ref().map_or_else(String::new, Target::to),
         message: message.id,
         news: message.kind,
         about_run: message.run,
@@ -205,7 +210,7 @@ fn notice(project: &Project, message: Message) -> Notice {
 
 /// Tells of runs whose program died before it could: those that ended without being told of, and those that it died on.
 async fn catch_up(project: &Project, store: &SqliteStore) -> Result<(), Failure> {
-    if project.settings.notify.is_empty() {
+    if targets(project).is_empty() {
         return Ok(());
     }
     let failed = |error| record::failed(&error);

@@ -28,6 +28,61 @@ pub(crate) use text::check as check_template;
 
 use crate::output;
 use crate::project::Project;
+use crate::tickets;
+use crate::tickets::settings::System;
+
+/// Who is told of things: people through a channel, or a ticket in its system.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    Channel(Channel),
+    Ticket(System),
+}
+
+/// All of the project's.
+pub(crate) fn targets(project: &Project) -> Vec<Target> {
+    let channels = project.settings.notify.iter().cloned().map(Target::Channel);
+    channels.chain(project.settings.tickets.iter().cloned().map(Target::Ticket)).collect()
+}
+
+impl Target {
+    /// As messages have it. No channel is called like a system of tickets.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Target::Channel(channel) => channel.name.clone(),
+            Target::Ticket(system) => format!("ticket:{}", system.name),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Target::Channel(channel) => channel.kind.name(),
+            Target::Ticket(system) => system.kind.name(),
+        }
+    }
+
+    /// Who is told, without secrets.
+    pub(crate) fn to(&self) -> String {
+        match self {
+            Target::Channel(channel) => channel.kind.to(),
+            Target::Ticket(system) => system.address.site(),
+        }
+    }
+
+    fn wants(&self, project: &Project, news: &News) -> bool {
+        match self {
+            Target::Channel(channel) => channel.wants(news),
+            Target::Ticket(system) => tickets::wants(project, system, news),
+        }
+    }
+
+    /// How long a message is tried.
+    pub(crate) fn give_up_ms(&self) -> u64 {
+        match self {
+            Target::Channel(channel) => channel.give_up_ms,
+            Target::Ticket(system) => system.give_up_ms,
+        }
+    }
+}
 
 /// Puts the news into the outbox, for each channel that wants it; durable when it returns. The same news (by its
 /// [`News::once`]) is told once, however often and from how many processes this is called. That it cannot be told is said
@@ -38,8 +93,9 @@ pub(crate) async fn tell(project: &Project, store: &SqliteStore, news: &News) {
         news.controller = crate::machine::name();
     }
     let now_ms = SystemClock::new().now_ms();
-    let wanting = project.settings.notify.iter().filter(|channel| channel.wants(&news));
-    let messages: Vec<Message> = wanting.map(|channel| message(&channel.name, &news, now_ms)).collect();
+    let all = targets(project);
+    let wanting = all.iter().filter(|target| target.wants(project, &news));
+    let messages: Vec<Message> = wanting.map(|target| message(&target.name(), &news, now_ms)).collect();
     if messages.is_empty() {
         return;
     }

@@ -85,6 +85,7 @@ fn about(view: &RunView, news: News) -> News {
         news.run = Some(header.run.clone());
         news.plan_sha256 = Some(header.plan_sha256);
         news.check_only = header.check_only;
+        news.rehearses = header.rehearses;
         news.operator = Some(header.operator.name.clone());
         news.ticket.clone_from(&header.ticket);
         news.controller.clone_from(&header.controller);

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::deliver::{self, AT_END, Sent};
-use super::{news, tell};
+use super::{news, targets, tell};
 use crate::output::note;
 use crate::project::Project;
 use crate::signals;
@@ -38,7 +38,7 @@ pub(crate) struct Postman(mpsc::UnboundedSender<Job>);
 impl Postman {
     /// Begins. `None`: there is no channel, so there is nothing to do. That no thread could be made is told.
     pub(crate) fn start(project: &Project) -> Option<Self> {
-        if project.settings.notify.is_empty() {
+        if targets(project).is_empty() {
             return None;
         }
         let (jobs, taken) = mpsc::unbounded_channel();

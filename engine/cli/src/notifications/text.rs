@@ -39,7 +39,11 @@ impl Wording {
     fn own(news: &News) -> Self {
         let what = if news.title.is_empty() { news.runbook.clone() } else { news.title.clone() };
         let what = if what.is_empty() { "runbook".to_owned() } else { what };
-        let check = if news.check_only { "check of " } else { "" };
+        let check = match (news.check_only, news.rehearses) {
+            (true, _) => "check of ",
+            (false, true) => "rehearsal of ",
+            (false, false) => "",
+        };
         let subject = format!("{}: {check}{what}", headline(news));
         let mut lines = Vec::new();
         let mut fact = |key: &str, value: Option<String>| {

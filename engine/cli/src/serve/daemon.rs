@@ -107,7 +107,7 @@ impl<'p> Daemon<'p> {
             let project = Project::find(root.as_deref())?;
             // What a program that died has left muted is seen to by whoever is there all the time.
             let is_muted = !monitoring::maybe_muted(&project).is_empty();
-            if project.settings.notify.is_empty() && !is_muted {
+            if notifications::targets(&project).is_empty() && !is_muted {
                 return Ok(None);
             }
             let store = open(&project).await?;

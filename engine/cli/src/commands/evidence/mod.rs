@@ -20,6 +20,11 @@ use crate::output::Output;
 use crate::project::Project;
 
 /// Runs `evidence …`.
+/// The report of a run for somebody outside, as HTML: lines that are withheld from others are not in it.
+pub(crate) async fn report_of(project: &Project, run: &str) -> Result<Vec<u8>, Failure> {
+    report::redacted(project, run).await
+}
+
 pub(crate) async fn run(project: &Project, command: &Evidence, output: Output) -> Result<u8, Failure> {
     match command {
         Evidence::Verify(arguments) => verify::run(project, arguments, output).await,

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use runbook_ledger::segments::LINE_BYTES;
 use runbook_model::Sha256;
+use runbook_report::RunView;
 use runbook_report::html::{self, Contents, Verification};
+use runbook_report::json::Attachments;
 use runbook_report::objectives::Revision;
 use runbook_report::verdict::Verdict;
 use runbook_store::SqliteStore;
@@ -65,18 +67,8 @@ pub(super) async fn write(project: &Project, arguments: &EvidenceReport) -> Resu
         bytes += text.len() as u64;
         file.write_all(text.as_bytes()).map_err(|error| cannot(target, &error))
     };
-    put(&html::head(&view, &attachments, &verification))?;
-    for (name, host) in &view.hosts {
-        let mut contents = Contents::new();
-        for digest in html::contents_of(host) {
-            if let Some(mut beginning) = beginning(&store, &digest).await {
-                edition.mask(&digest, &mut beginning);
-                contents.insert(digest, beginning);
-            }
-        }
-        put(&html::host(&view, &attachments, name, host, &contents))?;
-    }
-    put(&html::tail(&view, &attachments, &verification, revision))?;
+    let subject = Subject { store: &store, view: &view, attachments: &attachments, edition: &edition };
+    subject.pages(&verification, revision, &mut put).await?;
     file.as_file().sync_all().map_err(|error| cannot(target, &error))?;
 
     let printed = match (&arguments.pdf, printer) {
@@ -114,6 +106,58 @@ pub(super) async fn write(project: &Project, arguments: &EvidenceReport) -> Resu
     }
     // A report of a good record is a success, whoever anchors it; one of a bad record is told by the code too.
     Ok(if verdict.code < 12 { 0 } else { verdict.code })
+}
+
+/// What a report is about.
+struct Subject<'r> {
+    store: &'r SqliteStore,
+    view: &'r RunView,
+    attachments: &'r Attachments,
+    edition: &'r Edition,
+}
+
+impl Subject<'_> {
+    /// The page, a piece at a time.
+    async fn pages(
+        &self,
+        verification: &Verification,
+        revision: Revision,
+        put: &mut impl FnMut(&str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Subject { store, view, attachments, edition } = *self;
+        put(&html::head(view, attachments, verification))?;
+        for (name, host) in &view.hosts {
+            let mut contents = Contents::new();
+            for digest in html::contents_of(host) {
+                if let Some(mut beginning) = beginning(store, &digest).await {
+                    edition.mask(&digest, &mut beginning);
+                    contents.insert(digest, beginning);
+                }
+            }
+            put(&html::host(view, attachments, name, host, &contents))?;
+        }
+        put(&html::tail(view, attachments, verification, revision))
+    }
+}
+
+/// The report of a run for somebody outside: the redacted edition. That it was made is not put on record.
+pub(super) async fn redacted(project: &Project, run: &str) -> Result<Vec<u8>, Failure> {
+    let asked = Asked { pins: &[], against: &[], tsa_ca: None };
+    let (store, index, verdict) = judge(project, run, asked).await?;
+    let view = record::view(&store, &index).await?;
+    let mut attachments = record::attachments(&store, project, &view).await?;
+    let edition = Edition::redacted(&store, &view).await?;
+    edition.mask_attachments(&mut attachments);
+    let verification = verification(&verdict, &edition);
+    let mut page = Vec::new();
+    let subject = Subject { store: &store, view: &view, attachments: &attachments, edition: &edition };
+    let mut put = |text: &str| {
+        page.extend_from_slice(text.as_bytes());
+        Ok(())
+    };
+    subject.pages(&verification, Revision::R2, &mut put).await?;
+    store.close().await;
+    Ok(page)
 }
 
 /// A file's absolute path, and its folder.
