@@ -82,7 +82,7 @@ pub fn write(
         push(&mut text, "ProxyJump", &jumps.join(","))?;
     }
     push_keys(&mut text, &keys, &target)?;
-    if host.options.get(ONLY_CERTIFICATE).is_some() {
+    if host.options.contains_key(ONLY_CERTIFICATE) {
         text.push_str(CERTIFICATE_ALONE);
     }
     for (jump, name) in host.jumps.iter().zip(&jumps) {

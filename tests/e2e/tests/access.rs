@@ -396,7 +396,7 @@ fn what_nobody_withdraws_ends_by_itself() {
     let sudo = || lab.host("fs01").try_sh("su maint -c 'sudo -n id -un'").unwrap();
     assert_eq!(stolen.try_all(&lab, "fs01", "sudo -n id -un").unwrap().trim(), "root");
     assert!(sudo().ok());
-    std::thread::sleep(std::time::Duration::from_secs(61));
+    lab.host("fs01").sh("sleep 61");
     let refused = stolen.try_all(&lab, "fs01", "true").expect_err("the certificate is over");
     assert!(refused.contains("Permission denied (publickey"), "{refused}");
     let log = lab.host("fs01").sh("cat /var/log/sshd.log");

@@ -82,7 +82,7 @@ pub fn public_line(path: &Path, comment: &str) -> Result<String, String> {
 /// # Errors
 /// There are no random numbers.
 pub fn new_key(comment: &str) -> Result<(Zeroizing<String>, String), String> {
-    let key = ed25519_dalek::SigningKey::from_bytes(&*Zeroizing::new(random()?));
+    let key = ed25519_dalek::SigningKey::from_bytes(&Zeroizing::new(random()?));
     let check = u32::from_be_bytes(random()?);
     let public = encoding::public_line(&key.verifying_key().to_bytes(), comment);
     Ok((encoding::private_file(&key, check, comment), public))

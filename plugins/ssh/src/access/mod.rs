@@ -94,7 +94,7 @@ struct MemoryKey {
 
 impl MemoryKey {
     fn new(comment: &str) -> Result<Self, String> {
-        let key = SigningKey::from_bytes(&*Zeroizing::new(authority::random()?));
+        let key = SigningKey::from_bytes(&Zeroizing::new(authority::random()?));
         let check = u32::from_be_bytes(authority::random()?);
         let said = |error: &dyn std::fmt::Display| format!("no memory for a key: {error}");
         let memory = rustix::fs::memfd_create("runbook-key", MemfdFlags::CLOEXEC).map_err(|error| said(&error))?;
