@@ -126,7 +126,12 @@ impl Accesses {
 
     /// Hosts that were given something that nobody has withdrawn yet.
     pub(crate) fn hosts(&self) -> Vec<HostName> {
-        self.by_host().keys().cloned().collect()
+        // One that is being given something right now has it.
+        let has = |of_host: &tokio::sync::Mutex<OfHost>| match of_host.try_lock() {
+            Ok(of_host) => of_host.current.is_some() || !of_host.earlier.is_empty(),
+            Err(_) => true,
+        };
+        self.by_host().iter().filter(|(_, of_host)| has(of_host)).map(|(name, _)| name.clone()).collect()
     }
 
     /// What the plan gives to this host; other places than its hosts are given nothing.

@@ -20,6 +20,14 @@ fn project_for(lab: &Lab, hosts: &[&str]) -> Project {
     let made = project.run(&["access", "ca", "init"]);
     let public = made.expect_code(0).stdout.trim().to_owned();
     assert!(public.starts_with("ssh-ed25519 "), "{made:?}");
+    let key = project.path().join("keys/user_ca");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&key).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(std::fs::read_to_string(project.path().join("keys/.gitignore")).unwrap().contains("/user_ca"));
+    let kept = std::fs::read(&key).unwrap();
+    project.run(&["access", "ca", "init"]).expect_code(2);
+    assert_eq!(std::fs::read(&key).unwrap(), kept, "it is never replaced");
+    assert_eq!(project.run(&["access", "ca", "show"]).expect_code(0).stdout.trim(), public);
     let settings = std::fs::read_to_string(project.path().join("runbook.toml")).unwrap();
     project.write("runbook.toml", &format!("{settings}[access]\nca = \"keys/user_ca\"\n"));
     for host in hosts.iter().map(|name| lab.host(name)) {
@@ -550,7 +558,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 #[test]
 fn another_program_may_be_the_authority_and_need_not_have_an_ed25519_key() {
-    if !lab::require() {
+    if !lab::require() || !lab::require_programs(&["python3"]) {
         return;
     }
     let lab = Lab::with_hosts(&["fs01"]).unwrap();

@@ -1,6 +1,6 @@
 //! `access`: the authority that signs the certificates of runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use runbook_ssh::access::{self, Authority as Signs};
 
@@ -56,6 +56,7 @@ fn init(project: &Project) -> Result<String, Failure> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| Failure::file("RB0777", "made", folder, &error))?;
     }
+    keep_out_of_git(project, &path)?;
     let (key, public) = access::new_key(&comment(project)).map_err(crate::failure::fault)?;
     keys::write_new(&path, 0o600, key.as_bytes())?;
     note(format!(
@@ -67,6 +68,18 @@ fn init(project: &Project) -> Result<String, Failure> {
     }
     note("on every host, put the following line into a file that TrustedUserCAKeys of its sshd_config names:");
     Ok(public)
+}
+
+/// A key in the project's folder is not to be committed with the rest of it.
+fn keep_out_of_git(project: &Project, key: &Path) -> Result<(), Failure> {
+    let inside = project.root.as_ref().is_some_and(|root| key.starts_with(root));
+    let (Some(folder), Some(name)) = (key.parent().filter(|_| inside), key.file_name()) else { return Ok(()) };
+    let ignores = folder.join(".gitignore");
+    if ignores.exists() {
+        note(format!("see to it that {} is never committed", key.display()));
+        return Ok(());
+    }
+    keys::write_new(&ignores, 0o644, format!("/{}\n/.gitignore\n", name.to_string_lossy()).as_bytes())
 }
 
 fn show(project: &Project) -> Result<String, Failure> {
