@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::arguments::notify::{Check, List, Notify as Command, Send, Test};
 use crate::failure::{FAULT, Failure};
 use crate::notifications::settings::Channel;
-use crate::notifications::{self, check_template, reach};
+use crate::notifications::{self, Target, check_template, reach};
 use crate::output::{self, Output, note};
 use crate::project::Project;
 use crate::record;
@@ -44,7 +44,10 @@ async fn list(project: &Project, arguments: &List, output: Output) -> Result<u8,
     let open = |message: &&Message| !arguments.open || message.state != MessageState::Delivered;
     let messages: Vec<&Message> = messages.iter().filter(open).collect();
     if arguments.json {
-        let channels: Vec<Value> = project.settings.notify.iter().map(channel).collect();
+        let mut channels: Vec<Value> = project.settings.notify.iter().map(channel).collect();
+        // A system of tickets is told of the runs that are for its tickets.
+        let systems = notifications::targets(project).into_iter().filter(|one| matches!(one, Target::Ticket(_)));
+        channels.extend(systems.map(|one| json!({"name": one.name(), "kind": one.kind(), "to": one.to(), "on": ["started", "suspended", "ended"]})));
         let messages: Vec<Value> = messages.into_iter().map(document).collect();
         output::json(&json!({ "schema": "notify-list/v1", "channels": channels, "messages": messages }))?;
         return Ok(0);
@@ -165,7 +168,9 @@ async fn test(project: &Project, arguments: &Test) -> Result<u8, Failure> {
 }
 
 async fn send(project: &Project, arguments: &Send) -> Result<u8, Failure> {
-    channels(project)?;
+    if notifications::targets(project).is_empty() {
+        channels(project)?;
+    }
     let Some(store) = record::open_existing(project).await? else {
         if arguments.json {
             output::json(&json!({ "schema": "notify-send/v1", "delivered": 0, "given_up": 0, "waiting": 0 }))?;

@@ -34,14 +34,14 @@ use crate::tickets::settings::System;
 /// Who is told of things: people through a channel, or a ticket in its system.
 #[derive(Debug, Clone)]
 pub(crate) enum Target {
-    Channel(Channel),
-    Ticket(System),
+    Channel(Box<Channel>),
+    Ticket(Box<System>),
 }
 
 /// All of the project's.
 pub(crate) fn targets(project: &Project) -> Vec<Target> {
-    let channels = project.settings.notify.iter().cloned().map(Target::Channel);
-    channels.chain(project.settings.tickets.iter().cloned().map(Target::Ticket)).collect()
+    let channels = project.settings.notify.iter().cloned().map(|channel| Target::Channel(Box::new(channel)));
+    channels.chain(project.settings.tickets.iter().cloned().map(|system| Target::Ticket(Box::new(system)))).collect()
 }
 
 impl Target {
