@@ -254,6 +254,7 @@ mod tests {
             state: root.join(".runbook"),
             settings: Settings::default(),
             settings_sha256: None,
+            answers: Default::default(),
         }
     }
 

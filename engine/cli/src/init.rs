@@ -66,6 +66,7 @@ pub(crate) fn run(arguments: &Init, _output: Output) -> Result<u8, Failure> {
         root: Some(root.clone()),
         settings: Settings::default(),
         settings_sha256: None,
+        answers: Default::default(),
     };
     let key = keys::make(&project)?;
     if arguments.json {

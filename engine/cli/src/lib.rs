@@ -22,6 +22,7 @@ mod machine;
 mod monitoring;
 mod notices;
 mod notifications;
+mod origins;
 mod output;
 mod person;
 mod policy;

@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use runbook_model::Sha256;
 
 use crate::failure::Failure;
+use crate::origins::Answers;
 use crate::settings::Settings;
 
 /// The file that makes a folder a project.
@@ -25,6 +27,8 @@ pub(crate) struct Project {
     pub(crate) settings: Settings,
     /// Digest of the file that says so.
     pub(crate) settings_sha256: Option<Sha256>,
+    /// What others than files answered who were asked for hosts.
+    pub(crate) answers: Arc<Answers>,
 }
 
 impl Project {
@@ -43,9 +47,21 @@ impl Project {
         match root {
             Some(root) => {
                 let (settings, sha256) = Settings::read(&root.join(SETTINGS))?;
-                Ok(Self { state: root.join(STATE), root: Some(root), settings, settings_sha256: Some(sha256) })
+                Ok(Self {
+                    state: root.join(STATE),
+                    root: Some(root),
+                    settings,
+                    settings_sha256: Some(sha256),
+                    answers: Arc::default(),
+                })
             }
-            None => Ok(Self { root: None, state: user_state()?, settings: Settings::default(), settings_sha256: None }),
+            None => Ok(Self {
+                root: None,
+                state: user_state()?,
+                settings: Settings::default(),
+                settings_sha256: None,
+                answers: Arc::default(),
+            }),
         }
     }
 

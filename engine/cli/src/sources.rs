@@ -17,6 +17,7 @@ use runbook_report::Palette;
 use crate::arguments::Sources;
 use crate::failure::Failure;
 use crate::library;
+use crate::origins::Reading;
 use crate::problems::{self, Tell};
 use crate::project::Project;
 use crate::settings;
@@ -72,32 +73,14 @@ pub(crate) fn inventory_with_files(
         }
         Err(error) => return Err(Failure::file("RB0608", "read", &path, &error)),
     };
-    let files = ReadFiles { read: Mutex::new(vec![(path, Some(Sha256::of(&bytes)))]) };
-    let parsed = inventory::parse_inventory(&shown, &bytes, &files).map_err(|found| tell.failure(&found, &shown))?;
-    let read = files.read.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let reading = Reading::new(project, &path, &shown, &bytes);
+    let parsed = inventory::parse_inventory(&shown, &bytes, &reading).map_err(|found| tell.failure(&found, &shown))?;
+    let read = reading.done(&parsed.value);
     Ok((parsed.value, parsed.warnings, read))
 }
 
 /// Files with the digests of what was read from them; `None`: it was not there.
 pub(crate) type Digests = Vec<(PathBuf, Option<Sha256>)>;
-
-/// Files that an inventory includes, noted as they are read.
-struct ReadFiles {
-    read: Mutex<Digests>,
-}
-
-impl inventory::Files for ReadFiles {
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        let bytes = InventoryFiles.read(path)?;
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.push((path.into(), Some(Sha256::of(&bytes))));
-        Ok(bytes)
-    }
-
-    fn resolve(&self, from: &str, path: &str) -> String {
-        InventoryFiles.resolve(from, path)
-    }
-}
 
 /// A path as people typed it would be: relative to the current folder when it is below.
 pub(crate) fn shown(path: &Path) -> String {

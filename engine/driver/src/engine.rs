@@ -131,6 +131,8 @@ pub struct RunRequest {
     pub clock: ClockState,
     /// Digest of the inventory's file.
     pub inventory_sha256: Option<Sha256>,
+    /// What the inventory was read from; the caller has put the bytes into the store.
+    pub inventory_sources: Vec<runbook_model::origin::Origin>,
     /// How long evidence is kept.
     pub retention: Option<Periods>,
     /// Where the runbook's file stands under version control.
@@ -703,6 +705,7 @@ impl Engine {
             reviews: request.granted.reviews().to_vec(),
             clock_max_offset_ms: request.granted.clock_max_offset_ms(),
             inventory_sha256: request.inventory_sha256,
+            inventory_sources: request.inventory_sources.clone(),
             retention: request.retention.map(|periods| periods.promise(plan, request.granted.retention())),
             revision: request.revision.clone(),
             settings_sha256: request.settings_sha256,

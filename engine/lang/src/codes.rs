@@ -119,6 +119,10 @@ codes! {
     Include = "RB0065",
     /// A line of a CSV or INI inventory that is wrong.
     ForeignInventory = "RB0066",
+    /// Somebody who was asked for hosts gave no answer.
+    NoAnswer = "RB0067",
+    /// What was answered cannot be used.
+    UnusableAnswer = "RB0068",
     /// A packaged action has no form for a host's system.
     NoVariant = "RB0201",
     /// A local file or folder that a step sends cannot be read.

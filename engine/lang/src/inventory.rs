@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use runbook_model::origin::Question;
 use runbook_model::{Host, HostName};
 
 use crate::codes::Code;
@@ -20,6 +21,8 @@ pub struct Inventory {
     pub groups: BTreeMap<String, Group>,
     /// Every file that was read, the main one first.
     pub sources: Vec<Arc<Source>>,
+    /// Names of those of them that hold a password: their bytes are not for others.
+    pub secretive: BTreeSet<String>,
 }
 
 /// A host and where it was written.
@@ -52,6 +55,12 @@ pub trait Files {
     /// host's key files become; an implementation that knows the working and the home folder makes it absolute.
     fn resolve(&self, from: &str, path: &str) -> String {
         join(from, path)
+    }
+
+    /// What whoever is no file answers, or why there is no answer. `name` is what its hosts' places will be named after.
+    /// Need not return more than [`crate::INVENTORY_BYTES_MAX`] + 1 bytes.
+    fn ask(&self, _question: &Question, _name: &str) -> Result<Vec<u8>, String> {
+        Err("nobody but files can be asked here".into())
     }
 }
 
@@ -105,6 +114,7 @@ impl Inventory {
             hosts: BTreeMap::from([(name, InventoryHost { host, span })]),
             groups: BTreeMap::new(),
             sources: vec![source],
+            secretive: BTreeSet::new(),
         }
     }
 

@@ -463,6 +463,9 @@ pub struct RunHeader {
     /// Digest of the inventory's file as it was when the run was opened. The plan has what was taken from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_sha256: Option<Sha256>,
+    /// What the inventory was read from: its files, and what others answered who were asked for hosts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inventory_sources: Vec<crate::origin::Origin>,
     /// How long its evidence is kept at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
@@ -514,6 +517,7 @@ impl RunHeader {
             reviews: Vec::new(),
             clock_max_offset_ms: None,
             inventory_sha256: None,
+            inventory_sources: Vec::new(),
             retention: None,
             revision: None,
             settings_sha256: None,

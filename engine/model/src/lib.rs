@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod monitoring;
 pub mod news;
 pub mod notice;
+pub mod origin;
 pub mod outcome;
 pub mod people;
 pub mod permit;

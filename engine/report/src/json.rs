@@ -207,6 +207,11 @@ pub struct RunDocument {
     /// Where the runbook's file stood under version control; null: nowhere that is known.
     #[schemars(with = "Option<serde_json::Value>")]
     pub revision: Option<Revision>,
+    /// What the inventory was read from: `kind`, `from`, `sha256` (its bytes are kept under it), `asked_ms`, `hosts`, and
+    /// `withheld` when it holds a password and is not kept.
+    #[schemars(with = "Vec<serde_json::Value>")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inventory_sources: Vec<runbook_model::origin::Origin>,
     /// SHA-256 of the project's settings when the run was opened.
     pub settings_sha256: Option<String>,
     /// What was muted in monitoring systems, and whether that is over.
@@ -504,6 +509,7 @@ pub fn run(view: &RunView, attachments: &Attachments, host: Option<&HostName>) -
             max_offset_ms: header.and_then(|header| header.clock_max_offset_ms),
         },
         revision: header.and_then(|header| header.revision.clone()),
+        inventory_sources: header.map(|header| header.inventory_sources.clone()).unwrap_or_default(),
         settings_sha256: header.and_then(|header| header.settings_sha256.map(|sha256| sha256.to_string())),
         monitoring: crate::monitoring::documents(view),
         hosts: view

@@ -119,6 +119,9 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments, host: Opt
         if let Some(at) = &header.revision {
             page.pair("revision", &escape_line(revision(at).as_bytes()));
         }
+        for source in &header.inventory_sources {
+            page.pair("inventory", &escape_line(crate::text::origin(source).as_bytes()));
+        }
         if let Some(ticket) = &header.ticket {
             page.pair("ticket", &escape_line(ticket.as_bytes()));
         }

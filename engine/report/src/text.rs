@@ -4,6 +4,7 @@
 //! altered; only views go through here.
 
 use runbook_model::event::Revision;
+use runbook_model::origin::Origin;
 use runbook_model::outcome::OutputRef;
 use runbook_model::ticket::{Approval, HERE, Seen};
 
@@ -197,6 +198,14 @@ pub fn change(seen: &Seen) -> String {
     let dates = format!("from {} to {}", until(change.starts_ms), until(change.ends_ms));
     let where_ = if system == HERE { "of this project".to_owned() } else { format!("in {system}") };
     format!("{} {where_}: {} ({approval}), {dates}; asked {}", change.key, change.state, when(*at_ms))
+}
+
+/// Where a part of the inventory came from, in a line.
+pub fn origin(source: &Origin) -> String {
+    let Origin { kind, from, hosts, asked_ms, withheld, .. } = source;
+    let kind = if kind == "file" { String::new() } else { format!("{kind} ") };
+    let withheld = if *withheld { "; it holds a password and is not kept" } else { "" };
+    format!("{kind}{from}: {}, as of {}{withheld}", count(*hosts as usize, "host"), when(*asked_ms))
 }
 
 /// A running clock in whole seconds: `0:07`, `12:30`, `1:02:03`.

@@ -112,6 +112,7 @@ pub(crate) fn run() -> Result<()> {
             controller_boot_id: String::new(),
             clock: ClockState::default(),
             inventory_sha256: None,
+            inventory_sources: Vec::new(),
             retention: None,
             revision: None,
             settings_sha256: None,

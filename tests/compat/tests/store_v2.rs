@@ -36,6 +36,7 @@ fn header() -> RunHeader {
         controller: "here".to_owned(),
         controller_boot_id: "0".to_owned(),
         inventory_sha256: Some(Sha256::of(b"inventory")),
+        inventory_sources: Vec::new(),
         retention: Some(Retention { class: Class::Cui, months: 72 }),
         ..RunHeader::new(run(), Sha256::of(b"plan"), "restart-service")
     }

@@ -148,3 +148,55 @@ fn a_double_misbehaves_as_it_is_told_and_no_longer() {
     assert_eq!(requests.len(), 8);
     assert_eq!(requests[0]["authorization"], "Basic");
 }
+
+fn netbox() -> Value {
+    let tag = |slug: &str| json!({"id": 1, "name": slug, "slug": slug});
+    json!({
+        "tokens": {"0123456789abcdef0123456789abcdef01234567": "runbook", "nbt_abc.def": "runbook"},
+        "page": 2,
+        "lists": {
+            "dcim/devices": [
+                {"name": "web1", "primary_ip4": {"id": 7, "address": "10.0.0.1/24"}, "tags": [tag("web"), tag("dmz")],
+                 "role": {"id": 1, "name": "Server", "slug": "server"}, "site": {"id": 1, "name": "HQ", "slug": "hq"},
+                 "custom_fields": {"cui": true, "owner": "ana"}},
+                {"name": "web2", "site": {"id": 1, "name": "HQ", "slug": "hq"}},
+                {"name": "old", "status": {"value": "decommissioning", "label": "Decommissioning"}},
+                {"name": "web3"}, {"name": "web4"}],
+            "virtualization/virtual-machines": [{"name": "vm1"}],
+        },
+    })
+}
+
+const NETBOX: &str = r#"
+import sys
+import pynetbox
+from pynetbox.core.query import RequestError
+
+url = sys.argv[1]
+for token in ("0123456789abcdef0123456789abcdef01234567", "nbt_abc.def"):
+    api = pynetbox.api(url, token=token)
+    assert api.version == "4.2", api.version
+    devices = list(api.dcim.devices.all(limit=2))
+    assert [one.name for one in devices] == ["web1", "web2", "old", "web3", "web4"], devices
+    assert api.dcim.devices.count() == 5
+    assert api.dcim.devices.count(status="active") == 4
+    one = api.dcim.devices.get(name="web1")
+    assert one.primary_ip4.address == "10.0.0.1/24" and [tag.slug for tag in one.tags] == ["web", "dmz"]
+    assert one.status.value == "active" and one.custom_fields == {"cui": True, "owner": "ana"}
+    assert [one.name for one in api.dcim.devices.filter(site="hq", tag=["web"])] == ["web1"]
+    assert [one.name for one in api.dcim.devices.filter(cf_cui="true")] == ["web1"]
+    assert api.dcim.devices.get(99) is None
+    assert [one.name for one in api.virtualization.virtual_machines.all()] == ["vm1"]
+try:
+    list(pynetbox.api(url, token="wrong").dcim.devices.all())
+    sys.exit("a token that is none")
+except RequestError as error:
+    assert error.req.status_code == 403
+print("pynetbox agrees")
+"#;
+
+#[test]
+fn pynetbox_takes_the_double_for_netbox() {
+    let (Some(python), Some(double)) = (judges(), Double::start("netbox", &netbox())) else { return };
+    assert_eq!(judge(&python, NETBOX, &[double.url()]).trim(), "pynetbox agrees");
+}

@@ -27,6 +27,7 @@ use crate::arguments::Doctor;
 use crate::commands::evidence;
 use crate::failure::{Failure, REFUSED};
 use crate::leftovers::{self, Care, Clean, Found, Seen};
+use crate::origins::Asked;
 use crate::output::{self, Output};
 use crate::project::Project;
 use crate::{head, keys, machine, problems, record, sources};
@@ -73,6 +74,20 @@ impl Check {
     }
 }
 
+/// Whether somebody who is asked for hosts answers.
+fn source_check(asked: &Asked, offline: bool) -> Check {
+    let name = format!("inventory from {}", asked.question.from());
+    match &asked.answer {
+        Ok(bytes) => {
+            let took = asked.took.as_millis();
+            Check::new(&name, Status::Good, format!("answers with {} bytes in {took} ms", bytes.len()))
+        }
+        Err(why) if offline => Check::new(&name, Status::Unknown, why.clone()),
+        Err(why) => Check::new(&name, Status::Bad, why.clone())
+            .mend("mend it, or its account, address or certificate; no plan is made without it"),
+    }
+}
+
 /// Runs all checks.
 pub(crate) async fn run(project: &Project, arguments: &Doctor, output: Output) -> Result<u8, Failure> {
     let clean = clean(arguments)?;
@@ -90,7 +105,15 @@ pub(crate) async fn run(project: &Project, arguments: &Doctor, output: Output) -
     checks.push(clock_check());
     checks.push(ssh_check(project));
     checks.extend(rules::checks(project).await);
-    match sources::inventory(project, output.error_palette) {
+    if arguments.offline {
+        project.answers.go_offline();
+    }
+    let inventory = sources::inventory(project, output.error_palette);
+    checks.extend(project.answers.asked().iter().map(|asked| source_check(asked, arguments.offline)));
+    match inventory {
+        Err(_) if arguments.offline && project.answers.asked().iter().any(|asked| asked.answer.is_err()) => {
+            checks.push(Check::new("inventory", Status::Unknown, "its sources were not asked (--offline)"));
+        }
         Err(failure) => checks.push(
             Check::new("inventory", Status::Bad, failure.text(Palette::Plain).lines().next().unwrap_or_default())
                 .mend("`runbook inventory check` shows every problem"),

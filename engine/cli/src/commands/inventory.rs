@@ -5,16 +5,19 @@ use std::fmt::Write as _;
 
 use runbook_lang::Inventory as Hosts;
 use runbook_model::HostName;
+use runbook_model::origin::Origin;
+use runbook_model::units::rfc3339_ms;
 use runbook_report::style::Tone;
 use runbook_report::text::{count, escape_line, fit, width};
 use serde_json::json;
 
 use crate::arguments::{Inventory, InventoryList, InventoryShow};
 use crate::failure::Failure;
+use crate::origins::{Part, Reading};
 use crate::output::{self, Output, note};
 use crate::problems;
 use crate::project::Project;
-use crate::sources::{self, InventoryFiles};
+use crate::sources;
 
 /// Runs `inventory …`.
 pub(crate) fn run(project: &Project, command: &Inventory, output: Output) -> Result<u8, Failure> {
@@ -39,11 +42,24 @@ fn list(project: &Project, arguments: &InventoryList, output: Output) -> Result<
     let names = selected(&inventory, arguments.selector.as_deref(), output)?;
     if arguments.json {
         let hosts: Vec<_> = names.iter().map(|name| &inventory.hosts[name].host).collect();
-        output::json(&json!({"schema": "inventory-list/v1", "hosts": hosts}))?;
+        let sources: Vec<_> = project
+            .answers
+            .parts()
+            .into_iter()
+            .map(|part| {
+                let Origin { kind, from, sha256, asked_ms, .. } = part.origin;
+                let changed_at = part.changed_ms.map(rfc3339_ms);
+                json!({"kind": kind, "from": from, "sha256": sha256, "asked_at": rfc3339_ms(asked_ms),
+                    "changed_at": changed_at, "hosts": part.hosts})
+            })
+            .collect();
+        output::json(&json!({"schema": "inventory-list/v1", "hosts": hosts, "sources": sources}))?;
         return Ok(0);
     }
     let name_width = names.iter().map(|name| width(name.as_str())).max().unwrap_or(4).clamp(4, 32);
     let mut text = String::new();
+    let parts = project.answers.parts();
+    let several = parts.len() > 1;
     for name in &names {
         let host = &inventory.hosts[name].host;
         let mut facts = vec![match (host.transport.as_str(), host.port) {
@@ -63,6 +79,12 @@ fn list(project: &Project, arguments: &InventoryList, output: Output) -> Result<
             facts.push("cui".into());
         }
         facts.extend(host.owner.iter().map(|owner| format!("owner {owner}")));
+        if let Some(part) = parts
+            .iter()
+            .find(|part| several && part.hosts.binary_search_by(|host| host.as_str().cmp(name.as_str())).is_ok())
+        {
+            facts.push(format!("from {}", part.origin.from));
+        }
         let facts = escape_line(facts.join("  ").as_bytes());
         let _ = writeln!(text, "{}  {facts}", output.palette.paint(Tone::Strong, &fit(name.as_str(), name_width)));
     }
@@ -110,14 +132,27 @@ fn graph(project: &Project, arguments: &InventoryShow, output: Output) -> Result
     Ok(0)
 }
 
+/// Where a part of the inventory came from, and how old it is.
+fn came(part: &Part) -> String {
+    let line = escape_line(runbook_report::text::origin(&part.origin).as_bytes());
+    match part.changed_ms {
+        Some(changed) => format!("{line}, last changed {}", runbook_report::text::when(changed)),
+        None => line,
+    }
+}
+
 fn check(project: &Project, arguments: &InventoryShow, output: Output) -> Result<u8, Failure> {
     project.folder()?;
     let path = project.inventory().expect("a project has an inventory's path");
     let bytes = sources::read(&path, runbook_lang::INVENTORY_BYTES_MAX)
         .map_err(|error| Failure::file("RB0608", "read", &path, &error))?;
     let shown = sources::shown(&path);
-    let (found, hosts) = match runbook_lang::parse_inventory(&shown, &bytes, &InventoryFiles) {
-        Ok(parsed) => (parsed.warnings, Some(parsed.value.hosts.len())),
+    let reading = Reading::new(project, &path, &shown, &bytes);
+    let (found, hosts) = match runbook_lang::parse_inventory(&shown, &bytes, &reading) {
+        Ok(parsed) => {
+            reading.done(&parsed.value);
+            (parsed.warnings, Some(parsed.value.hosts.len()))
+        }
         Err(problems) => (problems, None),
     };
     if arguments.json {
@@ -125,7 +160,13 @@ fn check(project: &Project, arguments: &InventoryShow, output: Output) -> Result
     } else {
         problems::show(&found, output.error_palette);
         match hosts {
-            Some(hosts) => note(format!("{shown}: {}, no problems", count(hosts, "host"))),
+            Some(hosts) => {
+                let parts = project.answers.parts();
+                for part in parts.iter().filter(|_| parts.len() > 1) {
+                    note(came(part));
+                }
+                note(format!("{shown}: {}, no problems", count(hosts, "host")));
+            }
             None => note(format!("{shown}: {}", count(found.len(), "problem"))),
         }
     }

@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use runbook_lang::{Code, Diagnostic, Inventory, Runbook, Severity, Source, Span};
+use runbook_lang::{Code, Diagnostic, Inventory, Runbook, Severity, Source, Span, parse_inventory};
 use runbook_plan::PlanRequest;
 
 use crate::arguments::Validate;
 use crate::failure::{Failure, USAGE};
+use crate::origins::Reading;
 use crate::output::{self, Output};
 use crate::problems;
 use crate::project::Project;
-use crate::sources::{self, ActionFolders, InventoryFiles, SentFiles};
+use crate::sources::{self, ActionFolders, SentFiles};
 
 /// Checks each file by the schema that it names.
 pub(crate) fn run(project: &Project, arguments: &Validate, output: Output) -> Result<u8, Failure> {
@@ -51,7 +52,7 @@ fn check(project: &Project, path: &Path) -> Vec<Diagnostic> {
         }
     };
     match kind(&bytes) {
-        Kind::Inventory => match runbook_lang::inventory::parse_inventory(&name, &bytes, &InventoryFiles) {
+        Kind::Inventory => match parse_inventory(&name, &bytes, &Reading::new(project, path, &name, &bytes)) {
             Ok(parsed) => parsed.warnings,
             Err(problems) => problems,
         },
@@ -125,15 +126,12 @@ fn kind(bytes: &[u8]) -> Kind {
 /// What only planning finds: unknown actions and what is given to them, files that are not there, names that no host
 /// has. Values that come with `-p`, and hosts where there is no project, are not asked for here.
 fn planned(project: &Project, path: &Path, runbook: &Runbook) -> Vec<Diagnostic> {
-    let inventory = match project
-        .inventory()
-        .map(|path| (path.display().to_string(), sources::read(&path, runbook_lang::INVENTORY_BYTES_MAX)))
-    {
-        Some((name, Ok(bytes))) => {
-            runbook_lang::parse_inventory(&name, &bytes, &InventoryFiles).ok().map(|parsed| parsed.value)
-        }
-        _ => None,
-    };
+    let inventory = project.inventory().and_then(|path| {
+        let bytes = sources::read(&path, runbook_lang::INVENTORY_BYTES_MAX).ok()?;
+        let name = path.display().to_string();
+        let reading = Reading::new(project, &path, &name, &bytes);
+        parse_inventory(&name, &bytes, &reading).ok().map(|parsed| parsed.value)
+    });
     let known = inventory.is_some();
     let is_broken = !known && project.inventory().is_some_and(|path| path.exists());
     let inventory = inventory.unwrap_or_else(Inventory::here);

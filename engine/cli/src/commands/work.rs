@@ -112,6 +112,7 @@ async fn begin(
         desk.request(granted, arguments.ticket.clone(), arguments.check, source.folder.clone(), arguments.wait)?;
     request.revision = source.revision;
     request.occurrence = arguments.occurrence.clone();
+    request.inventory_sources = project.answers.keep(&desk.store).await?;
     let plan = source.plan;
     let stage = desk.stage(&plan, &request.run)?;
     let monitors = monitoring::of(project, &plan).await;
@@ -357,7 +358,8 @@ pub(crate) async fn rollback(project: &Project, arguments: &Rollback, output: Ou
         unfinished::refuse(&desk.store, &plan).await?;
     }
     let Allowed { granted, standing } = allowed;
-    let request = desk.request(granted, arguments.ticket.clone(), false, PathBuf::new(), arguments.wait)?;
+    let mut request = desk.request(granted, arguments.ticket.clone(), false, PathBuf::new(), arguments.wait)?;
+    request.inventory_sources = project.answers.keep(&desk.store).await?;
     let stage = desk.stage(&plan, &request.run)?;
     let monitors = monitoring::of(project, &plan).await;
     let engine = Engine { permits: permits(standing), monitors, ..desk.engine(&stage, &plan) };
@@ -537,6 +539,7 @@ impl<'p> Desk<'p> {
                 .inventory()
                 .and_then(|path| sources::digest(&path).ok())
                 .map(|(sha256, _)| sha256),
+            inventory_sources: Vec::new(),
             retention: Some(self.project.settings.retention),
             revision: None,
             settings_sha256: self.project.settings_sha256,

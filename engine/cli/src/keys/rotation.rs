@@ -175,6 +175,7 @@ mod tests {
             state: folder.path().join("state"),
             settings: Settings::default(),
             settings_sha256: None,
+            answers: Default::default(),
         };
         keys::make(&project).unwrap();
         project

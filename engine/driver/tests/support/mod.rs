@@ -364,6 +364,7 @@ impl Bench {
             controller_boot_id: "boot".into(),
             clock: ClockState::default(),
             inventory_sha256: None,
+            inventory_sources: Vec::new(),
             retention: None,
             revision: None,
             settings_sha256: None,

@@ -4,12 +4,16 @@
 //! and `ansible_become_user` become keys of the host; every other variable that is not Ansible's own becomes one of
 //! `vars`. Passwords are never taken (with a warning): keys, certificates and agents log in.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::fields::Problems;
 use super::host::{self, HostKeys, Keys, host_keys, mapping};
 use super::inventory::{Draft, DraftHost, HOSTS_MAX, host_name};
-use super::scalar;
+use super::{records, scalar};
 use crate::codes::Code;
 use crate::diagnostic::Diagnostic;
 use crate::inventory::Files;
@@ -29,6 +33,39 @@ pub(crate) fn read(
     } else {
         reader.ini(problems);
     }
+}
+
+/// What a dynamic inventory prints with `--list`: groups by name, and `_meta.hostvars`.
+pub(crate) fn read_json(
+    source: &Arc<Source>,
+    layers: &[usize],
+    files: &dyn Files,
+    draft: &mut Draft,
+    problems: &mut Problems,
+) {
+    Reader { source, files, draft, layers: layers.to_vec(), named: 0 }.json(problems);
+}
+
+/// A group as a dynamic inventory prints it.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Printed {
+    /// The old form.
+    Hosts(Vec<String>),
+    Group {
+        #[serde(default)]
+        hosts: Vec<String>,
+        #[serde(default)]
+        children: Vec<String>,
+        #[serde(default)]
+        vars: serde_json::Map<String, Value>,
+    },
+}
+
+#[derive(serde::Deserialize)]
+struct Meta<'a> {
+    #[serde(borrow)]
+    hostvars: BTreeMap<String, &'a RawValue>,
 }
 
 struct Reader<'a> {
@@ -53,6 +90,8 @@ const KNOWN: &[(&str, &str)] = &[
     ("ansible_connection", "transport"),
     ("ansible_become_user", "as"),
 ];
+/// Variables that are keys of a host here under the same name.
+const RESPONSIBLE: &[&str] = &["owner", "cui_owner", "cui", "risk"];
 const PASSWORDS: &[&str] =
     &["ansible_password", "ansible_ssh_pass", "ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"];
 
@@ -77,7 +116,7 @@ impl Reader<'_> {
     }
 
     /// Splits variables into keys of a host and `vars`.
-    fn keys(&self, variables: Vec<Variable>, problems: &mut Problems) -> HostKeys {
+    fn keys(&mut self, variables: Vec<Variable>, problems: &mut Problems) -> HostKeys {
         let mut pairs = Vec::new();
         let mut vars = Keys::new();
         for Variable { name, value } in variables {
@@ -98,6 +137,7 @@ impl Reader<'_> {
                     pairs.push((Text::new((*key).to_owned(), name.span), word, text.span, *key == "port"));
                 }
             } else if PASSWORDS.contains(&name.value.as_str()) {
+                self.draft.secretive.insert(self.source.name().to_owned());
                 let warning = Diagnostic::warning(
                     Code::ForeignInventory,
                     &name.span,
@@ -120,7 +160,28 @@ impl Reader<'_> {
                             format!("`{}` cannot be the name of a variable", shown(&name.value)),
                         )
                         .help = Some("use letters, digits and `_`, a letter or `_` first".into());
-                } else if let Some(value) = foreign_value(&value, self.looks_like_yaml(), problems) {
+                    continue;
+                }
+                // Who answers for a host, and what is on it: a key here, and a variable as it was.
+                if let (Content::Scalar { text, .. }, true) =
+                    (&value.content, RESPONSIBLE.contains(&name.value.as_str()))
+                    && !text.trim().is_empty()
+                {
+                    if text.contains("{{") {
+                        let what = format!("`{}` holds a template of Ansible", name.value);
+                        problems.error(Code::ForeignInventory, &value.span, what).help =
+                            Some("write the value itself".into());
+                        continue;
+                    }
+                    let flag = name.value == "cui";
+                    let word = match text.trim().to_ascii_lowercase().as_str() {
+                        "yes" | "y" | "1" | "true" | "on" if flag => "true".to_owned(),
+                        "no" | "n" | "0" | "false" | "off" if flag => "false".to_owned(),
+                        _ => text.trim().to_owned(),
+                    };
+                    pairs.push((name.clone(), word, value.span.clone(), flag));
+                }
+                if let Some(value) = foreign_value(&value, self.looks_like_yaml(), problems) {
                     vars.insert(format!("vars.{}", name.value), value);
                 }
             }
@@ -287,6 +348,84 @@ impl Reader<'_> {
         })
     }
 
+    fn json(&mut self, problems: &mut Problems) {
+        let source = self.source;
+        let start = Span::start_of(source);
+        let groups: BTreeMap<String, &RawValue> = match serde_json::from_str(source.text()) {
+            Ok(groups) => groups,
+            Err(error) => return records::malformed(source, &error, "a dynamic inventory of Ansible", problems),
+        };
+        let hostvars = match groups.get("_meta").map(|meta| serde_json::from_str::<Meta<'_>>(meta.get())) {
+            Some(Ok(meta)) => meta.hostvars,
+            Some(Err(error)) => return records::malformed(source, &error, "`_meta` with `hostvars`", problems),
+            None => {
+                problems
+                    .error(Code::UnusableAnswer, &start, "there is no `_meta`, so variables of hosts would be missing")
+                    .help =
+                    Some("let the program print `_meta: {hostvars: …}`, as `ansible-inventory --list` does".into());
+                return;
+            }
+        };
+        let mut named = BTreeSet::new();
+        for (name, raw) in groups.iter().filter(|(name, _)| *name != "_meta") {
+            let span = records::span(source, raw);
+            let printed = match serde_json::from_str::<Printed>(raw.get()) {
+                Ok(printed) => printed,
+                Err(_) => {
+                    problems.error(Code::UnusableAnswer, &span, format!("`{}` is no group", shown(name))).help =
+                        Some("a group has `hosts`, `children` and `vars`".into());
+                    continue;
+                }
+            };
+            let (hosts, children, vars) = match printed {
+                Printed::Hosts(hosts) => (hosts, Vec::new(), serde_json::Map::new()),
+                Printed::Group { hosts, children, vars } => (hosts, children, vars),
+            };
+            let name = Text::new(name.clone(), span.clone());
+            let real = !matches!(name.value.as_str(), "all" | "ungrouped");
+            let group = if real { host::group_name(name.clone(), problems) } else { None };
+            if real && group.is_none() {
+                continue;
+            }
+            if let Some(group) = &group {
+                self.draft.group(&group.value, &group.span);
+            }
+            for child in children.into_iter().filter(|child| child != "ungrouped") {
+                let Some(child) = host::group_name(Text::new(child, span.clone()), problems) else { continue };
+                self.draft.group(&child.value, &child.span);
+                if let Some(group) = &group {
+                    self.draft.group(&group.value, &group.span).groups.push(child);
+                }
+            }
+            for host in hosts {
+                let raw = hostvars.get(&host).copied();
+                let at = raw.map_or_else(|| span.clone(), |raw| records::span(source, raw));
+                let keys = match raw.filter(|_| named.insert(host.clone())) {
+                    None => HostKeys::default(),
+                    Some(raw) => match serde_json::from_str(raw.get()) {
+                        Ok(vars) => self.keys(json_variables(vars, &at), problems),
+                        Err(_) => {
+                            let what = format!("the variables of `{}` are no mapping", shown(&host));
+                            problems.error(Code::UnusableAnswer, &at, what);
+                            continue;
+                        }
+                    },
+                };
+                self.add_host(Text::new(host, at), keys, group.as_ref(), problems);
+            }
+            if !vars.is_empty() {
+                let keys = self.keys(json_variables(vars, &span), problems);
+                self.add_group_keys(&name, keys.keys, problems);
+            }
+        }
+        for (host, raw) in hostvars.iter().filter(|(host, _)| !self.draft.hosts.contains_key(*host)) {
+            let text =
+                format!("`{}` has variables and is in no group, so Ansible does not know it either", shown(host));
+            let warning = Diagnostic::warning(Code::ForeignInventory, &records::span(source, raw), text);
+            problems.push(warning.help("let the program put it into a group (`ungrouped` too)"));
+        }
+    }
+
     fn yaml(&mut self, problems: &mut Problems) {
         let Some(node) = yaml::tree(self.source, yaml::INVENTORY_NODES_MAX, &mut problems.list) else { return };
         for entry in super::fields::entries(&node, "the inventory", "all: {hosts: {web1: {}}}", problems) {
@@ -353,6 +492,13 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+fn json_variables(vars: serde_json::Map<String, Value>, at: &Span) -> Vec<Variable> {
+    let there = vars.into_iter().filter(|(_, value)| !value.is_null());
+    there
+        .map(|(name, value)| Variable { name: Text::new(name, at.clone()), value: records::node(&value, at) })
+        .collect()
 }
 
 enum Section {

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::elsewhere::{self, Elsewhere, Shape};
 use super::fields::{Fields, Problems, entries, items};
 use super::host::{self, HostKeys, Keys, host_keys};
-use super::{ansible, csv, resolve, runbook, scalar};
+use super::{ansible, csv, records, resolve, runbook, scalar};
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, Parsed, any_error, sorted};
 use crate::inventory::{Files, Inventory};
@@ -18,10 +19,10 @@ pub(crate) const SCHEMA: &str = "inventory/v1";
 
 pub(crate) const KEYS: &[&str] = &["schema", "defaults", "hosts", "groups", "include"];
 pub(crate) const GROUP_KEYS: &[&str] = &["groups", "hosts", "vars", "defaults"];
-pub(crate) const INCLUDE_KEYS: &[&str] = &["ansible", "csv"];
-const ASK: &str = "let a program write the hosts into a CSV file and include that";
+pub(crate) const INCLUDE_KEYS: &[&str] = &["ansible", "csv", "command", "format", "within", "netbox", "servicenow"];
+const ASK: &str = "let a program ask it, and include that: {command: [./hosts.py, --list], format: ansible-json}";
 pub(crate) const INCLUDE_KEYS_LATER: &[(&str, &str)] =
-    &[("ec2", ASK), ("aws", ASK), ("cmdb", ASK), ("command", ASK), ("url", ASK), ("terraform", ASK)];
+    &[("ec2", ASK), ("aws", ASK), ("cmdb", ASK), ("url", ASK), ("terraform", ASK)];
 
 /// Files of one inventory.
 const FILES_MAX: usize = 64;
@@ -55,6 +56,8 @@ pub(crate) struct Draft {
     /// `defaults` of each file.
     pub(crate) defaults: Vec<HostKeys>,
     pub(crate) sources: Vec<Arc<Source>>,
+    /// Names of those that hold a password.
+    pub(crate) secretive: BTreeSet<String>,
 }
 
 impl Draft {
@@ -109,8 +112,14 @@ impl Draft {
 
 /// See [`crate::inventory::parse_inventory`].
 pub(crate) fn inventory(name: &str, bytes: &[u8], files: &dyn Files) -> Result<Parsed<Inventory>, Vec<Diagnostic>> {
-    let mut loader =
-        Loader { files, draft: Draft::default(), open: Vec::new(), seen: BTreeSet::new(), problems: Vec::new() };
+    let mut loader = Loader {
+        files,
+        draft: Draft::default(),
+        open: Vec::new(),
+        seen: BTreeSet::new(),
+        problems: Vec::new(),
+        answering: false,
+    };
     loader.yaml(name, bytes, &[]);
     let (draft, mut problems) = (loader.draft, loader.problems);
     let inventory = if any_error(&problems) { None } else { resolve::resolve(draft, &mut problems) };
@@ -129,6 +138,8 @@ struct Loader<'f> {
     /// All files that were read or begun.
     seen: BTreeSet<String>,
     problems: Vec<Diagnostic>,
+    /// What is read is an answer: it names no further sources.
+    answering: bool,
 }
 
 impl Loader<'_> {
@@ -148,9 +159,17 @@ impl Loader<'_> {
         let includes = node.as_ref().and_then(|node| self.document(node, outer, &mut problems));
         self.problems.append(&mut problems.list);
         if let Some((includes, layers)) = includes {
+            if self.answering && !includes.is_empty() {
+                let at = Span::new(&source, 0..0);
+                let problem = Diagnostic::error(Code::NotHere, &at, "what a program prints has no `include`");
+                return self.problems.push(problem.help("write `include` into the inventory's own file"));
+            }
             self.open.push(path);
             for include in includes {
-                self.include(&include, &layers);
+                match include {
+                    Include::File(file) => self.include(&file, &layers),
+                    Include::Elsewhere(asked) => self.ask(&asked, &layers),
+                }
             }
             self.open.pop();
         }
@@ -233,7 +252,58 @@ impl Loader<'_> {
         self.draft.add_group_keys(&name.value, &name.span, keys, problems);
     }
 
-    fn include(&mut self, include: &Include, layers: &[usize]) {
+    /// Hosts from somebody who is no file.
+    fn ask(&mut self, asked: &Elsewhere, layers: &[usize]) {
+        let from = asked.span.source().name().to_owned();
+        let question = asked.question(&from, self.files);
+        if !self.seen.insert(format!("{question:?}")) {
+            self.problems.push(
+                Diagnostic::error(Code::DuplicateHost, &asked.span, "the same is asked for twice")
+                    .help("include it once"),
+            );
+            return;
+        }
+        if self.seen.len() > FILES_MAX {
+            let text = format!("the inventory has more than {FILES_MAX} files");
+            self.problems.push(Diagnostic::error(Code::TooComplex, &asked.span, text));
+            return;
+        }
+        let names = self.draft.sources.iter().map(|source| source.name());
+        let name = asked.name(&from, &question, self.files, &names.collect());
+        let bytes = match self.files.ask(&question, &name) {
+            Ok(bytes) => bytes,
+            Err(why) => {
+                let text = format!("the inventory's source {} gave no hosts: {why}", shown(&question.from()));
+                self.problems.push(Diagnostic::error(Code::NoAnswer, &asked.span, text).help(elsewhere::NO_ANSWER));
+                return;
+            }
+        };
+        let before = self.draft.hosts.len();
+        let wrong = self.problems.len();
+        match &asked.shape {
+            Shape::Own => {
+                self.answering = true;
+                self.yaml(&name, &bytes, layers);
+                self.answering = false;
+            }
+            Shape::Csv => self.foreign(&name, &bytes, layers, csv::read),
+            Shape::Ansible => self.foreign(&name, &bytes, layers, ansible::read),
+            Shape::AnsibleJson => self.foreign(&name, &bytes, layers, ansible::read_json),
+            Shape::Records(wanted) => {
+                self.foreign(&name, &bytes, layers, |source, layers, files, draft, problems| {
+                    records::read(source, wanted, layers, files, draft, problems);
+                });
+            }
+        }
+        if self.draft.hosts.len() == before && !any_error(&self.problems[wrong..]) {
+            let text = format!("the inventory's source {} answers with no host at all", shown(&question.from()));
+            self.problems.push(Diagnostic::error(Code::UnusableAnswer, &asked.span, text).help(
+                "nothing was changed; ask it yourself with the same filter and account, or remove it from `include`",
+            ));
+        }
+    }
+
+    fn include(&mut self, include: &FileInclude, layers: &[usize]) {
         let written = &include.path;
         let path = self.files.resolve(written.span.source().name(), &written.value);
         if let Some(begin) = self.open.iter().position(|open| *open == path) {
@@ -286,7 +356,13 @@ impl Loader<'_> {
         }
     }
 
-    fn foreign(&mut self, path: &str, bytes: &[u8], layers: &[usize], read: Foreign) {
+    fn foreign(
+        &mut self,
+        path: &str,
+        bytes: &[u8],
+        layers: &[usize],
+        read: impl FnOnce(&Arc<Source>, &[usize], &dyn Files, &mut Draft, &mut Problems),
+    ) {
         match yaml::source(path, bytes, INVENTORY_BYTES_MAX) {
             Ok(source) => {
                 self.draft.sources.push(source.clone());
@@ -298,8 +374,6 @@ impl Loader<'_> {
         }
     }
 }
-
-type Foreign = fn(&Arc<Source>, &[usize], &dyn Files, &mut Draft, &mut Problems);
 
 /// A name that a host can have.
 pub(crate) fn host_name(name: Text, problems: &mut Problems) -> Option<Text> {
@@ -317,33 +391,42 @@ enum Form {
     Ansible,
 }
 
-struct Include {
+struct FileInclude {
     path: Text,
     form: Form,
 }
 
-/// `include`: paths, `{ansible: path}` and `{csv: path}`.
+enum Include {
+    File(FileInclude),
+    Elsewhere(Elsewhere),
+}
+
+/// `include`: paths, `{ansible: path}`, `{csv: path}`, and who else is asked.
 fn includes(node: &Node, problems: &mut Problems) -> Vec<Include> {
     let mut includes = Vec::new();
     for item in items(node, "include", "include: [more.yaml]", problems) {
         if !matches!(item.content, Content::Mapping(_)) {
-            includes.extend(scalar::literal(item, "include", problems).map(|path| Include { path, form: Form::Own }));
+            includes.extend(
+                scalar::literal(item, "include", problems)
+                    .map(|path| Include::File(FileInclude { path, form: Form::Own })),
+            );
             continue;
         }
         let Some(fields) = Fields::of(item, "an include", INCLUDE_KEYS, INCLUDE_KEYS_LATER, problems) else { continue };
         let before = includes.len();
         for (key, form) in [("ansible", Form::Ansible), ("csv", Form::Csv)] {
             if let Some(path) = fields.get(key, problems).and_then(|node| scalar::literal(node, key, problems)) {
-                includes.push(Include { path, form });
+                includes.push(Include::File(FileInclude { path, form }));
             }
         }
+        includes.extend(elsewhere::all(&fields, problems).into_iter().map(Include::Elsewhere));
         if includes.len() > before + 1 {
-            problems.error(Code::Conflict, &item.span, "an include names one file").help =
+            problems.error(Code::Conflict, &item.span, "an include names one source").help =
                 Some("write two entries".into());
         }
         if matches!(&item.content, Content::Mapping(entries) if entries.is_empty()) {
-            problems.error(Code::MissingKey, &item.span, "an include names a file").help =
-                Some("write a path, {ansible: FILE} or {csv: FILE}".into());
+            problems.error(Code::MissingKey, &item.span, "an include names a source").help =
+                Some("write a path, {ansible: FILE}, {csv: FILE}, {command: …}, {netbox: …} or {servicenow: …}".into());
         }
     }
     includes

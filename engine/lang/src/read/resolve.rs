@@ -59,7 +59,7 @@ pub(crate) fn resolve(mut draft: Draft, problems: &mut Vec<Diagnostic>) -> Optio
             }
         }
     }
-    Some(Inventory { hosts, groups, sources: draft.sources })
+    Some(Inventory { hosts, groups, sources: draft.sources, secretive: draft.secretive })
 }
 
 /// Makes the groups that hosts name, and puts hosts that groups name into them.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 
 use super::runbook::Secret;
-use super::values::{Anything, Flag, Port, Text};
+use super::values::{Anything, Duration, Flag, Port, Text};
 
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -116,15 +116,91 @@ struct Group {
 enum Include {
     /// A further inventory.
     Own(Text),
-    /// An inventory in another form.
-    Foreign(Foreign),
+    /// An inventory in another form, or somebody else who knows hosts.
+    Foreign(Box<Foreign>),
 }
 
 #[derive(JsonSchema)]
-#[schemars(rename_all = "lowercase")]
-enum Foreign {
+#[schemars(deny_unknown_fields)]
+struct Foreign {
     /// An inventory of Ansible, INI or YAML.
-    Ansible(Text),
+    ansible: Option<Text>,
     /// A CSV file.
-    Csv(Text),
+    csv: Option<Text>,
+    /// A program that prints hosts, with its arguments; relative to this file.
+    #[schemars(length(min = 1))]
+    command: Option<Vec<Text>>,
+    /// What the program prints.
+    format: Option<Format>,
+    /// How long the program may take; 60s unless said otherwise.
+    within: Option<Duration>,
+    /// NetBox.
+    netbox: Option<Netbox>,
+    /// A table of ServiceNow.
+    servicenow: Option<ServiceNow>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum Format {
+    Yaml,
+    Csv,
+    Ansible,
+    AnsibleJson,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Netbox {
+    /// Where it is: https://netbox.example.com.
+    url: Text,
+    /// Its token.
+    token: Secret,
+    /// Devices unless said otherwise.
+    of: Option<List>,
+    /// Names and values of the query; `status: active` unless it says otherwise.
+    filter: Option<BTreeMap<String, Values>>,
+    /// Keys of a host, and where they stand in a record.
+    fields: Option<BTreeMap<String, Text>>,
+    /// A file with certificate authorities.
+    ca: Option<Text>,
+    /// How long all of it may take; 60s unless said otherwise.
+    within: Option<Duration>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum List {
+    Devices,
+    VirtualMachines,
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Values {
+    One(Text),
+    Several(Vec<Text>),
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct ServiceNow {
+    /// Where it is: https://example.service-now.com.
+    url: Text,
+    /// The account.
+    user: Option<Text>,
+    /// Its password.
+    password: Option<Secret>,
+    /// A bearer token, in place of both.
+    token: Option<Secret>,
+    /// cmdb_ci_server unless said otherwise.
+    table: Option<Text>,
+    /// An encoded query.
+    query: Option<Text>,
+    /// Keys of a host, and the fields that they are taken from.
+    fields: Option<BTreeMap<String, Text>>,
+    /// A file with certificate authorities.
+    ca: Option<Text>,
+    /// How long all of it may take; 60s unless said otherwise.
+    within: Option<Duration>,
 }

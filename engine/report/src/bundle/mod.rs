@@ -89,7 +89,9 @@ pub fn named(event: &Event) -> Vec<Sha256> {
         Event::RunOpened(header) => {
             let approvals = header.approvals.iter().flat_map(|used| [used.document, used.signature]);
             let change = header.change.as_ref().and_then(|seen| seen.answer);
-            [header.permit, header.policy, header.people, change].into_iter().flatten().chain(approvals).collect()
+            let sources = header.inventory_sources.iter().filter(|source| !source.withheld).map(|source| source.sha256);
+            let files = [header.permit, header.policy, header.people, change].into_iter().flatten();
+            files.chain(approvals).chain(sources).collect()
         }
         Event::RunResumed { permit, .. } | Event::PermitChanged { permit, .. } => permit.iter().copied().collect(),
         Event::MonitoringMuted { exchange: said, .. } | Event::MonitoringUnmuted { proof: said, .. } => vec![*said],

@@ -269,6 +269,10 @@ fn record(view: &RunView, attachments: &Attachments, verification: &Verification
         if let Some(revision) = &header.revision {
             rows.push(("Runbook's revision", text(&crate::text::revision(revision))));
         }
+        for source in &header.inventory_sources {
+            let line = crate::text::origin(source);
+            rows.push(("Inventory from", format!("{}, <code>{}</code>", text(&line), source.sha256)));
+        }
         if let Some(settings) = &header.settings_sha256 {
             rows.push(("Settings", format!("<code>{settings}</code>")));
         }

@@ -208,6 +208,10 @@ impl Contents {
                 if let Some(answer) = header.change.as_ref().and_then(|seen| seen.answer) {
                     self.name(answer, Kind::List, record.seq, || "how the change of its ticket stood".to_owned());
                 }
+                for source in header.inventory_sources.iter().filter(|source| !source.withheld) {
+                    let from = &source.from;
+                    self.name(source.sha256, Kind::List, record.seq, || format!("the inventory's source {from}"));
+                }
                 for used in &header.approvals {
                     let by = &used.signer;
                     self.name(used.document, Kind::Approval, record.seq, || format!("the approval of {by}"));

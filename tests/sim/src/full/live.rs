@@ -368,6 +368,7 @@ fn request(run: &str) -> RunRequest {
         controller_boot_id: "boot".into(),
         clock: ClockState::default(),
         inventory_sha256: None,
+        inventory_sources: Vec::new(),
         retention: None,
         revision: None,
         settings_sha256: None,
