@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runbook_driver::{LocalSecrets, SystemClock};
 use runbook_lang::{Inventory, inventory};
@@ -176,7 +176,7 @@ fn ask(project: &Project, question: &Question) -> Asked {
         return asked.clone();
     }
     let asked_ms = SystemClock::new().now_ms();
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     let answer = match kept.offline {
         true => Err("nobody is asked with --offline".to_owned()),
         false => on_a_thread(project, question),

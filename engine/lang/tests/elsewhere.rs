@@ -41,7 +41,7 @@ fn good(include: &str, answer: &str) -> Inventory {
 /// The code and the words of the first error.
 #[track_caller]
 fn refused(include: &str, answer: &str) -> (String, String) {
-    let problems = read(include, &says(answer)).err().expect("it is refused");
+    let problems = read(include, &says(answer)).expect_err("it is refused");
     let first = problems.iter().find(|problem| problem.severity == Severity::Error).unwrap();
     (first.code.name().to_owned(), format!("{} ({})", first.message, first.help.clone().unwrap_or_default()))
 }

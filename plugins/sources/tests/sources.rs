@@ -1,6 +1,6 @@
 //! Sources of hosts against programs and doubles that mean well, fail, or lie.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runbook_ports::HostSource;
 use runbook_ports::hosts::SourceError;
@@ -8,6 +8,7 @@ use runbook_sources::{Command, Login, Netbox, ServiceNow};
 use runbook_testkit::double::Double;
 use runbook_wire::Tls;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 const BYTES: usize = 1 << 20;
 
