@@ -78,6 +78,7 @@ class Jira(Double):
             self.issues.append(issue)
             for comment in given.get("comments", []):
                 self.comment(issue, comment["author"], comment["body"])
+            issue["before"] = None
 
     # What it keeps.
 

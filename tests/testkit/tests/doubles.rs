@@ -116,6 +116,149 @@ fn pysnow_takes_the_double_for_servicenow() {
     assert_eq!(judge(&python, SERVICENOW, &[double.authority()]).trim(), "pysnow agrees");
 }
 
+fn jira() -> Value {
+    json!({
+        "accounts": {"runbook@example.org": "an API token"},
+        "tokens": {"a-token": "runbook@example.org"},
+        "page": 2,
+        "hours": -5,
+        "users": {"runbook@example.org": {"displayName": "Runbook", "emailAddress": "runbook@example.org"},
+                  "ana": {"displayName": "Ana Lima", "emailAddress": "ana@example.org", "accountId": "557058:ana"}},
+        "fields": [
+            {"id": "customfield_10010", "name": "Planned start", "type": "datetime"},
+            {"id": "customfield_10012", "name": "Outcome", "type": "option", "allowed": ["Succeeded", "Failed"]}],
+        "statuses": {"Approved": "new", "In Progress": "indeterminate", "Done": "done"},
+        "workflow": {
+            "Approved": [{"id": "21", "name": "Start work", "to": "In Progress"}],
+            "In Progress": [
+                {"id": "31", "name": "Finish", "to": "Done", "screen": ["customfield_10012"], "required": ["resolution"]},
+                {"id": "11", "name": "Stop", "to": "Approved"}]},
+        "issues": [
+            {"key": "CHG-1", "status": "Approved", "formerly": ["OLD-7"], "properties": {"runbook": {"run": 1}},
+             "fields": {"summary": "patch web1", "assignee": "ana", "labels": ["web"], "components": ["nginx"],
+                        "customfield_10010": "2026-12-08T22:00:00.000-0500"},
+             "comments": [{"author": "ana", "body": "one"}, {"author": "ana", "body": "two"},
+                          {"author": "ana", "body": "three"}]},
+            {"key": "CHG-2", "status": "Done", "fields": {"summary": "a & b", "resolution": "Done"}},
+            {"key": "CHG-3", "status": "Approved", "fields": {"summary": "later"}}],
+    })
+}
+
+const JIRA: &str = r#"
+import io, sys
+from jira import JIRA
+from jira.exceptions import JIRAError
+
+url, deployment = sys.argv[1:]
+cloud = deployment == "Cloud"
+
+def refused(status, what, words):
+    try:
+        what()
+    except JIRAError as error:
+        assert error.status_code == status and words in error.text, (error.status_code, error.text)
+        return
+    sys.exit(f"not refused: {words}")
+
+def client(**login):
+    return JIRA(server=url, max_retries=0, get_server_info=True, **login)
+
+jira = client(basic_auth=("runbook@example.org", "an API token"))
+assert jira.server_info()["deploymentType"] == deployment
+assert jira.myself()["displayName"] == "Runbook"
+names = {field["name"]: field["id"] for field in jira.fields()}
+assert names["Planned start"] == "customfield_10010" and names["Assignee"] == "assignee"
+
+# An issue, all of it and some of it; under a key that it had, too.
+issue = jira.issue("CHG-1")
+fields = issue.fields
+assert (fields.summary, fields.status.name, fields.status.statusCategory.key) == ("patch web1", "Approved", "new")
+assert fields.assignee.displayName == "Ana Lima" and fields.labels == ["web"]
+assert fields.assignee.accountId == "557058:ana" if cloud else fields.assignee.name == "ana"
+assert [one.name for one in fields.components] == ["nginx"] and fields.attachment == []
+assert fields.customfield_10010 == "2026-12-08T22:00:00.000-0500" and fields.updated.endswith("-0500")
+assert fields.comment.total == 3 and len(fields.comment.comments) == 2
+some = jira.issue("CHG-1", fields="summary,status")
+assert set(some.raw["fields"]) == {"summary", "status"}, some.raw
+assert jira.issue("OLD-7", fields="summary").key == "CHG-1"
+
+# Comments come in pages: this instance gives no more than two at a time.
+assert [one.body for one in jira.comments("CHG-1")] == ["one", "two"]
+assert [one.body for one in jira.comments("CHG-1", start_at=2, max_results=50)] == ["three"]
+assert [one.body for one in jira.comments("CHG-1", order_by="-created")] == ["three", "two"]
+before = jira.issue("CHG-1").fields.updated
+added = jira.add_comment("CHG-1", "run begun\n{noformat}\nweb1\n{noformat}")
+assert added.author.displayName == "Runbook" and jira.comment("CHG-1", added.id).body == added.body
+assert jira.issue("CHG-1").fields.updated > before
+refused(400, lambda: jira.add_comment("CHG-1", " "), "Comment body can not be empty!")
+
+# What is offered depends on the state.
+assert [(one["id"], one["name"], one["to"]["name"]) for one in jira.transitions("CHG-1")] == [
+    ("21", "Start work", "In Progress")]
+words = "is not valid for this issue" if cloud else "workflow operation (Finish) that is not valid for the current state"
+refused(400, lambda: jira.transition_issue("CHG-1", "31"), words)
+jira.transition_issue("CHG-1", "Start work")
+assert jira.issue("CHG-1").fields.status.statusCategory.key == "indeterminate"
+refused(400, lambda: jira.transition_issue("CHG-1", "Finish"), "Resolution is required.")
+refused(400, lambda: jira.transition_issue("CHG-1", "Finish", fields={"summary": "x"}), "cannot be set")
+jira.transition_issue("CHG-1", "Finish", comment="run done",
+                      fields={"resolution": {"name": "Done"}, "customfield_10012": {"value": "Succeeded"}})
+done = jira.issue("CHG-1").fields
+assert (done.status.name, done.resolution.name, done.customfield_10012.value) == ("Done", "Done", "Succeeded")
+assert jira.transitions("CHG-1") == [] and done.comment.total == 5
+
+# Fields that are set: a time is shown in the zone of whoever asks.
+jira.issue("CHG-1").update(fields={"customfield_10010": "2026-12-09T03:30:00.000+0000"}, update={"labels": [{"add": "seen"}]})
+again = jira.issue("CHG-1").fields
+assert again.customfield_10010 == "2026-12-08T22:30:00.000-0500" and again.labels == ["web", "seen"]
+refused(400, lambda: jira.issue("CHG-1").update(fields={"customfield_10010": "tomorrow"}), "Error parsing date string")
+refused(400, lambda: jira.issue("CHG-1").update(fields={"customfield_10012": {"value": "Odd"}}), "not valid")
+
+# A file; and a second one of that name beside it.
+for content in (b"the \r\nreport\x00\xff\n", b"another"):
+    kept = jira.add_attachment("CHG-1", io.BytesIO(content), filename="report \u00fc.html")
+    assert kept.size == len(content) and kept.mimeType == "text/html" and kept.get() == content
+assert [one.filename for one in jira.issue("CHG-1").fields.attachment] == ["report \u00fc.html"] * 2
+answer = jira._session.post(f"{url}/rest/api/2/issue/CHG-1/comment", data='{"body": {"type": "doc"}}', raise_for=None)     if False else None
+
+# Search, in pages.
+found = jira.search_issues("project = CHG ORDER BY key DESC", maxResults=False, fields="summary")
+assert [one.key for one in found] == ["CHG-3", "CHG-2", "CHG-1"], found
+assert [one.key for one in jira.search_issues("key = CHG-2")] == ["CHG-2"]
+assert len(jira.search_issues("key in (CHG-1, CHG-2) AND status = Done")) == 2
+refused(400, lambda: jira.search_issues("key = CHG-9"), "does not exist for field 'key'")
+refused(400, lambda: jira.search_issues("what is this"), "Error in the JQL Query")
+
+assert [one.key for one in jira.issue_properties("CHG-1")] == ["runbook"]
+jira.add_issue_property("CHG-1", "other", {"run": 2})
+assert jira.issue_property("CHG-1", "other").value.run == 2
+
+# What is not there, and who may not.
+refused(404, lambda: jira.issue("CHG-9"), "do not have permission" if cloud else "Issue Does Not Exist")
+words = "authenticat"
+for login in ({"basic_auth": ("runbook@example.org", "wrong")}, {"token_auth": "wrong"}):
+    refused(401, lambda: client(**login), words)
+refused(401, lambda: client().issue("CHG-1"), words)
+assert client(token_auth="a-token").issue("CHG-3").fields.summary == "later"
+print("jira agrees")
+"#;
+
+#[test]
+fn the_python_client_takes_the_double_for_jira() {
+    for (deployment, context) in [("Server", "/jira"), ("Cloud", "")] {
+        let mut seed = jira();
+        seed["deployment"] = json!(deployment);
+        seed["context"] = json!(context);
+        let (Some(python), Some(double)) = (judges(), Double::start("jira", &seed)) else { return };
+        let url = format!("{}{context}", double.url());
+        assert_eq!(judge(&python, JIRA, &[&url, deployment]).trim(), "jira agrees", "{deployment}");
+        let attachments = double.tell(&json!({"do": "attachments", "key": "CHG-1"}));
+        assert_eq!(attachments[1]["text"], "another");
+        let set = json!({"do": "set", "key": "CHG-3", "status": "Done", "fields": {"assignee": "ana"}});
+        assert_eq!(double.tell(&set)["fields"]["assignee"]["displayName"], "Ana Lima");
+    }
+}
+
 /// The same as curl sees it: what a fault does to an answer.
 #[test]
 fn a_double_misbehaves_as_it_is_told_and_no_longer() {
