@@ -300,6 +300,7 @@ class Trello(Double):
                 if name is None:
                     raise Refused(404, "model not found")
                 whole = {**self.member(name), "url": f"{SITE}/{name}", "memberType": "normal", "confirmed": True,
+                         "bio": "", "email": None, "status": "disconnected", "idOrganizations": [],
                          "idBoards": [board["id"] for board in self.boards]}
                 return Answer(200, picked(whole, request.one("fields")))
             case ("GET", ["boards", number, *rest]) if rest in ([], ["lists"], ["members"]):

@@ -14,8 +14,8 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../doubles")
 }
 
-/// The Python with the clients of `tests/judges.txt` (pynetbox, pysnow, jira, jira820). When it is missing, skips the test as
-/// [`lab::require`] does.
+/// The Python with the clients of `tests/judges.txt` (pynetbox, pysnow, jira, py-trello, jira820). When it is missing, skips
+/// the test as [`lab::require`] does.
 pub fn judges() -> Option<PathBuf> {
     let folder = Path::new(lab::KEPT_PACKAGES).join("judges");
     if !folder.join("installed.txt").exists() {

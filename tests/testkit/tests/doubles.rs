@@ -208,7 +208,8 @@ assert (done.status.name, done.resolution.name, done.customfield_10012.value) ==
 assert jira.transitions("CHG-1") == [] and done.comment.total == 5
 
 # Fields that are set: a time is shown in the zone of whoever asks.
-jira.issue("CHG-1").update(fields={"customfield_10010": "2026-12-09T03:30:00.000+0000"}, update={"labels": [{"add": "seen"}]})
+jira.issue("CHG-1").update(fields={"customfield_10010": "2026-12-09T03:30:00.000+0000"},
+                           update={"labels": [{"add": "seen"}]})
 again = jira.issue("CHG-1").fields
 assert again.customfield_10010 == "2026-12-08T22:30:00.000-0500" and again.labels == ["web", "seen"]
 refused(400, lambda: jira.issue("CHG-1").update(fields={"customfield_10010": "tomorrow"}), "Error parsing date string")
@@ -257,6 +258,147 @@ fn the_python_client_takes_the_double_for_jira() {
         let set = json!({"do": "set", "key": "CHG-3", "status": "Done", "fields": {"assignee": "ana"}});
         assert_eq!(double.tell(&set)["fields"]["assignee"]["displayName"], "Ana Lima");
     }
+}
+
+fn trello() -> Value {
+    json!({
+        "keys": ["a-key"],
+        "tokens": {"a-token": "runbook", "a-reader": "runbook"},
+        "read_only": ["a-reader"],
+        "members": {"ana": "Ana Lima", "runbook": "Runbook"},
+        "page": 2,
+        "boards": [{"name": "Changes", "lists": ["Approved", "Doing", "Done", {"name": "Old", "closed": true}]}],
+        "cards": [
+            {"shortLink": "Abcd1234", "name": "Patch web1", "board": "Changes", "list": "Approved", "members": ["ana"],
+             "labels": ["approved"], "start": "2026-12-08T22:00:00.000Z", "due": "2026-12-09T02:00:00.000Z",
+             "comments": [{"member": "ana", "text": "one"}, {"member": "ana", "text": "two"},
+                          {"member": "ana", "text": "three"}],
+             "checklists": [{"name": "Before", "items": [{"name": "backup", "state": "complete"}, {"name": "page"}]}]},
+            {"shortLink": "Hidden12", "name": "not for us", "board": "Changes", "list": "Done", "hidden": true}],
+    })
+}
+
+const TRELLO: &str = r#"
+import datetime, io, sys
+import requests, trello
+from trello.exceptions import ResourceUnavailable, Unauthorized
+
+url = sys.argv[1]
+
+class There(requests.Session):
+    """This client knows one address: what it asks there is asked here."""
+
+    def request(self, method, target, **more):
+        real = "https://api.trello.com/"
+        assert target.startswith(real), target
+        return super().request(method, f"{url}/{target.removeprefix(real)}", **more)
+
+def client(**login):
+    return trello.TrelloClient(http_service=There(), **{"api_key": "a-key", **login})
+
+def refused(kind, status, what, words):
+    try:
+        what()
+    except kind as error:
+        assert error._status == status and error._msg.startswith(words), (error._status, error._msg)
+        return
+    sys.exit(f"not refused: {words}")
+
+# A login by header, signed as OAuth has it, and one in the query.
+signed = client(api_secret="a-secret", token="a-token", token_secret="another")
+plain = client(api_secret="a-token")
+for one in (signed, plain):
+    assert one.get_card("Abcd1234").name == "Patch web1"
+me = plain.get_member("me")
+assert (me.username, me.full_name) == ("runbook", "Runbook")
+
+# A card: where it stands, who has it, and when.
+card = plain.get_card("Abcd1234")
+assert plain.get_card(card.id).id == card.id and len(card.id) == 24
+assert card.short_url.endswith("/c/Abcd1234") and card.url.endswith("/c/Abcd1234/1-patch-web1")
+assert card.due == "2026-12-09T02:00:00.000Z" and card.is_due_complete is False and card.closed is False
+assert [label.name for label in card.labels] == ["approved"] and card.get_list().name == "Approved"
+assert [plain.get_member(one).full_name for one in card.member_id] == ["Ana Lima"]
+board = plain.get_board(card.board_id)
+assert [one.name for one in board.open_lists()] == ["Approved", "Doing", "Done"]
+assert [one.name for one in board.all_lists()][-1] == "Old"
+lists = {one.name: one.id for one in board.open_lists()}
+checklist, = card.fetch_checklists()
+assert [(one["name"], one["checked"]) for one in checklist.items] == [("backup", True), ("page", False)]
+
+# Comments: the newest come first, and here no more than two at a time.
+def pages(before=None):
+    while True:
+        query = {"filter": "commentCard", "limit": 1000, **({"before": before} if before else {})}
+        rows = plain.fetch_json(f"/cards/{card.id}/actions", query_params=query)
+        if not rows:
+            return
+        assert len(rows) <= 2
+        yield from rows
+        before = rows[-1]["id"]
+
+assert [one["data"]["text"] for one in pages()] == ["three", "two", "one"]
+assert [one["data"]["text"] for one in card.fetch_comments(force=True)] == ["two", "three"]
+before = card.date_last_activity
+made = signed.get_card("Abcd1234").comment("run begun\n**web1**")
+assert made["type"] == "commentCard" and made["memberCreator"]["username"] == "runbook"
+assert [one["data"]["text"] for one in pages()][0] == "run begun\n**web1**"
+assert plain.get_card("Abcd1234").date_last_activity > before
+plain.fetch_json(f"/cards/{card.id}/actions/comments", http_method="POST", query_params={"text": "by the query"})
+assert next(pages())["data"]["text"] == "by the query"
+card.update_comment(made["id"], "run begun, twice")
+refused(ResourceUnavailable, 400, lambda: card.comment(" "), "invalid value for text")
+
+# It is moved on, and done.
+card.change_list(lists["Doing"])
+assert plain.get_card("Abcd1234").get_list().name == "Doing"
+moved = card.fetch_actions("updateCard:idList")[0]["data"]
+assert (moved["listBefore"]["name"], moved["listAfter"]["name"]) == ("Approved", "Doing")
+card.set_due_complete()
+card.set_due(datetime.datetime(2026, 12, 9, 5, 0, tzinfo=datetime.timezone(datetime.timedelta(hours=2))))
+card.set_closed(True)
+again = plain.get_card("Abcd1234")
+assert (again.is_due_complete, again.due, again.closed) == (True, "2026-12-09T03:00:00.000Z", True)
+put = plain.fetch_json("/cards/Abcd1234", http_method="PUT", post_args={"idList": lists["Done"], "closed": False})
+assert (put["idList"], put["closed"], put["dueComplete"]) == (lists["Done"], False, True)
+refused(ResourceUnavailable, 400, lambda: card.change_list("0" * 24), "invalid value for idList")
+shown = plain.fetch_json("/cards/Abcd1234", query_params={"fields": "name,idList", "list": "true", "members": "true"})
+assert set(shown) == {"id", "name", "idList", "list", "members"} and shown["list"]["name"] == "Done"
+
+# Files.
+content = b"the \r\nreport\x00\xff\n"
+kept = card.attach(name="report.html", mimeType="text/html", file=io.BytesIO(content))
+assert (kept["name"], kept["bytes"], kept["mimeType"], kept["isUpload"]) == ("report.html", len(content), "text/html", True)
+assert card.attach(name="more", url="https://example.org/")["isUpload"] is False
+assert [one["name"] for one in plain.get_card("Abcd1234").attachments] == ["report.html", "more"]
+place = f"{url}/1/cards/{card.id}/attachments/{kept['id']}/download/report.html"
+header = {"Authorization": 'OAuth oauth_consumer_key="a-key", oauth_token="a-token"'}
+assert requests.get(place, headers=header).content == content
+assert requests.get(place, params={"key": "a-key", "token": "a-token"}).status_code == 401
+
+# What is not there, and who may not.
+refused(ResourceUnavailable, 404, lambda: plain.get_card("Nothing1"), "The requested resource was not found.")
+refused(ResourceUnavailable, 400, lambda: plain.get_card("nothing"), "invalid id")
+refused(Unauthorized, 401, lambda: plain.get_card("Hidden12"), "unauthorized card permission requested")
+refused(Unauthorized, 401, lambda: client(api_key="b", api_secret="a-token").get_card("Abcd1234"), "invalid key")
+for wrong in ({"api_secret": "b"}, {"api_secret": "s", "token": "b", "token_secret": "s"}):
+    refused(Unauthorized, 401, lambda: client(**wrong).get_card("Abcd1234"), "invalid token")
+reader = client(api_secret="a-reader").get_card("Abcd1234")
+refused(Unauthorized, 401, lambda: reader.comment("x"), "unauthorized card permission requested")
+print("py-trello agrees")
+"#;
+
+#[test]
+fn py_trello_takes_the_double_for_trello() {
+    let (Some(python), Some(double)) = (judges(), Double::start("trello", &trello())) else { return };
+    assert_eq!(judge(&python, TRELLO, &[double.url()]).trim(), "py-trello agrees");
+    let attachments = double.tell(&json!({"do": "attachments", "card": "Abcd1234"}));
+    assert_eq!(attachments[0]["bytes"], 15);
+    let set =
+        json!({"do": "set", "card": "Abcd1234", "fields": {"list": "Doing", "members": ["runbook"], "due": null}});
+    let card = double.tell(&set);
+    assert_eq!(card["idList"], double.tell(&json!({"do": "id", "of": "list", "name": "Doing"})));
+    assert_eq!(card["due"], Value::Null);
 }
 
 /// The same as curl sees it: what a fault does to an answer.
@@ -342,4 +484,98 @@ print("pynetbox agrees")
 fn pynetbox_takes_the_double_for_netbox() {
     let (Some(python), Some(double)) = (judges(), Double::start("netbox", &netbox())) else { return };
     assert_eq!(judge(&python, NETBOX, &[double.url()]).trim(), "pynetbox agrees");
+}
+
+/// What curl is answered: the status, and the value.
+fn curl(arguments: &[&str]) -> (String, Value) {
+    let output = Command::new("curl")
+        .args(["-sS", "-m", "10", "-w", "\n%{http_code}"])
+        .args(arguments)
+        .output()
+        .expect("curl runs (tests/setup)");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (body, status) = text.rsplit_once('\n').expect("a status");
+    (status.to_owned(), serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+#[test]
+fn what_is_not_kept_in_jira_is_answered_as_done() {
+    let Some(double) = Double::start("jira", &jira()) else { return };
+    let place = format!("{}/rest/api/2/issue/CHG-1", double.url());
+    let login = "Authorization: Bearer a-token";
+    let issue = || curl(&["-H", login, &place]).1["fields"].clone();
+    let first = issue();
+    let set = json!({"do": "set", "key": "CHG-1", "status": "In Progress", "fields": {"summary": "other"}});
+    let told = double.tell(&set)["fields"].clone();
+    assert_eq!(issue(), told);
+    assert!(told["updated"].as_str() > first["updated"].as_str());
+
+    double.misbehave(json!({"fault": "stale"}));
+    let seen = issue();
+    assert_eq!((&seen["summary"], &seen["updated"]), (&first["summary"], &first["updated"]));
+    let comments = format!("{place}/comment");
+    assert_eq!(curl(&["-H", login, "--json", r#"{"body":"x"}"#, &comments]).0, "201");
+    let transitions = format!("{place}/transitions");
+    assert_eq!(curl(&["-H", login, "--json", r#"{"transition":{"id":"11"}}"#, &transitions]).0, "204");
+    let attachments = format!("{place}/attachments");
+    assert_eq!(
+        curl(&["-H", login, "-H", "X-Atlassian-Token: no-check", "-F", "file=x;filename=a", &attachments]).0,
+        "200"
+    );
+    assert_eq!(curl(&["-H", login, "-X", "PUT", "--json", r#"{"fields":{"summary":"y"}}"#, &place]).0, "204");
+    double.behave();
+    assert_eq!(issue(), told);
+    assert_eq!(double.tell(&json!({"do": "comments", "key": "CHG-1"})).as_array().map(Vec::len), Some(3));
+
+    double.misbehave(json!({"fault": "repeat", "times": 1}));
+    let page = curl(&["-H", login, &format!("{comments}?startAt=2")]).1;
+    assert_eq!((&page["startAt"], &page["comments"][0]["body"]), (&json!(0), &json!("one")));
+    double.misbehave(json!({"fault": "status", "status": 429, "retry_after": 7, "times": 1}));
+    let (status, value) = curl(&["-H", login, &place]);
+    assert_eq!((&*status, &value["errorMessages"][0]), ("429", &json!("Rate limit exceeded.")));
+
+    double.tell(&json!({"do": "move", "key": "CHG-1", "to": "OPS-5"}));
+    assert_eq!(curl(&["-H", login, &place]).1["key"], "OPS-5");
+    double.tell(&json!({"do": "set", "key": "OPS-5", "hidden": true}));
+    assert_eq!(curl(&["-H", login, &place]).0, "403");
+}
+
+#[test]
+fn what_is_not_kept_in_trello_is_answered_as_done() {
+    let Some(double) = Double::start("trello", &trello()) else { return };
+    let place = format!("{}/1/cards/Abcd1234", double.url());
+    let login = r#"Authorization: OAuth oauth_consumer_key="a-key", oauth_token="a-token""#;
+    let card = || curl(&["-H", login, &place]).1;
+    let first = card();
+    let set = json!({"do": "set", "card": "Abcd1234", "fields": {"list": "Doing", "name": "other"}});
+    let told = double.tell(&set);
+    assert_eq!(card(), told);
+    assert!(told["dateLastActivity"].as_str() > first["dateLastActivity"].as_str());
+
+    double.misbehave(json!({"fault": "stale"}));
+    assert_eq!(card(), first);
+    let comments = format!("{place}/actions/comments");
+    let (status, made) = curl(&["-H", login, "--json", r#"{"text":"x"}"#, &comments]);
+    assert_eq!((&*status, &made["data"]["text"]), ("200", &json!("x")));
+    let (status, changed) = curl(&["-H", login, "-X", "PUT", "--json", r#"{"dueComplete":true}"#, &place]);
+    assert_eq!((&*status, &changed["dueComplete"]), ("200", &json!(true)));
+    assert_eq!(
+        curl(&["-H", login, "-F", "file=x;filename=a", "-F", "name=b", &format!("{place}/attachments")]).1["name"],
+        "b"
+    );
+    double.behave();
+    assert_eq!(card(), told);
+    assert_eq!(double.tell(&json!({"do": "comments", "card": "Abcd1234"})).as_array().map(Vec::len), Some(3));
+
+    let actions = format!("{place}/actions?filter=commentCard");
+    let newest = curl(&["-H", login, &actions]).1;
+    double.misbehave(json!({"fault": "repeat", "times": 1}));
+    let before = newest[1]["id"].as_str().expect("an id");
+    assert_eq!(curl(&["-H", login, &format!("{actions}&before={before}")]).1, newest);
+    assert_eq!(curl(&["-H", login, &format!("{actions}&before={before}")]).1[0]["data"]["text"], "one");
+    double.misbehave(json!({"fault": "status", "status": 429, "times": 1}));
+    let (status, value) = curl(&["-H", login, &place]);
+    assert_eq!((&*status, &value["error"]), ("429", &json!("API_TOKEN_LIMIT_EXCEEDED")));
+    double.tell(&json!({"do": "set", "card": "Abcd1234", "fields": {"hidden": true}}));
+    assert_eq!(curl(&["-H", login, &place]).0, "401");
 }
