@@ -220,7 +220,9 @@ for content in (b"the \r\nreport\x00\xff\n", b"another"):
     kept = jira.add_attachment("CHG-1", io.BytesIO(content), filename="report \u00fc.html")
     assert kept.size == len(content) and kept.mimeType == "text/html" and kept.get() == content
 assert [one.filename for one in jira.issue("CHG-1").fields.attachment] == ["report \u00fc.html"] * 2
-answer = jira._session.post(f"{url}/rest/api/2/issue/CHG-1/comment", data='{"body": {"type": "doc"}}', raise_for=None)     if False else None
+place = f"{url}/rest/api/2/issue/CHG-1/attachments"
+plain = {"Content-Type": None, "X-Atlassian-Token": None}
+refused(403, lambda: jira._session.post(place, files={"file": ("a", b"a")}, headers=plain), "XSRF check failed")
 
 # Search, in pages.
 found = jira.search_issues("project = CHG ORDER BY key DESC", maxResults=False, fields="summary")
