@@ -214,3 +214,20 @@ fn doctor_says_whether_we_are_let_in_and_settings_that_are_wrong_are_refused() {
     let said = firm.place.run(&["runs"]).code(2);
     assert!(said.stderr.contains("did you mean `begun`?"), "{}", said.stderr);
 }
+
+#[test]
+fn the_settings_of_the_book_are_right() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations/tickets.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, block) = page.split_once("```toml\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    let place = Place::project();
+    place.write("runbook.toml", block);
+    place.run(&["runs"]).code(0);
+    let checks = place.run(&["doctor", "--offline", "--json"]).json();
+    let names: Vec<&str> =
+        checks["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect();
+    for name in ["tickets board", "tickets itsm", "tickets jira"] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+}
