@@ -232,6 +232,7 @@ fn every_command_that_begins_work_asks_the_one_authorizer() {
         "people",
         "policy",
         "ticket",
+        "access",
         "approve",
         "reject",
         "approvals",

@@ -10,6 +10,7 @@ use crate::access;
 use crate::json::{Attachments, attempt_reason, cell_reason, person};
 use crate::list::short;
 use crate::matrix::{Row, rows};
+use crate::rehearsal;
 use crate::session;
 use crate::style::{Palette, Tone, attempt_tone, host_tone, words};
 use crate::summary::rehearsal_sentence;
@@ -96,7 +97,9 @@ fn heading(page: &mut Page, view: &RunView, attachments: &Attachments, host: Opt
         (RunState::Suspended, Some(outcome)) => {
             format!("{} (exit code {}); open, it can be resumed", words(outcome.name()), outcome.exit_code())
         }
-        (_, Some(outcome)) => format!("{} (exit code {})", words(outcome.name()), outcome.exit_code()),
+        (_, Some(outcome)) => {
+            format!("{} (exit code {})", words(outcome.name()), rehearsal::exit_code(view, outcome.exit_code()))
+        }
         (_, None) => "not recorded".to_owned(),
     };
     page.pair("outcome", &outcome);

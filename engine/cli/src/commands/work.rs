@@ -607,7 +607,8 @@ impl<'p> Desk<'p> {
         if unrecorded.is_none() {
             changes::close_ended(self.project, &self.store).await;
         }
-        if let Some(news) = notifications::news::of_run(&view, Some(code), circumstances) {
+        let shown = rehearsal::exit_code(&view, code);
+        if let Some(news) = notifications::news::of_run(&view, Some(shown), circumstances) {
             notifications::tell(self.project, &self.store, &news).await;
         }
         if let Some(postman) = &self.postman {
@@ -623,7 +624,7 @@ impl<'p> Desk<'p> {
         if unrecorded.is_none() {
             finished?;
         }
-        Ok(rehearsal::exit_code(&view, code))
+        Ok(shown)
     }
 }
 

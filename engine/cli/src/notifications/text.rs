@@ -81,6 +81,8 @@ impl Wording {
 
 fn headline(news: &News) -> String {
     let outcome = |outcome: RunOutcome| match outcome {
+        // Whether it proves what it was for is for the record to say; the exit code here says it too.
+        HostOutcome::RolledBack if news.rehearses && news.exit_code == Some(0) => "rehearsed".to_owned(),
         HostOutcome::Succeeded => "done".to_owned(),
         other => other.name().replace('_', " ").to_uppercase(),
     };
@@ -119,6 +121,7 @@ fn values(news: &News) -> serde_json::Value {
         "run": news.run.as_ref().map(ToString::to_string).unwrap_or_default(),
         "run_short": news.run.as_ref().map(|run| short(run.as_str()).to_owned()).unwrap_or_default(),
         "check_only": news.check_only,
+        "rehearses": news.rehearses,
         "outcome": news.outcome.map(HostOutcome::name).unwrap_or_default(),
         "counts": news.counts,
         "exit_code": news.exit_code.map(|code| code.to_string()).unwrap_or_default(),

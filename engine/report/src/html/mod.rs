@@ -119,6 +119,9 @@ fn outcome_words(view: &RunView) -> String {
 fn verdict(view: &RunView) -> String {
     let check_only = view.header.as_ref().is_some_and(|header| header.check_only);
     let (tone, sentence, code) = match view.outcome {
+        Some(_) if matches!(rehearsal_sentence(view), Some(Ok(_))) => {
+            (Tone::Good, rehearsal_sentence(view).and_then(Result::ok).unwrap_or_default(), String::new())
+        }
         Some(outcome) => (
             host_tone(outcome),
             verdict_sentence(view, outcome, check_only),

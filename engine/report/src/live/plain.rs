@@ -6,6 +6,7 @@ use runbook_model::outcome::AttemptOutcome;
 use runbook_model::record::Record;
 
 use crate::json::{attempt_reason, person};
+use crate::rehearsal;
 use crate::style::words;
 use crate::text::{clock, count, elapsed, escape_line, parse_time, time_of_day};
 use crate::view::RunView;
@@ -97,7 +98,8 @@ fn sentence(view: &RunView, event: &Event, now: u64) -> Option<String> {
         }
         Event::RunSuspended { outcome } => format!("suspended: {}; it waits for an operator", words(outcome.name())),
         Event::RunEnded { outcome, .. } => {
-            format!("ended: {} (exit code {})", words(outcome.name()), outcome.exit_code())
+            let code = rehearsal::exit_code(view, outcome.exit_code());
+            format!("ended: {} (exit code {code})", words(outcome.name()))
         }
         Event::MonitoringMuted { .. } | Event::MonitoringUnmuted { .. } | Event::MonitoringFailed { .. } => {
             crate::monitoring::sentence(event)?.1
