@@ -66,6 +66,10 @@ fn what_was_rehearsed_may_be_done_and_the_record_names_the_rehearsal() {
     assert_eq!(rehearsal["hosts"].as_array().unwrap().len(), 1, "on staging alone");
     assert_eq!(place::step(&rehearsal, "there")["outcome"], "succeeded", "it was really verified");
     assert_eq!(place::step(&rehearsal, "put.undo")["outcome"], "succeeded", "and really taken back");
+    place.run(&["evidence", "report", "last", "--out", "report.html"]).code(0);
+    let report = std::fs::read_to_string(place.path("report.html")).unwrap();
+    assert!(report.contains("<strong>rehearsed</strong>") && report.contains("taken back, as was meant"));
+    assert!(place.run(&["show", "last"]).code(0).stdout.contains("rolled back (exit code 0)"));
     let explained = place.run(&["explain", "last"]).code(0).stdout;
     assert!(explained.contains("rehearsed change") && explained.contains("taken back on purpose"), "{explained}");
     assert!(

@@ -58,6 +58,10 @@ impl Jira {
             let url = self.url(&format!("issue/{key}/comment")).query(&[("startAt", &from), ("maxResults", &most)]);
             let (page, _) = self.site.get(&url, within).await?;
             let comments = page["comments"].as_array().ok_or_else(|| not_understood("comments that are no list"))?;
+            // Of a page that is another one than was asked for nobody knows what is missing.
+            if page["startAt"].as_u64().is_some_and(|from| usize::try_from(from) != Ok(at)) {
+                return Err(not_understood("another page than was asked for"));
+            }
             if comments.iter().any(|comment| comment["body"].as_str().is_some_and(|body| body.contains(mark))) {
                 return Ok(true);
             }
@@ -91,10 +95,7 @@ impl Jira {
         let (offered, _) = self.site.get(&url, within).await?;
         let offered =
             offered["transitions"].as_array().ok_or_else(|| not_understood("transitions that are no list"))?;
-        let leads = |one: &&Value| {
-            let named = |name: &Value| name.as_str().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
-            named(&one["to"]["name"]) || named(&one["name"])
-        };
+        let leads = |one: &&Value| one["to"]["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
         let Some(id) = offered.iter().find(leads).and_then(|one| text(&one["id"])) else {
             let ways: Vec<&str> = offered.iter().filter_map(|one| one["to"]["name"].as_str()).collect();
             return Err(TicketError::Never(format!(
@@ -103,34 +104,15 @@ impl Jira {
             )));
         };
         self.site.ask(Method::POST, &url, Body::Json(json!({"transition": {"id": id}})), within).await?;
-        // By its number, a way may lead elsewhere than it says; and an answer is no proof.
+        // An answer is no proof.
         let now = self.state(key, within).await?;
-        match offered.iter().any(|one| one["to"]["name"].as_str() == Some(&now)) {
+        match now.eq_ignore_ascii_case(wanted) {
             true => Ok(true),
             false => Err(TicketError::later(format!("{key} was to be moved to {wanted}, and still is {now}"))),
         }
     }
-}
 
-fn not_understood(what: &str) -> TicketError {
-    TicketError::Never(format!("Jira answers {what}: is it the right address?"))
-}
-
-#[async_trait]
-impl Tickets for Jira {
-    fn name(&self) -> &str {
-        &self.site.name
-    }
-
-    fn kind(&self) -> &'static str {
-        "jira"
-    }
-
-    fn site(&self) -> String {
-        self.site.address.site()
-    }
-
-    async fn read(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
+    async fn read_all(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
         let ticket = key(ticket)?;
         let own = &self.fields;
         let more = [&own.starts, &own.ends, &own.assets, &own.cui];
@@ -140,6 +122,9 @@ impl Tickets for Jira {
             .collect();
         let (issue, bytes) = self.issue(ticket, &wanted.join(","), within).await?;
         let fields = &issue["fields"];
+        if let Some(now) = text(&issue["key"]).filter(|now| !now.eq_ignore_ascii_case(ticket)) {
+            return Err(TicketError::Missing(format!("{ticket} was moved, and is called {now} now")));
+        }
         let state = text(&fields["status"]["name"]).ok_or_else(|| not_understood("an issue without a status"))?;
         let field = |name: &Option<String>| name.as_ref().map(|name| fields[name.as_str()].clone()).unwrap_or_default();
         // A field that the settings name and the issue does not have at all is a mistake, not an empty one.
@@ -171,7 +156,7 @@ impl Tickets for Jira {
         Ok((change, bytes))
     }
 
-    async fn write(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
+    async fn write_all(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
         let ticket = key(ticket)?;
         let said = marked(&entry, COMMENT_MAX);
         let mut done = Vec::new();
@@ -201,6 +186,33 @@ impl Tickets for Jira {
         }
         let answer = if done.is_empty() { "all of it was there".to_owned() } else { done.join(", ") };
         Ok(Written { answer, sha256: Sha256::of(said.as_bytes()) })
+    }
+}
+
+fn not_understood(what: &str) -> TicketError {
+    TicketError::Never(format!("Jira answers {what}: is it the right address?"))
+}
+
+#[async_trait]
+impl Tickets for Jira {
+    fn name(&self) -> &str {
+        &self.site.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "jira"
+    }
+
+    fn site(&self) -> String {
+        self.site.address.site()
+    }
+
+    async fn read(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
+        self.site.by(within, self.read_all(ticket, within)).await
+    }
+
+    async fn write(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
+        self.site.by(within, self.write_all(ticket, entry, within)).await
     }
 
     async fn reach(&self, within: Duration) -> Result<String, TicketError> {

@@ -80,6 +80,10 @@ impl ServiceNow {
                 answer.headers.get("x-total-count").and_then(|total| total.to_str().ok()?.parse::<usize>().ok());
             let page: Value = serde_json::from_slice(&answer.body).map_err(|_| not_understood())?;
             let page = page["result"].as_array().ok_or_else(not_understood)?;
+            // Of what comes after a page that is repeated nobody knows anything.
+            if page.first().is_some_and(|first| rows.contains(first)) {
+                return Err(TicketError::Never(format!("{} gives the same page again", self.site.address.site())));
+            }
             rows.extend(page.iter().cloned());
             match total {
                 Some(total) if rows.len() >= total => return Ok(rows),
@@ -92,7 +96,8 @@ impl ServiceNow {
 
     async fn noted(&self, sys_id: &str, mark: &str, within: Duration) -> Result<bool, TicketError> {
         let query = format!("element_id={sys_id}^element=work_notes");
-        let url = self.table("sys_journal_field").query(&[("sysparm_query", &query), ("sysparm_fields", "value")]);
+        let url =
+            self.table("sys_journal_field").query(&[("sysparm_query", &query), ("sysparm_fields", "sys_id,value")]);
         let rows = self.rows(url, within).await?;
         Ok(rows.iter().any(|row| row["value"].as_str().is_some_and(|value| value.contains(mark))))
     }
@@ -126,37 +131,8 @@ impl ServiceNow {
         }
         Ok(())
     }
-}
 
-fn not_understood() -> TicketError {
-    TicketError::Never("ServiceNow answers what is no list of records: is it the right address?".into())
-}
-
-/// A field's value, when it has one; of an answer with both.
-fn value<'v>(record: &'v Value, name: &str) -> Option<&'v str> {
-    record[name]["value"].as_str().or_else(|| record[name].as_str()).filter(|value| !value.trim().is_empty())
-}
-
-/// What people see of it.
-fn shown<'v>(record: &'v Value, name: &str) -> Option<&'v str> {
-    record[name]["display_value"].as_str().filter(|value| !value.trim().is_empty())
-}
-
-#[async_trait]
-impl Tickets for ServiceNow {
-    fn name(&self) -> &str {
-        &self.site.name
-    }
-
-    fn kind(&self) -> &'static str {
-        "servicenow"
-    }
-
-    fn site(&self) -> String {
-        self.site.address.site()
-    }
-
-    async fn read(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
+    async fn read_all(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
         let ticket = key(ticket)?;
         let (record, bytes) = self.record(ticket, within).await?;
         let sys_id = value(&record, "sys_id").unwrap_or_default().to_owned();
@@ -167,7 +143,7 @@ impl Tickets for ServiceNow {
         let query = format!("task={sys_id}");
         let affected = self.table("task_ci").query(&[
             ("sysparm_query", query.as_str()),
-            ("sysparm_fields", "ci_item"),
+            ("sysparm_fields", "sys_id,ci_item"),
             ("sysparm_display_value", "all"),
         ]);
         let affected = self.rows(affected, within).await?;
@@ -198,7 +174,7 @@ impl Tickets for ServiceNow {
         Ok((change, bytes))
     }
 
-    async fn write(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
+    async fn write_all(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
         let ticket = key(ticket)?;
         let said = marked(&entry, NOTE_MAX);
         let (record, _) = self.record(ticket, within).await?;
@@ -251,11 +227,54 @@ impl Tickets for ServiceNow {
         if let Some(state) = state
             && self.record(ticket, within).await.map(|(now, _)| value(&now, "state") != Some(state))?
         {
+            let (now, _) = self.record(ticket, within).await?;
+            if value(&now, "state").is_some_and(|now| CLOSED.contains(&now)) {
+                return Err(TicketError::Never(format!(
+                    "{ticket} is closed there, and is not opened again for state {state}"
+                )));
+            }
             self.set(&sys_id, Map::from_iter([("state".to_owned(), json!(state))]), within).await?;
             done.push(format!("now in state {state}"));
         }
         let answer = if done.is_empty() { "all of it was there".to_owned() } else { done.join(", ") };
         Ok(Written { answer, sha256: Sha256::of(said.as_bytes()) })
+    }
+}
+
+fn not_understood() -> TicketError {
+    TicketError::Never("ServiceNow answers what is no list of records: is it the right address?".into())
+}
+
+/// A field's value, when it has one; of an answer with both.
+fn value<'v>(record: &'v Value, name: &str) -> Option<&'v str> {
+    record[name]["value"].as_str().or_else(|| record[name].as_str()).filter(|value| !value.trim().is_empty())
+}
+
+/// What people see of it.
+fn shown<'v>(record: &'v Value, name: &str) -> Option<&'v str> {
+    record[name]["display_value"].as_str().filter(|value| !value.trim().is_empty())
+}
+
+#[async_trait]
+impl Tickets for ServiceNow {
+    fn name(&self) -> &str {
+        &self.site.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "servicenow"
+    }
+
+    fn site(&self) -> String {
+        self.site.address.site()
+    }
+
+    async fn read(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
+        self.site.by(within, self.read_all(ticket, within)).await
+    }
+
+    async fn write(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
+        self.site.by(within, self.write_all(ticket, entry, within)).await
     }
 
     async fn reach(&self, within: Duration) -> Result<String, TicketError> {

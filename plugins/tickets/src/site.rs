@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use runbook_model::Sha256;
 use runbook_ports::SecretBytes;
 use runbook_ports::tickets::TicketError;
 use runbook_wire::http::{self, Answer, Method, Request, StatusCode};
@@ -14,6 +15,9 @@ use serde_json::Value;
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// So many pages of a list are read.
 pub(crate) const PAGES_MAX: usize = 100;
+
+/// Nobody is waited for longer than that at once, whatever he asks for (seconds).
+const PATIENCE_S_MAX: u64 = 3_600;
 
 /// How we are let in.
 #[derive(Clone)]
@@ -48,9 +52,6 @@ pub(crate) enum Body<'b> {
     /// One file in a form: the field's name, the file's name, its type, its bytes.
     Form(&'b str, &'b str, &'b str, &'b [u8]),
 }
-
-/// Parts of a form are told apart by this; no report has it.
-const BOUNDARY: &str = "runbook-4d1c1b1d5a1e4f0bb2f7";
 
 impl Site {
     fn authorization(&self) -> Result<String, TicketError> {
@@ -92,7 +93,10 @@ impl Site {
             Body::Form(field, name, kind, bytes) => {
                 // Jira takes no file without it: it shows that no page of somebody else sent the form.
                 headers.push(("x-atlassian-token", "no-check".to_owned()));
-                Some((format!("multipart/form-data; boundary={BOUNDARY}"), form(field, name, kind, bytes)))
+                // Nothing holds its own digest, whatever a host has printed into a report.
+                let boundary = Sha256::of(bytes).to_string();
+                let form = form(&boundary, field, name, kind, bytes);
+                Some((format!("multipart/form-data; boundary={boundary}"), form))
             }
         };
         let request = Request {
@@ -112,7 +116,45 @@ impl Site {
                 return Err(TicketError::later(format!("{site} did not answer within {} s", within.as_secs_f32())));
             }
         };
-        judge(&site, answer)
+        judge(&site, answer).map_err(|error| self.without_secrets(error))
+    }
+
+    /// Servers like to repeat what they were asked with.
+    fn without_secrets(&self, error: TicketError) -> TicketError {
+        let text = |secret: &SecretBytes| String::from_utf8_lossy(secret.expose()).trim().to_owned();
+        let secrets = match &self.login {
+            Login::Basic(user, password) => {
+                vec![STANDARD.encode(format!("{user}:{}", text(password))), text(password)]
+            }
+            Login::Bearer(token) => vec![text(token)],
+            Login::Keys(key, token) => vec![text(key), text(token)],
+        };
+        let strip = |why: String| {
+            secrets.iter().filter(|secret| !secret.is_empty()).fold(why, |why, secret| why.replace(secret, "…"))
+        };
+        match error {
+            TicketError::Later { why, after_ms } => TicketError::Later { why: strip(why), after_ms },
+            TicketError::Never(why) => TicketError::Never(strip(why)),
+            TicketError::Missing(why) => TicketError::Missing(strip(why)),
+        }
+    }
+
+    /// All of `work` within the time.
+    ///
+    /// # Errors
+    /// Its own; and when the time is over.
+    pub(crate) async fn by<T>(
+        &self,
+        within: Duration,
+        work: impl Future<Output = Result<T, TicketError>>,
+    ) -> Result<T, TicketError> {
+        match tokio::time::timeout(within, work).await {
+            Ok(done) => done,
+            Err(_) => {
+                let site = self.address.site();
+                Err(TicketError::later(format!("{site} did not answer within {} s", within.as_secs_f32())))
+            }
+        }
     }
 
     /// The same, where the answer is JSON; with its exact bytes.
@@ -138,13 +180,13 @@ impl Site {
     }
 }
 
-fn form(field: &str, name: &str, kind: &str, bytes: &[u8]) -> Vec<u8> {
+fn form(boundary: &str, field: &str, name: &str, kind: &str, bytes: &[u8]) -> Vec<u8> {
     let mut out = format!(
-        "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\nContent-Type: {kind}\r\n\r\n"
+        "--{boundary}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\nContent-Type: {kind}\r\n\r\n"
     )
     .into_bytes();
     out.extend_from_slice(bytes);
-    out.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+    out.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
     out
 }
 
@@ -164,7 +206,7 @@ fn judge(site: &str, answer: Answer) -> Result<Answer, TicketError> {
             Err(TicketError::Missing(format!("{site} has no such ticket, or does not show it to us")))
         }
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            let after_ms = answer.retry_after_s.map(|seconds| seconds.saturating_mul(1_000));
+            let after_ms = answer.retry_after_s.map(|seconds| seconds.min(PATIENCE_S_MAX) * 1_000);
             Err(TicketError::Later { why: format!("{site} asks for patience ({})", status.as_u16()), after_ms })
         }
         status if status.is_server_error() => Err(TicketError::later(told())),

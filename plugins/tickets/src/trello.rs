@@ -55,7 +55,7 @@ impl Trello {
     }
 
     async fn is_there(&self, card: &str, mark: &str, within: Duration) -> Result<bool, TicketError> {
-        let mut before: Option<String> = None;
+        let (mut before, mut seen): (Option<String>, BTreeSet<String>) = Default::default();
         for _ in 0..PAGES_MAX {
             let most = PAGE.to_string();
             let mut url = self
@@ -72,9 +72,10 @@ impl Trello {
             }
             let last = comments.last().and_then(|one| text(&one["id"]));
             match last {
-                // A page that is repeated would be asked for without end.
-                Some(last) if before.as_ref() != Some(&last) => before = Some(last),
-                _ => return Ok(false),
+                // Of what comes after a page that is repeated nobody knows anything.
+                Some(last) if seen.insert(last.clone()) => before = Some(last),
+                Some(_) => return Err(not_understood("the same page of comments again")),
+                None => return Ok(false),
             }
         }
         Err(TicketError::Never(format!("{card} has more than {PAGES_MAX} pages of comments")))
@@ -116,27 +117,8 @@ impl Trello {
             false => Err(TicketError::later(format!("{card} was to be moved to {wanted}, and is not there"))),
         }
     }
-}
 
-fn not_understood(what: &str) -> TicketError {
-    TicketError::Never(format!("Trello answers {what}: is it the right address?"))
-}
-
-#[async_trait]
-impl Tickets for Trello {
-    fn name(&self) -> &str {
-        &self.site.name
-    }
-
-    fn kind(&self) -> &'static str {
-        "trello"
-    }
-
-    fn site(&self) -> String {
-        self.site.address.site()
-    }
-
-    async fn read(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
+    async fn read_all(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
         let ticket = key(ticket)?;
         let (card, mut bytes) = self.card(ticket, within).await?;
         let state = text(&card["list"]["name"]).ok_or_else(|| not_understood("a card without a list"))?;
@@ -178,7 +160,7 @@ impl Tickets for Trello {
         Ok((change, bytes))
     }
 
-    async fn write(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
+    async fn write_all(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
         let ticket = key(ticket)?;
         let said = marked(&entry, COMMENT_MAX);
         let mut done = Vec::new();
@@ -208,6 +190,33 @@ impl Tickets for Trello {
         }
         let answer = if done.is_empty() { "all of it was there".to_owned() } else { done.join(", ") };
         Ok(Written { answer, sha256: Sha256::of(said.as_bytes()) })
+    }
+}
+
+fn not_understood(what: &str) -> TicketError {
+    TicketError::Never(format!("Trello answers {what}: is it the right address?"))
+}
+
+#[async_trait]
+impl Tickets for Trello {
+    fn name(&self) -> &str {
+        &self.site.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "trello"
+    }
+
+    fn site(&self) -> String {
+        self.site.address.site()
+    }
+
+    async fn read(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
+        self.site.by(within, self.read_all(ticket, within)).await
+    }
+
+    async fn write(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
+        self.site.by(within, self.write_all(ticket, entry, within)).await
     }
 
     async fn reach(&self, within: Duration) -> Result<String, TicketError> {

@@ -133,7 +133,6 @@ async fn what_is_not_known_is_an_error_and_never_an_empty_ticket() {
     double.misbehave(json!({"fault": "status", "status": 429, "retry_after": 7}));
     assert!(matches!(why("CHG0030001").await, TicketError::Later { after_ms: Some(7_000), .. }));
     double.behave();
-    // A list that goes on for ever, and one that another site would go on with.
     double.misbehave(json!({"fault": "hang", "seconds": 5}));
     let slow = system.read("CHG0030001", Duration::from_millis(200)).await.unwrap_err();
     assert!(matches!(&slow, TicketError::Later { why, .. } if why.contains("did not answer within")), "{slow}");

@@ -105,6 +105,11 @@ async fn a_card_is_moved_commented_and_given_the_report_once_whatever_is_lost() 
     }
     assert_eq!(trello.write("Abcd1234", ended, WITHIN).await.unwrap().answer, "all of it was there");
     assert_eq!((count(&double, "comments"), count(&double, "attachments")), (before + 2, 1));
+    double.misbehave(json!({"fault": "repeat"}));
+    let again = Entry { id: "run-2/started", ..begun };
+    let endless = trello.write("Abcd1234", again, WITHIN).await.unwrap_err();
+    double.behave();
+    assert!(endless.to_string().contains("the same page of comments again"), "{endless}");
     let comments = double.tell(&json!({"do": "comments", "card": "Abcd1234"})).to_string();
     assert!(comments.contains("begun ` ` ` # by ben"), "no text ends its block: {comments}");
     let (change, _) = trello.read("Abcd1234", WITHIN).await.unwrap();

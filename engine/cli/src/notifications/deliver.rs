@@ -115,7 +115,7 @@ async fn to(project: &Project, store: &SqliteStore, target: &Target) -> Result<S
             }
             Err(NotifyError::Later { why, after_ms }) => {
                 sent.later.insert(channel.clone(), why.clone());
-                let next_ms = waits.next_ms.max(at_ms + after_ms.unwrap_or(0));
+                let next_ms = waits.next_ms.max(at_ms.saturating_add(after_ms.unwrap_or(0)));
                 // The last attempt is at the end of the time, not beyond it.
                 let end_ms = message.created_ms + target.give_up_ms();
                 let next_ms = if at_ms < end_ms { next_ms.min(end_ms) } else { next_ms };

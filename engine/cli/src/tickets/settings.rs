@@ -260,6 +260,12 @@ fn kind(section: &mut Section<'_>, kind: &str) -> Kind {
         let what = if kind == "jira" { "states" } else { "lists" };
         section.wrong("approved", format!("`approved` must name the {what} in which work may be done"));
     }
+    if let Some(begun) = fields.begun.as_ref().filter(|_| !fields.approved.is_empty()) {
+        // Else our own move would take the approval away.
+        if !fields.approved.iter().any(|approved| approved.eq_ignore_ascii_case(begun)) {
+            section.wrong("begun", format!("`begun` must be among `approved`, and `{}` is not", begun.escape_debug()));
+        }
+    }
     let cui = section.text("cui");
     if kind == "jira" {
         (fields.starts, fields.ends, fields.cui) = (section.text("starts"), section.text("ends"), cui);
@@ -290,7 +296,7 @@ mod tests {
     }
 
     const NOW: &str = "kind = \"servicenow\"\nurl = \"https://firm.service-now.com\"\nuser = \"runbook\"\npassword = { env = \"NOW\" }\n";
-    const JIRA: &str = "kind = \"jira\"\nurl = \"https://jira.example\"\ntoken = { file = \"jira.token\" }\napproved = [\"Approved\"]\n";
+    const JIRA: &str = "kind = \"jira\"\nurl = \"https://jira.example\"\ntoken = { file = \"jira.token\" }\napproved = [\"Approved\", \"Implementing\"]\n";
 
     #[test]
     fn every_documented_key_is_read() {
@@ -331,7 +337,8 @@ mod tests {
             (format!("{NOW}timeout = \"5m\"\n"), "must not be longer than 60 s"),
             (NOW.replace("https", "http"), "https://"),
             (NOW.replace("{ env = \"NOW\" }", "\"abc\""), "a secret does not stand in this file"),
-            (JIRA.replace("approved = [\"Approved\"]\n", ""), "`approved` must name the states"),
+            (JIRA.replace("approved = [\"Approved\", \"Implementing\"]\n", ""), "`approved` must name the states"),
+            (format!("{JIRA}begun = \"Doing\"\n"), "`begun` must be among `approved`"),
             (format!("{JIRA}starts = \"Start date\"\n"), "must be the id of a field"),
             ("kind = \"jria\"\n".into(), "did you mean `jira`?"),
             ("kind = \"jira\"\n".into(), "need `url`"),

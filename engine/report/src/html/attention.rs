@@ -15,6 +15,7 @@ use crate::monitoring::still_muted;
 use crate::objectives::CLOCK_OFFSET_MS_MAX;
 use crate::session::left_open;
 use crate::style::Tone;
+use crate::summary::rehearsal_sentence;
 use crate::text::count;
 use crate::view::RunView;
 
@@ -46,7 +47,13 @@ pub(super) fn section(view: &RunView, attachments: &Attachments, verification: &
         "The record",
         verification.problems.iter().map(|line| format!("{} {}", badge(Tone::Bad, "wrong"), text(line))).collect(),
     );
-    list("Hosts that did not succeed", hosts(view));
+    list(
+        match rehearsal_sentence(view) {
+            Some(Ok(_)) => "Hosts that were taken back, as was meant",
+            _ => "Hosts that did not succeed",
+        },
+        hosts(view),
+    );
     list("Access that is not shown to be withdrawn", left_access(view));
     list("Sessions that stay open", open_sessions(view));
     list(

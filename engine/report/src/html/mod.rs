@@ -110,6 +110,7 @@ fn title(view: &RunView) -> String {
 
 fn outcome_words(view: &RunView) -> String {
     match (view.outcome, view.state) {
+        (Some(_), RunState::Ended) if matches!(rehearsal_sentence(view), Some(Ok(_))) => "rehearsed".to_owned(),
         (Some(outcome), RunState::Suspended) => format!("{}, waits for an operator", words(outcome.name())),
         (Some(outcome), _) => words(outcome.name()),
         (None, _) => "not ended".to_owned(),
