@@ -385,7 +385,8 @@ mod properties {
                 handlebars.set_strict_mode(true);
                 handlebars.register_escape_fn(handlebars::no_escape);
                 // Inside `each`, a name starts from the item there, and from the top here.
-                let only_items = source.matches("param.").count() == source.matches("#each").count();
+                let loops = source.matches("#each").count();
+                let only_items = loops == 1 && source.matches("param.").count() == 1;
                 if !source.contains("#each") || only_items {
                     let theirs = handlebars.render_template(&source, &document().0);
                     prop_assert_eq!(Some(ours), theirs.ok(), "{}", source);
