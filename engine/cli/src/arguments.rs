@@ -376,8 +376,8 @@ pub(crate) struct Rehearse {
     /// The runbook.
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
-    /// The hosts to rehearse on, instead of those that the runbook selects; without it the runbook's hosts that are in
-    /// `staging`.
+    /// The hosts to rehearse on, instead of those that the runbook selects; without it, and without --limit, the runbook's
+    /// hosts that are in `staging`.
     #[arg(long, value_name = "SELECTOR")]
     pub(crate) on: Option<String>,
     #[command(flatten)]

@@ -89,6 +89,21 @@ fn what_was_rehearsed_may_be_done_and_the_record_names_the_rehearsal() {
 }
 
 #[test]
+fn nothing_is_rehearsed_on_the_hosts_for_whose_sake_it_must_be() {
+    let place = project();
+    for more in [&["--on", "real"][..], &["--limit", "real"], &["--on", "real | stage"]] {
+        let said = rehearse(&place, more).code(3);
+        let why = "real is no host to rehearse on: that is done on staging";
+        assert!(said.stderr.contains("RB0722") && said.stderr.contains(why), "{more:?}: {}", said.stderr);
+    }
+    assert!(!place.path("real/done").exists() && !place.path("stage/done").exists());
+    // A rule for all hosts has staging among them.
+    place.write("policy.yaml", "schema: policy/v1\nrules: [{rehearsal: required}]\n");
+    rehearse(&place, &["--on", "stage"]).code(0);
+    apply(&place, &[]).code(0);
+}
+
+#[test]
 fn another_byte_another_parameter_and_another_file_are_another_plan() {
     let place = project();
     rehearse(&place, &[]).code(0);

@@ -1,5 +1,6 @@
 //! Whether the project's policy is met: rule by rule what is required, and what is missing.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -148,6 +149,9 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
             "{first}{others}: not in the inventory as the plan has it, so no rule can be chosen; plan again"
         ));
     }
+    // Of a large plan they take long, and few rules ask for them.
+    let plan_sha256 = LazyCell::new(|| plan.digest());
+    let rehearsal_sha256 = LazyCell::new(|| runbook_model::rehearsal::digest(plan));
     let mut used: BTreeMap<&str, Used> = BTreeMap::new();
     for (no, rule) in policy.rules.iter().enumerate() {
         let hosts = hosts_of(no, rule, plan, case);
@@ -191,7 +195,7 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
                 needs.push(ticket(pattern, case));
             }
             if !rule.change.is_none() {
-                let of = (!ask.rehearses).then(|| plan.digest());
+                let of = (!ask.rehearses).then(|| *plan_sha256);
                 let missing = change::missing(rule.change, change.as_ref(), &hosts, of, ask.now);
                 needs.push(Need { what: change::wanted(rule.change), missing });
             }
@@ -208,13 +212,18 @@ pub fn judge(policed: Policed<'_>, ask: &Ask) -> Judged {
                 needs.push(windows(&hosts, ask));
             }
         }
-        if let Some(wanted) = rule.rehearsal.as_ref().filter(|_| ask.act == Act::Apply && !ask.rehearses) {
-            let (need, counted) = rehearsed(wanted, no, plan, case, ask.now);
-            needs.push(need);
-            let oldest = |one: &Rehearsed| judged.rehearsed.as_ref().is_none_or(|other| one.ended_ms < other.ended_ms);
-            if let Some(counted) = counted.filter(oldest) {
-                judged.rehearsed = Some(counted);
+        match rule.rehearsal.as_ref().filter(|_| ask.act == Act::Apply) {
+            Some(wanted) if ask.rehearses => needs.push(rehearses_there(wanted, no, &hosts, case)),
+            Some(wanted) => {
+                let (need, counted) = rehearsed(wanted, no, *rehearsal_sha256, case, ask.now);
+                needs.push(need);
+                let oldest =
+                    |one: &Rehearsed| judged.rehearsed.as_ref().is_none_or(|other| one.ended_ms < other.ended_ms);
+                if let Some(counted) = counted.filter(oldest) {
+                    judged.rehearsed = Some(counted);
+                }
             }
+            None => {}
         }
         if rule.snapshot && ask.act == Act::Apply {
             let missing = match plan.phase(Phase::Snapshot).next() {
@@ -391,13 +400,27 @@ fn ticket(pattern: &str, case: &Case) -> Need {
     Need { what, missing: missing.into_iter().collect() }
 }
 
-fn rehearsed(wanted: &Rehearsal, no: usize, plan: &Plan, case: &Case, now: Timestamp) -> (Need, Option<Rehearsed>) {
+/// Nothing is tried for the first time on hosts for whose sake it must be rehearsed elsewhere.
+fn rehearses_there(wanted: &Rehearsal, no: usize, hosts: &[HostName], case: &Case) -> Need {
+    let is_staging = |host: &&HostName| case.staging.get(no).is_some_and(|staging| staging.contains(*host));
+    let elsewhere = hosts.iter().filter(|host| !is_staging(host));
+    let missing = elsewhere.map(|host| format!("{host} is no host to rehearse on: that is done on {}", wanted.hosts));
+    Need { what: format!("a rehearsal on {} alone", wanted.hosts), missing: missing.collect() }
+}
+
+fn rehearsed(
+    wanted: &Rehearsal,
+    no: usize,
+    rehearsal_sha256: Sha256,
+    case: &Case,
+    now: Timestamp,
+) -> (Need, Option<Rehearsed>) {
     let days = wanted.within_ms / 86_400_000;
     let within = if days > 0 { format!("{days} days") } else { format!("{} min", wanted.within_ms / 60_000) };
     let what = format!("rehearsed on {} within {within}, its way back included", wanted.hosts);
     let nowhere = BTreeSet::new();
     let staging = case.staging.get(no).unwrap_or(&nowhere);
-    match rehearsal::counting(wanted, staging, runbook_model::rehearsal::digest(plan), &case.tried, now) {
+    match rehearsal::counting(wanted, staging, rehearsal_sha256, &case.tried, now) {
         Ok(counted) => (Need { what, missing: Vec::new() }, Some(counted)),
         Err(missing) => (Need { what, missing }, None),
     }
