@@ -77,9 +77,17 @@ impl Kept {
             _ if self.closed.is_some() => State::Closed,
             Some(run) if run.outcome.is_some_and(attention) => State::NeedsAttention,
             Some(run) if run.status != RunStatus::Ended => State::InProgress,
-            Some(run) if run.outcome.and_then(Conclusion::of).is_some() => State::Closed,
+            // Of a ticket without a plan its end tells, once it was compared with the hosts.
+            Some(run) if self.ticket.plan_sha256.is_some() && self.concluded_by(run).is_some() => State::Closed,
             _ => State::Open,
         }
+    }
+
+    /// What a run for it concludes; `None`: nothing. A run of another plan is not what was written down.
+    fn concluded_by(&self, run: &RunIndex) -> Option<Conclusion> {
+        let of_it = self.ticket.plan_sha256.is_none_or(|plan| plan == run.header.plan_sha256);
+        let ended = run.outcome.filter(|_| of_it && run.status == RunStatus::Ended);
+        ended.and_then(Conclusion::of)
     }
 
     /// What the authorizer is asked with. Whether it is approved is for the policy to say: it knows who signed for the plan.
@@ -161,11 +169,13 @@ async fn try_close_ended(project: &Project, store: &SqliteStore) -> Result<(), F
     }
     let mut closing = Vec::new();
     for kept in all(store).await? {
-        let Some(run) = kept.runs.last().filter(|run| kept.closed.is_none() && run.status == RunStatus::Ended) else {
-            continue;
-        };
-        let Some(conclusion) = run.outcome.and_then(Conclusion::of) else { continue };
+        let Some(run) = kept.runs.last().filter(|_| kept.closed.is_none()) else { continue };
+        let Some(conclusion) = kept.concluded_by(run) else { continue };
         let view = record::view(store, run).await?;
+        // A part of the hosts is not the change.
+        if !kept.ticket.hosts.iter().all(|host| view.plan.hosts.contains_key(host)) {
+            continue;
+        }
         let last = store.records(&run.header.run, view.records.saturating_sub(1), 1).await;
         let last = last.map_err(|error| record::failed(&error))?;
         closing.push(Notice::ChangeClosed {

@@ -78,6 +78,13 @@ fn a_ticket_says_for_what_it_is_and_is_closed_by_its_run() {
         assert!(text.contains(word), "{word}: {text}");
     }
     assert!(place.run(&["ticket", "list"]).code(0).stdout.contains("closed, successful"));
+    place.run(&["rollback", "last", "--ticket", &key, "--yes"]).code(5);
+    let runs = show(&place, &key)["runs"].clone();
+    assert_eq!(
+        (&runs[0]["takes_back"], &runs[1]["takes_back"]),
+        (&Value::Null, &run["run_id"]),
+        "it says what came later"
+    );
     let said = place.run(&["ticket", "close", &key, "--as", "cancelled", "--why", "no"]).code(3);
     assert!(said.stderr.contains("RB0739") && said.stderr.contains("closed already"), "{}", said.stderr);
     place.run(&["evidence", "verify", "last"]).code(11);
@@ -100,6 +107,21 @@ fn what_became_of_the_run_decides_how_the_ticket_stands() {
             let closed = &show(&place, &key)["closed"];
             assert_eq!((&closed["summary"], &closed["run_id"]), (&"mended by hand".into(), &Value::Null));
         }
+    }
+}
+
+#[test]
+fn a_run_of_another_plan_or_on_other_hosts_closes_nothing() {
+    let place = project();
+    let inventory = std::fs::read_to_string(place.path("inventory.yaml")).unwrap();
+    place.write("inventory.yaml", &inventory.replace("hosts:\n", "hosts:\n  there: {transport: local}\n"));
+    for of in [&["--plan", "runbooks/change.yaml", "-p", "word=bad"][..], &["--hosts", "here | there"]] {
+        let key = open(&place, of);
+        apply(&place, &key, "good").code(0);
+        place.run(&["apply", "runbooks/change.yaml", "--check"]).code(0);
+        let ticket = show(&place, &key);
+        assert_eq!((&ticket["state"], &ticket["closed"]), (&"open".into(), &Value::Null), "{of:?}");
+        assert_eq!(ticket["runs"].as_array().unwrap().len(), 1);
     }
 }
 
@@ -187,6 +209,8 @@ fn what_makes_no_ticket_is_refused() {
         ("over", &[&here[..], &["--until", "2001-01-01"]].concat()),
         ("when", &[&here[..], &["--from", "soon"]].concat()),
         ("nobody", &["--owner", "jane", "--hosts", "nobody"]),
+        ("no plan for it", &[&here[..], &["-p", "word=bad"]].concat()),
+        ("nothing to limit", &[&here[..], &["--limit", "here"]].concat()),
     ] {
         new(title, more).code(2);
     }

@@ -14,8 +14,8 @@ use runbook_report::text::{escape_line, list as enumerated, when};
 use runbook_store::SqliteStore;
 use serde_json::{Value, json};
 
-use crate::arguments::InventoryShow;
 use crate::arguments::ticket::{Concluded, Ticket as Command, TicketClose, TicketNew, TicketShow};
+use crate::arguments::{InventoryShow, Sources};
 use crate::changes::{self, Kept, State};
 use crate::failure::{Failure, REFUSED};
 use crate::output::{self, Output, note};
@@ -66,29 +66,35 @@ async fn new(project: &Project, arguments: &TicketNew, output: Output) -> Result
     if ends_ms.is_some_and(|ends| ends <= now_ms()) {
         return Err(Failure::usage("RB0617", "--until is over already"));
     }
-    let plan = match &arguments.plan {
-        Some(path) => Some(sources::plan_or_saved(project, Path::new(path), &arguments.sources, palette)?),
-        None => None,
-    };
-    let hosts: BTreeSet<HostName> = match (&plan, &arguments.hosts) {
-        (Some(plan), _) => plan.hosts.keys().cloned().collect(),
+    let (plan, hosts, holds_cui) = match (&arguments.plan, &arguments.hosts) {
+        (Some(path), _) => {
+            let plan = sources::plan_or_saved(project, Path::new(path), &arguments.sources, palette)?;
+            let holds_cui = plan.hosts.values().any(|host| host.cui);
+            let hosts: BTreeSet<HostName> = plan.hosts.keys().cloned().collect();
+            (Some(plan), hosts, holds_cui)
+        }
         (None, Some(text)) => {
+            let Sources { parameters, limit, allow_shrink } = &arguments.sources;
+            if !parameters.is_empty() || limit.is_some() || *allow_shrink {
+                return Err(Failure::usage(
+                    "RB0617",
+                    "-p, --limit and --allow-shrink belong to --plan, not to --hosts",
+                )
+                .next("say with --hosts alone for which hosts it is"));
+            }
             let selector = sources::selector("--hosts", Some(text), palette)?.expect("a selection was given");
             let inventory = sources::inventory(project, palette)?;
             let hosts = selector.hosts(&inventory);
-            hosts.map_err(|found| crate::problems::failure(&found, "--hosts", palette))?.into_iter().collect()
+            let hosts = hosts.map_err(|found| crate::problems::failure(&found, "--hosts", palette))?;
+            let holds_cui = hosts.iter().any(|name| inventory.hosts.get(name).is_some_and(|found| found.host.cui));
+            (None, hosts.into_iter().collect(), holds_cui)
         }
         (None, None) => {
             return Err(Failure::usage("RB0617", "the ticket is for nothing")
                 .next("say with --plan what will be run, or with --hosts for which hosts it is"));
         }
     };
-    let inventory = sources::inventory(project, palette)?;
-    let holds = |name: &HostName| match &plan {
-        Some(plan) => plan.hosts.get(name).is_some_and(|host| host.cui),
-        None => inventory.hosts.get(name).is_some_and(|found| found.host.cui),
-    };
-    let cui = arguments.cui || hosts.iter().any(holds);
+    let cui = arguments.cui || holds_cui;
     let ticket = Ticket {
         key: String::new(),
         title,
@@ -207,7 +213,8 @@ fn text(kept: &Kept, decided: &[Found], output: Output) -> String {
         let outcome = run.outcome.map_or_else(|| "not ended".to_owned(), |outcome| words(outcome.name()));
         let (started, ended) = changes::times(run);
         let ended = ended.map(|ended| format!(" to {ended}")).unwrap_or_default();
-        pair("run", format!("{}  {outcome}  {started}{ended}", run.header.run));
+        let takes_back = run.header.takes_back.as_ref().map(|of| format!("  takes {of} back")).unwrap_or_default();
+        pair("run", format!("{}  {outcome}  {started}{ended}{takes_back}", run.header.run));
     }
     out
 }
@@ -222,7 +229,7 @@ fn document(kept: &Kept, decided: &[Found]) -> Value {
             let (started_at, ended_at) = changes::times(run);
             json!({
                 "run_id": run.header.run, "outcome": run.outcome.map(|outcome| outcome.name()), "started_at": started_at,
-                "ended_at": ended_at, "plan_digest": run.header.plan_sha256, "operator": run.header.operator.name,
+                "ended_at": ended_at, "plan_digest": run.header.plan_sha256, "operator": run.header.operator.name, "takes_back": run.header.takes_back,
             })
         })
         .collect();
