@@ -18,6 +18,7 @@ mod keys;
 mod leftovers;
 mod library;
 mod live;
+mod login;
 mod machine;
 mod monitoring;
 mod notices;

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use runbook_driver::{LocalSecrets, SystemClock};
+use runbook_driver::SystemClock;
 use runbook_lang::{Inventory, inventory};
 use runbook_model::Sha256;
 use runbook_model::origin::{Login, Origin, Question};
-use runbook_model::plan::SecretRef;
 use runbook_ports::hosts::SourceError;
-use runbook_ports::{Clock as _, HostSource, SecretBytes, SecretSource as _};
+use runbook_ports::{Clock as _, HostSource};
 use runbook_sources::{Command, Netbox, ServiceNow};
 use runbook_store::SqliteStore;
 use runbook_wire::Tls;
@@ -213,7 +212,7 @@ async fn source(project: &Project, question: &Question) -> Result<Box<dyn HostSo
         Question::Netbox { url, token, list, filter, ca, .. } => Box::new(Netbox {
             url: url.parse()?,
             tls: tls(ca),
-            token: secret(project, token).await?,
+            token: project.secret(token).await?,
             list: list.clone(),
             filter: filter.clone(),
         }),
@@ -221,9 +220,9 @@ async fn source(project: &Project, question: &Question) -> Result<Box<dyn HostSo
             url: url.parse()?,
             tls: tls(ca),
             login: match login {
-                Login::Token(token) => runbook_sources::Login::Token(secret(project, token).await?),
+                Login::Token(token) => runbook_sources::Login::Token(project.secret(token).await?),
                 Login::Password { user, password } => {
-                    runbook_sources::Login::Password { user: user.clone(), password: secret(project, password).await? }
+                    runbook_sources::Login::Password { user: user.clone(), password: project.secret(password).await? }
                 }
             },
             table: table.clone(),
@@ -231,9 +230,4 @@ async fn source(project: &Project, question: &Question) -> Result<Box<dyn HostSo
             fields: fields.clone(),
         }),
     })
-}
-
-async fn secret(project: &Project, reference: &SecretRef) -> Result<SecretBytes, String> {
-    let secrets = LocalSecrets { folder: project.root.clone().unwrap_or_default() };
-    secrets.resolve(reference).await.map_err(|obstacle| obstacle.message)
 }

@@ -5,7 +5,10 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use runbook_driver::LocalSecrets;
 use runbook_model::Sha256;
+use runbook_model::plan::SecretRef;
+use runbook_ports::{SecretBytes, SecretSource as _};
 
 use crate::failure::Failure;
 use crate::origins::Answers;
@@ -76,6 +79,15 @@ impl Project {
     /// The inventory's file, when there is a project.
     pub(crate) fn inventory(&self) -> Option<PathBuf> {
         self.root.as_ref().map(|root| root.join("inventory.yaml"))
+    }
+
+    /// The value of a secret that the settings or the inventory name; a file is relative to the project's folder.
+    ///
+    /// # Errors
+    /// Why it is not to be had, without it.
+    pub(crate) async fn secret(&self, secret: &SecretRef) -> Result<SecretBytes, String> {
+        let secrets = LocalSecrets { folder: self.root.clone().unwrap_or_else(|| self.state.clone()) };
+        secrets.resolve(secret).await.map_err(|obstacle| obstacle.message)
     }
 
     /// A place in the state's folder.

@@ -1,5 +1,7 @@
 //! `runbook.toml`: what holds for a whole project.
 
+pub(crate) mod section;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -292,11 +294,7 @@ impl Reader<'_> {
     }
 
     fn unknown<'k>(&mut self, what: &str, key: &str, known: impl Iterator<Item = &'k str>) {
-        let known: Vec<&str> = known.collect();
-        let hint = match runbook_lang::similar::nearest(key, known.iter().copied()) {
-            Some(name) => format!("; did you mean `{name}`?"),
-            None => format!("; known: {}", known.join(", ")),
-        };
+        let hint = section::hint(key, known);
         self.problem(key, format!("unknown {what} `{key}`{hint}"));
     }
 

@@ -196,8 +196,8 @@ pub fn change(seen: &Seen) -> String {
     };
     let until = |ms: Option<u64>| ms.map_or_else(|| "any time".to_owned(), when);
     let dates = format!("from {} to {}", until(change.starts_ms), until(change.ends_ms));
-    let where_ = if system == HERE { "of this project".to_owned() } else { format!("in {system}") };
-    format!("{} {where_}: {} ({approval}), {dates}; asked {}", change.key, change.state, when(*at_ms))
+    let place = if system == HERE { "of this project".to_owned() } else { format!("in {system}") };
+    format!("{} {place}: {} ({approval}), {dates}; asked {}", change.key, change.state, when(*at_ms))
 }
 
 /// Where a part of the inventory came from, in a line.

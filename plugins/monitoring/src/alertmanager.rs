@@ -11,15 +11,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use runbook_model::RunId;
 use runbook_model::units::rfc3339_ms;
-use runbook_ports::SecretBytes;
 use runbook_ports::monitor::{Monitor, MonitorError, Mute, Muted, Unmuted};
 use runbook_wire::http::{self, Answer, Method, Request, StatusCode, escaped};
-use runbook_wire::{Address, Tls, Url};
+use runbook_wire::{Address, Login, Tls, Url};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -35,17 +32,6 @@ const EARLY_MS: u64 = 5_000;
 const AGO_MS: u64 = 60_000;
 /// A text for people is cut there.
 const TEXT_MAX: usize = 500;
-
-/// How we are let in.
-#[derive(Clone)]
-pub enum Login {
-    /// Everybody is.
-    None,
-    /// Name and password.
-    Basic(String, SecretBytes),
-    /// A token.
-    Bearer(SecretBytes),
-}
 
 /// An Alertmanager, or what speaks like one.
 pub struct Alertmanager {
@@ -110,7 +96,7 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     fn error(&self, why: impl Into<String>) -> MonitorError {
-        MonitorError { why: why.into(), maybe: self.maybe }
+        MonitorError { why: self.to.login.without(&why.into()), maybe: self.maybe }
     }
 
     async fn ask(&mut self, method: Method, url: Url, body: Option<Vec<u8>>) -> Result<Answer, MonitorError> {
@@ -121,7 +107,8 @@ impl Talk<'_> {
             self.said.push(b'\n');
         }
         let mut headers = vec![("accept", "application/json".to_owned())];
-        headers.extend(self.to.authorization()?.map(|value| ("authorization", value)));
+        let authorization = self.to.login.header().map_err(|why| MonitorError { why, maybe: false })?;
+        headers.extend(authorization.map(|value| ("authorization", value)));
         let bytes_max = if method == Method::GET { LIST_BYTES_MAX } else { ANSWER_BYTES_MAX };
         let request = Request {
             method,
@@ -137,7 +124,13 @@ impl Talk<'_> {
             Err(_) => return Err(self.error(format!("{site} did not answer within {} s", self.within.as_secs_f32()))),
         };
         self.said.extend_from_slice(format!("{}\n", answer.status.as_u16()).as_bytes());
-        self.said.extend_from_slice(answer.body.trim_ascii_end());
+        // What lets us in is on no record, whoever repeats it.
+        match self.to.login.is_in(&answer.body) {
+            false => self.said.extend_from_slice(answer.body.trim_ascii_end()),
+            true => {
+                self.said.extend_from_slice(self.to.login.without(&String::from_utf8_lossy(&answer.body)).as_bytes())
+            }
+        }
         self.said.extend_from_slice(b"\n\n");
         match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -220,25 +213,6 @@ impl Alertmanager {
 
     fn talk(&self, within: Duration) -> Talk<'_> {
         Talk { to: self, said: Vec::new(), within, maybe: false }
-    }
-
-    fn authorization(&self) -> Result<Option<String>, MonitorError> {
-        let plain = |secret: &SecretBytes| {
-            let text = std::str::from_utf8(secret.expose()).ok().map(str::trim_end);
-            text.filter(|text| !text.is_empty() && !text.contains(char::is_control)).map(str::to_owned).ok_or_else(
-                || MonitorError {
-                    why: "the secret of the login is empty, or no text in one line".into(),
-                    maybe: false,
-                },
-            )
-        };
-        Ok(match &self.login {
-            Login::None => None,
-            Login::Basic(user, password) => {
-                Some(format!("Basic {}", STANDARD.encode(format!("{user}:{}", plain(password)?))))
-            }
-            Login::Bearer(token) => Some(format!("Bearer {}", plain(token)?)),
-        })
     }
 }
 

@@ -6,8 +6,8 @@
 mod alertmanager;
 mod silences;
 
-pub use alertmanager::{Alertmanager, Login};
-pub use runbook_wire::Address;
+pub use alertmanager::Alertmanager;
+pub use runbook_wire::{Address, Login};
 pub use silences::{MARK, SILENCES_MAX, quoted};
 
 /// The kinds, as they are called in the settings and on record.

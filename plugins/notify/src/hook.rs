@@ -27,9 +27,7 @@ impl FromStr for Address {
     /// `https://…`; `http://…` only to this machine. An error does not hold the text.
     fn from_str(text: &str) -> Result<Self, String> {
         let url: Url = text.parse().map_err(|_| "it is no https:// address without user and password".to_owned())?;
-        let host = url.host();
-        let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        if url.is_tls() || here {
+        if url.is_private() {
             Ok(Self(url))
         } else {
             Err("it must begin with https://: over http:// others could read the message, and the address".into())

@@ -11,8 +11,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runbook_model::Sha256;
-use runbook_model::ticket::{Approval, Change};
+use runbook_model::ticket::Change;
 use runbook_ports::Tickets;
 use runbook_ports::tickets::{Attachment, Entry, TicketError, Written};
 use runbook_wire::Url;
@@ -21,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::fields::Fields;
 use crate::site::{Body, PAGES_MAX, Site};
-use crate::text::{in_order, key, mark, marked, moment, names, text, yes};
+use crate::text::{in_order, key, mark, marked, moment, names, text, written, yes};
 
 /// Comments asked for at once.
 const PAGE: usize = 100;
@@ -41,22 +40,22 @@ impl Jira {
         self.site.address.join(&format!("rest/api/2/{path}"))
     }
 
-    async fn issue(&self, key: &str, fields: &str, within: Duration) -> Result<(Value, Vec<u8>), TicketError> {
-        self.site.get(&self.url(&format!("issue/{key}")).query(&[("fields", fields)]), within).await
+    async fn issue(&self, key: &str, fields: &str) -> Result<(Value, Vec<u8>), TicketError> {
+        self.site.get(&self.url(&format!("issue/{key}")).query(&[("fields", fields)])).await
     }
 
-    async fn state(&self, key: &str, within: Duration) -> Result<String, TicketError> {
-        let (issue, _) = self.issue(key, "status", within).await?;
+    async fn state(&self, key: &str) -> Result<String, TicketError> {
+        let (issue, _) = self.issue(key, "status").await?;
         text(&issue["fields"]["status"]["name"]).ok_or_else(|| not_understood("an issue without a status"))
     }
 
     /// Whether a comment ends with the mark.
-    async fn is_there(&self, key: &str, mark: &str, within: Duration) -> Result<bool, TicketError> {
+    async fn is_there(&self, key: &str, mark: &str) -> Result<bool, TicketError> {
         let mut at = 0;
         for _ in 0..PAGES_MAX {
             let (from, most) = (at.to_string(), PAGE.to_string());
             let url = self.url(&format!("issue/{key}/comment")).query(&[("startAt", &from), ("maxResults", &most)]);
-            let (page, _) = self.site.get(&url, within).await?;
+            let (page, _) = self.site.get(&url).await?;
             let comments = page["comments"].as_array().ok_or_else(|| not_understood("comments that are no list"))?;
             // Of a page that is another one than was asked for nobody knows what is missing.
             if page["startAt"].as_u64().is_some_and(|from| usize::try_from(from) != Ok(at)) {
@@ -75,24 +74,24 @@ impl Jira {
         Err(TicketError::Never(format!("{key} has more than {} pages of comments", PAGES_MAX)))
     }
 
-    async fn attach(&self, key: &str, file: &Attachment<'_>, within: Duration) -> Result<bool, TicketError> {
-        let (issue, _) = self.issue(key, "attachment", within).await?;
+    async fn attach(&self, key: &str, file: &Attachment<'_>) -> Result<bool, TicketError> {
+        let (issue, _) = self.issue(key, "attachment").await?;
         let there = issue["fields"]["attachment"].as_array();
         if there.into_iter().flatten().any(|one| one["filename"].as_str() == Some(file.name)) {
             return Ok(false);
         }
         let form = Body::Form("file", file.name, file.media_type, file.bytes);
-        self.site.ask(Method::POST, &self.url(&format!("issue/{key}/attachments")), form, within).await?;
+        self.site.ask(Method::POST, &self.url(&format!("issue/{key}/attachments")), form).await?;
         Ok(true)
     }
 
     /// Moves the ticket on, if it is not there; by a way that it offers now.
-    async fn to(&self, key: &str, wanted: &str, within: Duration) -> Result<bool, TicketError> {
-        if self.state(key, within).await?.eq_ignore_ascii_case(wanted) {
+    async fn to(&self, key: &str, wanted: &str) -> Result<bool, TicketError> {
+        if self.state(key).await?.eq_ignore_ascii_case(wanted) {
             return Ok(false);
         }
         let url = self.url(&format!("issue/{key}/transitions"));
-        let (offered, _) = self.site.get(&url, within).await?;
+        let (offered, _) = self.site.get(&url).await?;
         let offered =
             offered["transitions"].as_array().ok_or_else(|| not_understood("transitions that are no list"))?;
         let leads = |one: &&Value| one["to"]["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
@@ -103,16 +102,16 @@ impl Jira {
                 if ways.is_empty() { "nothing".to_owned() } else { ways.join(", ") }
             )));
         };
-        self.site.ask(Method::POST, &url, Body::Json(json!({"transition": {"id": id}})), within).await?;
+        self.site.ask(Method::POST, &url, Body::Json(json!({"transition": {"id": id}}))).await?;
         // An answer is no proof.
-        let now = self.state(key, within).await?;
+        let now = self.state(key).await?;
         match now.eq_ignore_ascii_case(wanted) {
             true => Ok(true),
             false => Err(TicketError::later(format!("{key} was to be moved to {wanted}, and still is {now}"))),
         }
     }
 
-    async fn read_all(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
+    async fn read_all(&self, ticket: &str) -> Result<(Change, Vec<u8>), TicketError> {
         let ticket = key(ticket)?;
         let own = &self.fields;
         let more = [&own.starts, &own.ends, &own.assets, &own.cui];
@@ -120,7 +119,7 @@ impl Jira {
             .into_iter()
             .chain(more.into_iter().flatten().map(String::as_str))
             .collect();
-        let (issue, bytes) = self.issue(ticket, &wanted.join(","), within).await?;
+        let (issue, bytes) = self.issue(ticket, &wanted.join(",")).await?;
         let fields = &issue["fields"];
         if let Some(now) = text(&issue["key"]).filter(|now| !now.eq_ignore_ascii_case(ticket)) {
             return Err(TicketError::Missing(format!("{ticket} was moved, and is called {now} now")));
@@ -131,18 +130,13 @@ impl Jira {
         if let Some(name) = more.into_iter().flatten().find(|name| fields.get(name.as_str()).is_none()) {
             return Err(TicketError::Never(format!("{ticket} has no field {name}, which runbook.toml names")));
         }
-        let is = |states: &[String]| states.iter().any(|one| one.eq_ignore_ascii_case(&state));
         let (starts_ms, ends_ms) = (moment("starts", &field(&own.starts))?, moment("ends", &field(&own.ends))?);
         in_order(ticket, starts_ms, ends_ms)?;
         let change = Change {
             key: text(&issue["key"]).unwrap_or_else(|| ticket.to_owned()),
             title: text(&fields["summary"]).unwrap_or_default(),
-            approval: match (is(&own.rejected), is(&own.approved)) {
-                (true, _) => Approval::Rejected,
-                (false, true) => Approval::Approved,
-                (false, false) => Approval::Awaited,
-            },
-            closed: fields["status"]["statusCategory"]["key"] == "done" || is(&own.closed),
+            approval: self.fields.approval(&state),
+            closed: fields["status"]["statusCategory"]["key"] == "done" || own.is_closed(&state),
             state,
             starts_ms,
             ends_ms,
@@ -156,36 +150,28 @@ impl Jira {
         Ok((change, bytes))
     }
 
-    async fn write_all(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
+    async fn write_all(&self, ticket: &str, entry: Entry<'_>) -> Result<Written, TicketError> {
         let ticket = key(ticket)?;
         let said = marked(&entry, COMMENT_MAX);
         let mut done = Vec::new();
-        if !self.is_there(ticket, &mark(entry.id), within).await? {
+        if !self.is_there(ticket, &mark(entry.id)).await? {
             // Nothing in it is markup; the block is not left by what it says.
             let body = format!("{{noformat}}\n{}\n{{noformat}}", said.replace("{noformat}", "{ noformat}"));
             let url = self.url(&format!("issue/{ticket}/comment"));
-            self.site.ask(Method::POST, &url, Body::Json(json!({ "body": body })), within).await?;
+            self.site.ask(Method::POST, &url, Body::Json(json!({ "body": body }))).await?;
             done.push("commented".to_owned());
         }
         for file in entry.end.iter().flat_map(|end| end.attachments) {
-            if self.attach(ticket, file, within).await? {
+            if self.attach(ticket, file).await? {
                 done.push(format!("attached {}", file.name));
             }
         }
-        let wanted = match &entry.end {
-            None => &self.fields.begun,
-            Some(end) if end.succeeded => &self.fields.done,
-            // Where somebody still has to look, the ticket stays where it is.
-            Some(end) if end.settled => &self.fields.failed,
-            Some(_) => &None,
-        };
-        if let Some(wanted) = wanted
-            && self.to(ticket, wanted, within).await?
+        if let Some(wanted) = self.fields.moves.of(entry.end.as_ref())
+            && self.to(ticket, wanted).await?
         {
             done.push(format!("now {wanted}"));
         }
-        let answer = if done.is_empty() { "all of it was there".to_owned() } else { done.join(", ") };
-        Ok(Written { answer, sha256: Sha256::of(said.as_bytes()) })
+        Ok(written(&said, &done))
     }
 }
 
@@ -208,16 +194,20 @@ impl Tickets for Jira {
     }
 
     async fn read(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
-        self.site.by(within, self.read_all(ticket, within)).await
+        self.site.by(within, self.read_all(ticket)).await
     }
 
     async fn write(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
-        self.site.by(within, self.write_all(ticket, entry, within)).await
+        self.site.by(within, self.write_all(ticket, entry)).await
     }
 
     async fn reach(&self, within: Duration) -> Result<String, TicketError> {
-        let (me, _) = self.site.get(&self.url("myself"), within).await?;
-        let who = text(&me["displayName"]).or_else(|| text(&me["name"])).unwrap_or_default();
-        Ok(format!("{} lets us in as {who}", self.site.address.site()))
+        self.site
+            .by(within, async {
+                let (me, _) = self.site.get(&self.url("myself")).await?;
+                let who = text(&me["displayName"]).or_else(|| text(&me["name"])).unwrap_or_default();
+                Ok(format!("{} lets us in as {who}", self.site.address.site()))
+            })
+            .await
     }
 }

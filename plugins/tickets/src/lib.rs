@@ -12,11 +12,11 @@ mod site;
 mod text;
 mod trello;
 
-pub use fields::Fields;
+pub use fields::{Fields, Moves};
 pub use jira::Jira;
-pub use runbook_wire::Address;
+pub use runbook_wire::{Address, Login};
 pub use servicenow::ServiceNow;
-pub use site::{Login, Site};
+pub use site::Site;
 pub use trello::Trello;
 
 /// The kinds, as they are called in the settings and on record.

@@ -12,7 +12,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runbook_model::Sha256;
 use runbook_model::ticket::{Approval, Change};
 use runbook_ports::Tickets;
 use runbook_ports::tickets::{Attachment, Entry, TicketError, Written};
@@ -20,8 +19,9 @@ use runbook_wire::Url;
 use runbook_wire::http::Method;
 use serde_json::{Map, Value, json};
 
+use crate::fields::Moves;
 use crate::site::{Body, PAGES_MAX, Site};
-use crate::text::{in_order, key, mark, marked, utc, utc_text, yes};
+use crate::text::{in_order, key, mark, marked, utc, utc_text, written, yes};
 
 /// Rows asked for at once.
 const PAGE: &str = "100";
@@ -38,12 +38,8 @@ pub struct ServiceNow {
     pub site: Site,
     /// The field that says whether CUI is concerned (`u_cui`); `None`: there is none.
     pub cui: Option<String>,
-    /// The state (its number) to which the change is moved when the work begins; `None`: it is not.
-    pub begun: Option<String>,
-    /// When it was done.
-    pub done: Option<String>,
-    /// When it was not done, or taken back.
-    pub failed: Option<String>,
+    /// The states (their numbers) to which the change is moved.
+    pub moves: Moves,
 }
 
 impl ServiceNow {
@@ -52,7 +48,7 @@ impl ServiceNow {
     }
 
     /// The change's record, with the exact bytes of the answer.
-    async fn record(&self, ticket: &str, within: Duration) -> Result<(Value, Vec<u8>), TicketError> {
+    async fn record(&self, ticket: &str) -> Result<(Value, Vec<u8>), TicketError> {
         let query = format!("number={ticket}");
         let url = self.table("change_request").query(&[
             ("sysparm_query", query.as_str()),
@@ -60,7 +56,7 @@ impl ServiceNow {
             ("sysparm_exclude_reference_link", "true"),
             ("sysparm_limit", "2"),
         ]);
-        let (answer, bytes) = self.site.get(&url, within).await?;
+        let (answer, bytes) = self.site.get(&url).await?;
         match answer["result"].as_array().map(Vec::as_slice) {
             Some([record]) if value(record, "sys_id").is_some() => Ok((record.clone(), bytes)),
             Some([]) => Err(TicketError::Missing(format!("{} has no change {ticket}", self.site.address.site()))),
@@ -70,12 +66,12 @@ impl ServiceNow {
     }
 
     /// All rows of a query, page by page. What people see of each value is asked for.
-    async fn rows(&self, url: Url, within: Duration) -> Result<Vec<Value>, TicketError> {
+    async fn rows(&self, url: Url) -> Result<Vec<Value>, TicketError> {
         let mut rows: Vec<Value> = Vec::new();
         for _ in 0..PAGES_MAX {
             let offset = rows.len().to_string();
             let url = url.query(&[("sysparm_limit", PAGE), ("sysparm_offset", &offset)]);
-            let answer = self.site.ask(Method::GET, &url, Body::None, within).await?;
+            let answer = self.site.ask(Method::GET, &url, Body::None).await?;
             let total =
                 answer.headers.get("x-total-count").and_then(|total| total.to_str().ok()?.parse::<usize>().ok());
             let page: Value = serde_json::from_slice(&answer.body).map_err(|_| not_understood())?;
@@ -94,32 +90,32 @@ impl ServiceNow {
         Err(TicketError::Never(format!("a list of {} has more than {PAGES_MAX} pages", self.site.address.site())))
     }
 
-    async fn noted(&self, sys_id: &str, mark: &str, within: Duration) -> Result<bool, TicketError> {
+    async fn noted(&self, sys_id: &str, mark: &str) -> Result<bool, TicketError> {
         let query = format!("element_id={sys_id}^element=work_notes");
         let url =
             self.table("sys_journal_field").query(&[("sysparm_query", &query), ("sysparm_fields", "sys_id,value")]);
-        let rows = self.rows(url, within).await?;
+        let rows = self.rows(url).await?;
         Ok(rows.iter().any(|row| row["value"].as_str().is_some_and(|value| value.contains(mark))))
     }
 
-    async fn attach(&self, sys_id: &str, file: &Attachment<'_>, within: Duration) -> Result<bool, TicketError> {
+    async fn attach(&self, sys_id: &str, file: &Attachment<'_>) -> Result<bool, TicketError> {
         let base = self.site.address.join("api/now/attachment");
         let query = format!("table_sys_id={sys_id}^file_name={}", file.name);
-        let rows = self.rows(base.query(&[("sysparm_query", &query)]), within).await?;
+        let rows = self.rows(base.query(&[("sysparm_query", &query)])).await?;
         if !rows.is_empty() {
             return Ok(false);
         }
         let to = [("table_name", "change_request"), ("table_sys_id", sys_id), ("file_name", file.name)];
         let body = Body::File(file.media_type, file.bytes);
-        self.site.ask(Method::POST, &base.join("file").query(&to), body, within).await?;
+        self.site.ask(Method::POST, &base.join("file").query(&to), body).await?;
         Ok(true)
     }
 
     /// Changes fields, and sees that they are so.
-    async fn set(&self, sys_id: &str, fields: Map<String, Value>, within: Duration) -> Result<(), TicketError> {
+    async fn set(&self, sys_id: &str, fields: Map<String, Value>) -> Result<(), TicketError> {
         let url = self.table(&format!("change_request/{sys_id}"));
-        self.site.ask(Method::PATCH, &url, Body::Json(Value::Object(fields.clone())), within).await?;
-        let (now, _) = self.site.get(&url, within).await?;
+        self.site.ask(Method::PATCH, &url, Body::Json(Value::Object(fields.clone()))).await?;
+        let (now, _) = self.site.get(&url).await?;
         for (name, wanted) in &fields {
             // Notes have no value of their own.
             if name != "work_notes" && &now["result"][name] != wanted {
@@ -132,9 +128,9 @@ impl ServiceNow {
         Ok(())
     }
 
-    async fn read_all(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
+    async fn read_all(&self, ticket: &str) -> Result<(Change, Vec<u8>), TicketError> {
         let ticket = key(ticket)?;
-        let (record, bytes) = self.record(ticket, within).await?;
+        let (record, bytes) = self.record(ticket).await?;
         let sys_id = value(&record, "sys_id").unwrap_or_default().to_owned();
         let date = |name: &str| utc(name, value(&record, name).unwrap_or_default());
         let (starts_ms, ends_ms) = (date("start_date")?, date("end_date")?);
@@ -146,7 +142,7 @@ impl ServiceNow {
             ("sysparm_fields", "sys_id,ci_item"),
             ("sysparm_display_value", "all"),
         ]);
-        let affected = self.rows(affected, within).await?;
+        let affected = self.rows(affected).await?;
         assets.extend(affected.iter().filter_map(|row| shown(row, "ci_item")).map(str::to_owned));
         if let Some(name) = self.cui.as_ref().filter(|name| record.get(name.as_str()).is_none()) {
             return Err(TicketError::Never(format!("{ticket} has no field {name}, which runbook.toml names")));
@@ -174,24 +170,22 @@ impl ServiceNow {
         Ok((change, bytes))
     }
 
-    async fn write_all(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
+    async fn write_all(&self, ticket: &str, entry: Entry<'_>) -> Result<Written, TicketError> {
         let ticket = key(ticket)?;
         let said = marked(&entry, NOTE_MAX);
-        let (record, _) = self.record(ticket, within).await?;
+        let (record, _) = self.record(ticket).await?;
         let sys_id = value(&record, "sys_id").unwrap_or_default().to_owned();
         let mut done = Vec::new();
-        if !self.noted(&sys_id, &mark(entry.id), within).await? {
+        if !self.noted(&sys_id, &mark(entry.id)).await? {
             let note = json!({ "work_notes": said });
-            self.site
-                .ask(Method::PATCH, &self.table(&format!("change_request/{sys_id}")), Body::Json(note), within)
-                .await?;
-            if !self.noted(&sys_id, &mark(entry.id), within).await? {
+            self.site.ask(Method::PATCH, &self.table(&format!("change_request/{sys_id}")), Body::Json(note)).await?;
+            if !self.noted(&sys_id, &mark(entry.id)).await? {
                 return Err(TicketError::later(format!("a work note was added to {ticket}, and is not there")));
             }
             done.push("noted".to_owned());
         }
         for file in entry.end.iter().flat_map(|end| end.attachments) {
-            if self.attach(&sys_id, file, within).await? {
+            if self.attach(&sys_id, file).await? {
                 done.push(format!("attached {}", file.name));
             }
         }
@@ -202,42 +196,36 @@ impl ServiceNow {
             }
         };
         set("work_start", &utc_text(entry.started_ms));
-        let state = match &entry.end {
-            None => &self.begun,
-            Some(end) => {
-                set("work_end", &utc_text(end.ended_ms));
-                if end.settled {
-                    set("close_code", if end.succeeded { "successful" } else { "unsuccessful" });
-                    let summary: String = end.summary.chars().filter(|c| !c.is_control()).take(CLOSE_MAX).collect();
-                    set("close_notes", &summary);
-                }
-                match (end.succeeded, end.settled) {
-                    (true, _) => &self.done,
-                    (false, true) => &self.failed,
-                    // Where somebody still has to look, the change stays where it is.
-                    (false, false) => &None,
-                }
+        if let Some(end) = &entry.end {
+            set("work_end", &utc_text(end.ended_ms));
+            if end.settled {
+                set("close_code", if end.succeeded { "successful" } else { "unsuccessful" });
+                let summary: String = end.summary.chars().filter(|c| !c.is_control()).take(CLOSE_MAX).collect();
+                set("close_notes", &summary);
             }
-        };
+        }
         if !fields.is_empty() {
             let names = fields.keys().cloned().collect::<Vec<_>>().join(", ");
-            self.set(&sys_id, fields, within).await?;
+            self.set(&sys_id, fields).await?;
             done.push(format!("set {names}"));
         }
-        if let Some(state) = state
-            && self.record(ticket, within).await.map(|(now, _)| value(&now, "state") != Some(state))?
-        {
-            let (now, _) = self.record(ticket, within).await?;
-            if value(&now, "state").is_some_and(|now| CLOSED.contains(&now)) {
-                return Err(TicketError::Never(format!(
-                    "{ticket} is closed there, and is not opened again for state {state}"
-                )));
+        if let Some(state) = self.moves.of(entry.end.as_ref()) {
+            // Somebody may have moved it meanwhile.
+            let (now, _) = self.record(ticket).await?;
+            match value(&now, "state").unwrap_or_default() {
+                now if now == state => {}
+                now if CLOSED.contains(&now) => {
+                    return Err(TicketError::Never(format!(
+                        "{ticket} is closed there, and is not opened again for state {state}"
+                    )));
+                }
+                _ => {
+                    self.set(&sys_id, Map::from_iter([("state".to_owned(), json!(state))])).await?;
+                    done.push(format!("now in state {state}"));
+                }
             }
-            self.set(&sys_id, Map::from_iter([("state".to_owned(), json!(state))]), within).await?;
-            done.push(format!("now in state {state}"));
         }
-        let answer = if done.is_empty() { "all of it was there".to_owned() } else { done.join(", ") };
-        Ok(Written { answer, sha256: Sha256::of(said.as_bytes()) })
+        Ok(written(&said, &done))
     }
 }
 
@@ -270,16 +258,20 @@ impl Tickets for ServiceNow {
     }
 
     async fn read(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
-        self.site.by(within, self.read_all(ticket, within)).await
+        self.site.by(within, self.read_all(ticket)).await
     }
 
     async fn write(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
-        self.site.by(within, self.write_all(ticket, entry, within)).await
+        self.site.by(within, self.write_all(ticket, entry)).await
     }
 
     async fn reach(&self, within: Duration) -> Result<String, TicketError> {
-        let url = self.table("change_request").query(&[("sysparm_limit", "1"), ("sysparm_fields", "number")]);
-        self.site.get(&url, within).await?;
-        Ok(format!("{} lets us in, and shows changes", self.site.address.site()))
+        self.site
+            .by(within, async {
+                let url = self.table("change_request").query(&[("sysparm_limit", "1"), ("sysparm_fields", "number")]);
+                self.site.get(&url).await?;
+                Ok(format!("{} lets us in, and shows changes", self.site.address.site()))
+            })
+            .await
     }
 }

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use runbook_model::Sha256;
-use runbook_ports::SecretBytes;
 use runbook_ports::tickets::TicketError;
 use runbook_wire::http::{self, Answer, Method, Request, StatusCode};
-use runbook_wire::{Address, Tls, Url, WireError};
+use runbook_wire::{Address, Login, Tls, Url, WireError};
 use serde_json::Value;
 
 /// The longest answer that is read.
@@ -18,17 +15,6 @@ pub(crate) const PAGES_MAX: usize = 100;
 
 /// Nobody is waited for longer than that at once, whatever he asks for (seconds).
 const PATIENCE_S_MAX: u64 = 3_600;
-
-/// How we are let in.
-#[derive(Clone)]
-pub enum Login {
-    /// Name and password, or API token.
-    Basic(String, SecretBytes),
-    /// A token.
-    Bearer(SecretBytes),
-    /// Key and token of Trello (OAuth 1.0, its two values alone).
-    Keys(SecretBytes, SecretBytes),
-}
 
 /// A system.
 #[derive(Clone)]
@@ -54,38 +40,14 @@ pub(crate) enum Body<'b> {
 }
 
 impl Site {
-    fn authorization(&self) -> Result<String, TicketError> {
-        let text = |secret: &SecretBytes| {
-            let text = std::str::from_utf8(secret.expose()).map(str::trim).unwrap_or_default();
-            match text.is_empty() || text.chars().any(char::is_control) {
-                true => Err(TicketError::later("a secret of the login is empty, or no text in one line")),
-                false => Ok(text.to_owned()),
-            }
-        };
-        Ok(match &self.login {
-            Login::Basic(user, password) => {
-                format!("Basic {}", STANDARD.encode(format!("{user}:{}", text(password)?)))
-            }
-            Login::Bearer(token) => format!("Bearer {}", text(token)?),
-            Login::Keys(key, token) => {
-                format!("OAuth oauth_consumer_key=\"{}\", oauth_token=\"{}\"", text(key)?, text(token)?)
-            }
-        })
-    }
-
-    /// Asks once.
+    /// Asks once. It is for the caller to bound the time of all that he asks ([`Self::by`]).
     ///
     /// # Errors
     /// What is not answered well, told for people, without secrets.
-    pub(crate) async fn ask(
-        &self,
-        method: Method,
-        url: &Url,
-        body: Body<'_>,
-        within: Duration,
-    ) -> Result<Answer, TicketError> {
+    pub(crate) async fn ask(&self, method: Method, url: &Url, body: Body<'_>) -> Result<Answer, TicketError> {
         let site = self.address.site();
-        let mut headers = vec![("accept", "application/json".to_owned()), ("authorization", self.authorization()?)];
+        let mut headers = vec![("accept", "application/json".to_owned())];
+        headers.extend(self.login.header().map_err(TicketError::later)?.map(|value| ("authorization", value)));
         let body = match body {
             Body::None => None,
             Body::Json(value) => Some(("application/json".to_owned(), value.to_string().into_bytes())),
@@ -108,34 +70,18 @@ impl Site {
             body: body.as_ref().map(|(kind, bytes)| (kind.as_str(), bytes.clone())),
             bytes_max: ANSWER_BYTES_MAX,
         };
-        let answer = match tokio::time::timeout(within, http::send(request)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(WireError::TooLong(why))) => return Err(TicketError::Never(why)),
-            Ok(Err(error)) => return Err(TicketError::later(error.to_string())),
-            Err(_) => {
-                return Err(TicketError::later(format!("{site} did not answer within {} s", within.as_secs_f32())));
-            }
-        };
+        let answer = http::send(request).await.map_err(|error| match error {
+            WireError::TooLong(why) => TicketError::Never(why),
+            error => TicketError::later(error.to_string()),
+        })?;
         judge(&site, answer).map_err(|error| self.without_secrets(error))
     }
 
-    /// Servers like to repeat what they were asked with.
     fn without_secrets(&self, error: TicketError) -> TicketError {
-        let text = |secret: &SecretBytes| String::from_utf8_lossy(secret.expose()).trim().to_owned();
-        let secrets = match &self.login {
-            Login::Basic(user, password) => {
-                vec![STANDARD.encode(format!("{user}:{}", text(password))), text(password)]
-            }
-            Login::Bearer(token) => vec![text(token)],
-            Login::Keys(key, token) => vec![text(key), text(token)],
-        };
-        let strip = |why: String| {
-            secrets.iter().filter(|secret| !secret.is_empty()).fold(why, |why, secret| why.replace(secret, "…"))
-        };
         match error {
-            TicketError::Later { why, after_ms } => TicketError::Later { why: strip(why), after_ms },
-            TicketError::Never(why) => TicketError::Never(strip(why)),
-            TicketError::Missing(why) => TicketError::Missing(strip(why)),
+            TicketError::Later { why, after_ms } => TicketError::Later { why: self.login.without(&why), after_ms },
+            TicketError::Never(why) => TicketError::Never(self.login.without(&why)),
+            TicketError::Missing(why) => TicketError::Missing(self.login.without(&why)),
         }
     }
 
@@ -157,26 +103,18 @@ impl Site {
         }
     }
 
-    /// The same, where the answer is JSON; with its exact bytes.
-    pub(crate) async fn json(
-        &self,
-        method: Method,
-        url: &Url,
-        body: Body<'_>,
-        within: Duration,
-    ) -> Result<(Value, Vec<u8>), TicketError> {
-        let answer = self.ask(method, url, body, within).await?;
+    /// What is there, with the exact bytes that say so.
+    pub(crate) async fn get(&self, url: &Url) -> Result<(Value, Vec<u8>), TicketError> {
+        let answer = self.ask(Method::GET, url, Body::None).await?;
+        let site = self.address.site();
+        // They are kept as evidence, where no secret is.
+        if self.login.is_in(&answer.body) {
+            return Err(TicketError::Never(format!("{site} repeats the login in its answer, which is not kept")));
+        }
         let value = serde_json::from_slice(&answer.body).map_err(|error| {
-            TicketError::Never(format!(
-                "{} answers what is no JSON ({error}): is it the right address?",
-                self.address.site()
-            ))
+            TicketError::Never(format!("{site} answers what is no JSON ({error}): is it the right address?"))
         })?;
         Ok((value, answer.body.to_vec()))
-    }
-
-    pub(crate) async fn get(&self, url: &Url, within: Duration) -> Result<(Value, Vec<u8>), TicketError> {
-        self.json(Method::GET, url, Body::None, within).await
     }
 }
 

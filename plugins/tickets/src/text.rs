@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use runbook_ports::tickets::{Entry, TicketError};
+use runbook_model::Sha256;
+use runbook_ports::tickets::{Entry, TicketError, Written};
 use serde_json::Value;
 
 /// The last line of every text that is written: by it the text is found again.
@@ -26,6 +27,12 @@ pub(crate) fn marked(entry: &Entry<'_>, most: usize) -> String {
         text.push_str("\n…");
     }
     format!("{}\n{mark}", text.trim_end())
+}
+
+/// What was written: of `said`, with what was done for it.
+pub(crate) fn written(said: &str, done: &[String]) -> Written {
+    let answer = if done.is_empty() { "all of it was there".to_owned() } else { done.join(", ") };
+    Written { answer, sha256: Sha256::of(said.as_bytes()) }
 }
 
 /// A key that stands in a path or a query.

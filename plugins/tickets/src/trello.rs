@@ -12,8 +12,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runbook_model::Sha256;
-use runbook_model::ticket::{Approval, Change};
+use runbook_model::ticket::Change;
 use runbook_ports::Tickets;
 use runbook_ports::tickets::{Attachment, Entry, TicketError, Written};
 use runbook_wire::Url;
@@ -22,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::fields::Fields;
 use crate::site::{Body, PAGES_MAX, Site};
-use crate::text::{in_order, key, mark, marked, moment, text};
+use crate::text::{in_order, key, mark, marked, moment, text, written};
 
 /// Comments asked for at once.
 const PAGE: usize = 100;
@@ -44,17 +43,17 @@ impl Trello {
         self.site.address.join(&format!("1/{path}"))
     }
 
-    async fn card(&self, card: &str, within: Duration) -> Result<(Value, Vec<u8>), TicketError> {
+    async fn card(&self, card: &str) -> Result<(Value, Vec<u8>), TicketError> {
         let url = self.url(&format!("cards/{card}")).query(&[
             ("fields", "name,idList,idBoard,start,due,dateLastActivity,closed,labels,shortLink,shortUrl"),
             ("list", "true"),
             ("members", "true"),
             ("member_fields", "fullName,username"),
         ]);
-        self.site.get(&url, within).await
+        self.site.get(&url).await
     }
 
-    async fn is_there(&self, card: &str, mark: &str, within: Duration) -> Result<bool, TicketError> {
+    async fn is_there(&self, card: &str, mark: &str) -> Result<bool, TicketError> {
         let (mut before, mut seen): (Option<String>, BTreeSet<String>) = Default::default();
         for _ in 0..PAGES_MAX {
             let most = PAGE.to_string();
@@ -64,7 +63,7 @@ impl Trello {
             if let Some(before) = &before {
                 url = url.query(&[("before", before)]);
             }
-            let (page, _) = self.site.get(&url, within).await?;
+            let (page, _) = self.site.get(&url).await?;
             let comments = page.as_array().ok_or_else(|| not_understood("comments that are no list"))?;
             let says = |one: &Value| one["data"]["text"].as_str().is_some_and(|text| text.contains(mark));
             if comments.iter().any(says) {
@@ -81,25 +80,25 @@ impl Trello {
         Err(TicketError::Never(format!("{card} has more than {PAGES_MAX} pages of comments")))
     }
 
-    async fn attach(&self, card: &str, file: &Attachment<'_>, within: Duration) -> Result<bool, TicketError> {
+    async fn attach(&self, card: &str, file: &Attachment<'_>) -> Result<bool, TicketError> {
         let url = self.url(&format!("cards/{card}/attachments"));
-        let (there, _) = self.site.get(&url, within).await?;
+        let (there, _) = self.site.get(&url).await?;
         let there = there.as_array().ok_or_else(|| not_understood("attachments that are no list"))?;
         if there.iter().any(|one| one["name"].as_str() == Some(file.name)) {
             return Ok(false);
         }
         let form = Body::Form("file", file.name, file.media_type, file.bytes);
-        self.site.ask(Method::POST, &url, form, within).await?;
+        self.site.ask(Method::POST, &url, form).await?;
         Ok(true)
     }
 
-    async fn to(&self, card: &str, wanted: &str, within: Duration) -> Result<bool, TicketError> {
-        let (now, _) = self.card(card, within).await?;
+    async fn to(&self, card: &str, wanted: &str) -> Result<bool, TicketError> {
+        let (now, _) = self.card(card).await?;
         if now["list"]["name"].as_str().is_some_and(|list| list.eq_ignore_ascii_case(wanted)) {
             return Ok(false);
         }
         let board = text(&now["idBoard"]).ok_or_else(|| not_understood("a card without a board"))?;
-        let (lists, _) = self.site.get(&self.url(&format!("boards/{}/lists", key(&board)?)), within).await?;
+        let (lists, _) = self.site.get(&self.url(&format!("boards/{}/lists", key(&board)?))).await?;
         let lists = lists.as_array().ok_or_else(|| not_understood("lists that are no list"))?;
         let named = |one: &&Value| one["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
         let Some(list) = lists.iter().find(named).and_then(|one| text(&one["id"])) else {
@@ -110,24 +109,23 @@ impl Trello {
             )));
         };
         let url = self.url(&format!("cards/{card}"));
-        self.site.ask(Method::PUT, &url, Body::Json(json!({ "idList": list })), within).await?;
-        let (now, _) = self.card(card, within).await?;
+        self.site.ask(Method::PUT, &url, Body::Json(json!({ "idList": list }))).await?;
+        let (now, _) = self.card(card).await?;
         match now["idList"].as_str() == Some(&list) {
             true => Ok(true),
             false => Err(TicketError::later(format!("{card} was to be moved to {wanted}, and is not there"))),
         }
     }
 
-    async fn read_all(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
+    async fn read_all(&self, ticket: &str) -> Result<(Change, Vec<u8>), TicketError> {
         let ticket = key(ticket)?;
-        let (card, mut bytes) = self.card(ticket, within).await?;
+        let (card, mut bytes) = self.card(ticket).await?;
         let state = text(&card["list"]["name"]).ok_or_else(|| not_understood("a card without a list"))?;
-        let is = |lists: &[String]| lists.iter().any(|one| one.eq_ignore_ascii_case(&state));
         let (starts_ms, ends_ms) = (moment("start", &card["start"])?, moment("due", &card["due"])?);
         in_order(ticket, starts_ms, ends_ms)?;
         let mut assets = BTreeSet::new();
         if let Some(wanted) = &self.fields.assets {
-            let (lists, more) = self.site.get(&self.url(&format!("cards/{ticket}/checklists")), within).await?;
+            let (lists, more) = self.site.get(&self.url(&format!("cards/{ticket}/checklists"))).await?;
             bytes.push(b'\n');
             bytes.extend(more);
             let lists = lists.as_array().ok_or_else(|| not_understood("checklists that are no list"))?;
@@ -141,12 +139,8 @@ impl Trello {
         let change = Change {
             key: text(&card["shortLink"]).unwrap_or_else(|| ticket.to_owned()),
             title: text(&card["name"]).unwrap_or_default(),
-            approval: match (is(&self.fields.rejected), is(&self.fields.approved)) {
-                (true, _) => Approval::Rejected,
-                (false, true) => Approval::Approved,
-                (false, false) => Approval::Awaited,
-            },
-            closed: card["closed"] == true || is(&self.fields.closed),
+            approval: self.fields.approval(&state),
+            closed: card["closed"] == true || self.fields.is_closed(&state),
             state,
             starts_ms,
             ends_ms,
@@ -160,36 +154,28 @@ impl Trello {
         Ok((change, bytes))
     }
 
-    async fn write_all(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
+    async fn write_all(&self, ticket: &str, entry: Entry<'_>) -> Result<Written, TicketError> {
         let ticket = key(ticket)?;
         let said = marked(&entry, COMMENT_MAX);
         let mut done = Vec::new();
-        if !self.is_there(ticket, &mark(entry.id), within).await? {
+        if !self.is_there(ticket, &mark(entry.id)).await? {
             // Nothing in it is markup; the block is not left by what it says.
             let body = format!("```\n{}\n```", said.replace("```", "` ` `"));
             let url = self.url(&format!("cards/{ticket}/actions/comments"));
-            self.site.ask(Method::POST, &url, Body::Json(json!({ "text": body })), within).await?;
+            self.site.ask(Method::POST, &url, Body::Json(json!({ "text": body }))).await?;
             done.push("commented".to_owned());
         }
         for file in entry.end.iter().flat_map(|end| end.attachments) {
-            if self.attach(ticket, file, within).await? {
+            if self.attach(ticket, file).await? {
                 done.push(format!("attached {}", file.name));
             }
         }
-        let wanted = match &entry.end {
-            None => &self.fields.begun,
-            Some(end) if end.succeeded => &self.fields.done,
-            // Where somebody still has to look, the card stays where it is.
-            Some(end) if end.settled => &self.fields.failed,
-            Some(_) => &None,
-        };
-        if let Some(wanted) = wanted
-            && self.to(ticket, wanted, within).await?
+        if let Some(wanted) = self.fields.moves.of(entry.end.as_ref())
+            && self.to(ticket, wanted).await?
         {
             done.push(format!("now in {wanted}"));
         }
-        let answer = if done.is_empty() { "all of it was there".to_owned() } else { done.join(", ") };
-        Ok(Written { answer, sha256: Sha256::of(said.as_bytes()) })
+        Ok(written(&said, &done))
     }
 }
 
@@ -212,16 +198,20 @@ impl Tickets for Trello {
     }
 
     async fn read(&self, ticket: &str, within: Duration) -> Result<(Change, Vec<u8>), TicketError> {
-        self.site.by(within, self.read_all(ticket, within)).await
+        self.site.by(within, self.read_all(ticket)).await
     }
 
     async fn write(&self, ticket: &str, entry: Entry<'_>, within: Duration) -> Result<Written, TicketError> {
-        self.site.by(within, self.write_all(ticket, entry, within)).await
+        self.site.by(within, self.write_all(ticket, entry)).await
     }
 
     async fn reach(&self, within: Duration) -> Result<String, TicketError> {
-        let (me, _) = self.site.get(&self.url("members/me"), within).await?;
-        let who = text(&me["username"]).unwrap_or_default();
-        Ok(format!("{} lets us in as {who}", self.site.address.site()))
+        self.site
+            .by(within, async {
+                let (me, _) = self.site.get(&self.url("members/me")).await?;
+                let who = text(&me["username"]).unwrap_or_default();
+                Ok(format!("{} lets us in as {who}", self.site.address.site()))
+            })
+            .await
     }
 }

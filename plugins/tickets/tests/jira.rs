@@ -6,7 +6,7 @@ use runbook_model::ticket::Approval;
 use runbook_ports::Tickets as _;
 use runbook_ports::tickets::{Attachment, End, Entry, TicketError};
 use runbook_testkit::double::Double;
-use runbook_tickets::{Fields, Jira, Login, Site};
+use runbook_tickets::{Fields, Jira, Login, Moves, Site};
 use runbook_wire::Tls;
 use serde_json::{Value, json};
 
@@ -57,9 +57,7 @@ fn system(double: &Double, login: Login) -> Jira {
             ends: name("customfield_2"),
             assets: name("labels"),
             cui: name("customfield_3"),
-            begun: name("Implementing"),
-            done: name("Done"),
-            failed: None,
+            moves: Moves { begun: name("Implementing"), done: name("Done"), failed: None },
         },
     }
 }

@@ -9,7 +9,7 @@ use runbook_model::ticket::Approval;
 use runbook_ports::Tickets as _;
 use runbook_ports::tickets::{Attachment, End, Entry, TicketError};
 use runbook_testkit::double::{judge, judges};
-use runbook_tickets::{Fields, Jira, Login, Site};
+use runbook_tickets::{Fields, Jira, Login, Moves, Site};
 use runbook_wire::Tls;
 use tempfile::TempDir;
 
@@ -65,9 +65,7 @@ impl Server {
             },
             fields: Fields {
                 approved: vec!["Approved".into(), "Implementing".into()],
-                begun: state("Implementing"),
-                done: state("Done"),
-                failed: state("Backed out"),
+                moves: Moves { begun: state("Implementing"), done: state("Done"), failed: state("Backed out") },
                 ..Fields::default()
             },
         }

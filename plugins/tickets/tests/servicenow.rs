@@ -6,7 +6,7 @@ use runbook_model::ticket::Approval;
 use runbook_ports::Tickets as _;
 use runbook_ports::tickets::{Attachment, End, Entry, TicketError};
 use runbook_testkit::double::Double;
-use runbook_tickets::{Login, ServiceNow, Site};
+use runbook_tickets::{Login, Moves, ServiceNow, Site};
 use runbook_wire::Tls;
 use serde_json::{Value, json};
 
@@ -53,9 +53,7 @@ fn system(double: &Double, login: Login) -> ServiceNow {
     ServiceNow {
         site,
         cui: Some("u_cui".into()),
-        begun: Some("-1".into()),
-        done: Some("0".into()),
-        failed: Some("0".into()),
+        moves: Moves { begun: Some("-1".into()), done: Some("0".into()), failed: Some("0".into()) },
     }
 }
 
@@ -116,6 +114,8 @@ async fn what_is_not_known_is_an_error_and_never_an_empty_ticket() {
         (json!({"fault": "status", "status": 401}), true),
         (json!({"fault": "status", "status": 403}), true),
         (json!({"fault": "status", "status": 500}), true),
+        (json!({"fault": "status", "status": 502, "value": {"echo": "a secret of ServiceNow"}}), true),
+        (json!({"fault": "status", "status": 200, "value": {"echo": "a secret of ServiceNow"}}), false),
         (json!({"fault": "truncated"}), true),
         (json!({"fault": "close"}), true),
         (json!({"fault": "malformed"}), false),

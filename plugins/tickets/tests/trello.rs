@@ -6,7 +6,7 @@ use runbook_model::ticket::Approval;
 use runbook_ports::Tickets as _;
 use runbook_ports::tickets::{Attachment, End, Entry, TicketError};
 use runbook_testkit::double::Double;
-use runbook_tickets::{Fields, Login, Site, Trello};
+use runbook_tickets::{Fields, Login, Moves, Site, Trello};
 use runbook_wire::Tls;
 use serde_json::{Value, json};
 
@@ -46,9 +46,7 @@ fn system(double: &Double, token: &str) -> Trello {
             rejected: vec!["Declined".into()],
             closed: vec!["Done".into(), "Backed out".into()],
             assets: name("hosts"),
-            begun: name("Doing"),
-            done: name("Done"),
-            failed: name("Backed out"),
+            moves: Moves { begun: name("Doing"), done: name("Done"), failed: name("Backed out") },
             ..Fields::default()
         },
         cui: "CUI".into(),
@@ -125,7 +123,7 @@ async fn lists_that_are_missing_and_moves_that_are_not_kept_are_said() {
     let found = trello.write("Abcd1234", begun, WITHIN).await.unwrap_err();
     assert!(matches!(&found, TicketError::Later { why, .. } if why.contains("is not there")), "{found}");
     double.behave();
-    trello.fields.begun = Some("In work".into());
+    trello.fields.moves.begun = Some("In work".into());
     let found = trello.write("Abcd1234", begun, WITHIN).await.unwrap_err();
     assert!(
         matches!(&found, TicketError::Never(why) if why.contains("has no list In work; it has Waiting")),

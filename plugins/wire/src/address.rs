@@ -17,9 +17,7 @@ impl FromStr for Address {
         if url.path().contains('?') {
             return Err(format!("`{text}` has a query; write where the system is, such as https://system.example.com"));
         }
-        let host = url.host();
-        let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        if url.is_tls() || here {
+        if url.is_private() {
             Ok(Self(url))
         } else {
             Err("it must begin with https://: over http:// others could read the login, and do what they want with it"

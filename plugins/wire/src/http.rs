@@ -86,6 +86,11 @@ impl Url {
         self.tls
     }
 
+    /// Whether nobody on the way can read what is said: in TLS, or on this machine alone.
+    pub fn is_private(&self) -> bool {
+        self.tls || is_here(&self.host)
+    }
+
     /// This with one more part at its end, as it is: the caller sees to it that it may stand in a path ([`escaped`]).
     pub fn join(&self, part: &str) -> Self {
         let path = format!("{}/{part}", self.path.trim_end_matches('/'));
@@ -110,6 +115,11 @@ impl Url {
         }
         next.parse::<Self>().ok().filter(|next| (next.tls, &next.host, next.port) == (self.tls, &self.host, self.port))
     }
+}
+
+/// Whether a host is this machine, by its name or address alone.
+pub fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// A text as it may stand in a part of a path, or in a query (RFC 3986, section 2.3: all but the unreserved is escaped).

@@ -4,10 +4,12 @@
 
 mod address;
 pub mod http;
+mod login;
 pub mod tls;
 
 pub use address::Address;
 pub use http::Url;
+pub use login::Login;
 pub use tls::Tls;
 
 /// Why there is no answer.

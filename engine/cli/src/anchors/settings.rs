@@ -7,6 +7,8 @@ use runbook_anchors::{Address, KINDS, Tls, Url};
 use runbook_ledger::WitnessKey;
 use runbook_model::units::parse_duration_ms;
 
+use crate::settings::section::{hint, is_name};
+
 /// How long an anchor is waited for unless the settings say otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -82,17 +84,13 @@ pub(crate) fn read(
         bad = true;
         problem(key, text);
     };
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
-    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+    if !is_name(name) {
         wrong("kind", format!("`{name}` cannot be an anchor's name: small letters, digits, `-` and `_`, at most 64"));
     }
     let kind = match table.get("kind") {
         Some(toml::Value::String(kind)) if KINDS.contains(&kind.as_str()) => kind.as_str(),
         Some(toml::Value::String(kind)) => {
-            let hint = match runbook_lang::similar::nearest(kind, KINDS) {
-                Some(near) => format!("; did you mean `{near}`?"),
-                None => format!("; known: {}", KINDS.join(", ")),
-            };
+            let hint = hint(kind, KINDS);
             wrong("kind", format!("there is no anchor of kind `{kind}`{hint}"));
             return None;
         }
@@ -108,10 +106,7 @@ pub(crate) fn read(
             continue;
         }
         if !known().any(|name| name == key) {
-            let hint = match runbook_lang::similar::nearest(key, known()) {
-                Some(near) => format!("; did you mean `{near}`?"),
-                None => format!("; known: {}", known().collect::<Vec<_>>().join(", ")),
-            };
+            let hint = hint(key, known());
             wrong(key, format!("unknown key `{key}` for an anchor of kind {kind}{hint}"));
         } else if !value.is_str() {
             wrong(key, format!("`{key}` must be a text in quotes"));

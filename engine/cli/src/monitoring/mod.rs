@@ -14,20 +14,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use runbook_driver::{DriverError, LocalSecrets, Muting};
-use runbook_model::plan::{Plan, SecretRef};
+use runbook_driver::{DriverError, Muting};
+use runbook_model::plan::Plan;
 use runbook_model::record::Record;
 use runbook_model::{HostName, RunId};
 use runbook_monitoring::Alertmanager;
 use runbook_ports::monitor::{Matcher, Monitor, MonitorError, Mute, Muted, Unmuted};
 use runbook_ports::person::Answer;
 use runbook_ports::store::RunIndex;
-use runbook_ports::{Confirmer, Observer, SecretSource as _, Store as _};
+use runbook_ports::{Confirmer, Observer, Store as _};
 use runbook_report::RunView;
 use runbook_report::list::short;
 use runbook_store::SqliteStore;
 use runbook_wire::Tls;
-use settings::{Login, System};
+use settings::System;
 
 use crate::failure::Failure;
 use crate::output::note;
@@ -69,16 +69,7 @@ async fn muting(project: &Project, system: &System, hosts: Hosts) -> Muting {
 
 /// The system, with its secrets, which are resolved now.
 async fn build(project: &Project, system: &System) -> Arc<dyn Monitor> {
-    let secrets = LocalSecrets { folder: project.root.clone().unwrap_or_else(|| project.state.clone()) };
-    let resolve = async |secret: &SecretRef| secrets.resolve(secret).await.map_err(|obstacle| obstacle.message);
-    let login = match &system.login {
-        Login::None => Ok(runbook_monitoring::Login::None),
-        Login::Basic(user, password) => {
-            resolve(password).await.map(|password| runbook_monitoring::Login::Basic(user.clone(), password))
-        }
-        Login::Bearer(token) => resolve(token).await.map(runbook_monitoring::Login::Bearer),
-    };
-    match login {
+    match system.login.resolve(project).await {
         Ok(login) => {
             let (name, address) = (system.name.clone(), system.address.clone());
             Arc::new(Alertmanager { name, address, tls: Tls { ca: system.ca.clone(), client: None }, login })

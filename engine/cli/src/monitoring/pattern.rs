@@ -6,6 +6,8 @@ use runbook_model::Host;
 use runbook_monitoring::quoted;
 use runbook_ports::monitor::Matcher;
 
+use crate::settings::section::hint;
+
 /// What a text with this at its beginning is.
 const REGEX: &str = "=~";
 
@@ -46,10 +48,7 @@ impl Pattern {
                 other => match other.strip_prefix("host.labels.").filter(|name| !name.is_empty()) {
                     Some(name) => Piece::Label(name.to_owned()),
                     None => {
-                        let hint = match runbook_lang::similar::nearest(other, NAMES) {
-                            Some(near) => format!("; did you mean `{near}`?"),
-                            None => format!("; known: {}", NAMES.join(", ")),
-                        };
+                        let hint = hint(other, NAMES);
                         return Err(format!("there is no `{other}`{hint}"));
                     }
                 },

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runbook_model::Plan;
-use runbook_model::plan::{SecretRef, Tier};
+use runbook_model::plan::Tier;
 use runbook_monitoring::{Address, KINDS};
 
 use super::pattern::Pattern;
-use crate::notifications::settings::Section;
+use crate::login::Login;
+use crate::settings::section::{Section, names};
 
 /// How long an answer is waited for unless the settings say otherwise: a run waits for it.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,24 +46,10 @@ pub(crate) struct System {
     pub(crate) timeout: Duration,
 }
 
-/// How we are let in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Login {
-    None,
-    Basic(String, SecretRef),
-    Bearer(SecretRef),
-}
-
 impl System {
     /// Whether it is muted for a plan.
     pub(crate) fn wants(&self, plan: &Plan) -> bool {
-        let name = &plan.runbook.name;
-        let fits = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(beginning) => name.starts_with(beginning),
-            None => pattern == name,
-        };
-        (self.runbooks.is_empty() || self.runbooks.iter().any(fits))
-            && (self.tiers.is_empty() || self.tiers.contains(&plan.runbook.tier))
+        names(&self.runbooks, &plan.runbook.name) && (self.tiers.is_empty() || self.tiers.contains(&plan.runbook.tier))
     }
 }
 
@@ -87,32 +74,10 @@ pub(crate) fn read(
     folder: &Path,
     problem: &mut dyn FnMut(&str, String),
 ) -> Option<System> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
     let mut section = Section { table, folder, problem, bad: false };
-    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
-        section.wrong(
-            "kind",
-            format!("`{name}` cannot be a system's name: small letters, digits, `-` and `_`, at most 64"),
-        );
-    }
-    match table.get("kind").map(|kind| kind.as_str().unwrap_or_default()) {
-        Some(kind) if KINDS.contains(&kind) => {}
-        Some(kind) if !kind.is_empty() => {
-            let hint = match runbook_lang::similar::nearest(kind, KINDS) {
-                Some(near) => format!("; did you mean `{near}`?"),
-                None => format!("; known: {}", KINDS.join(", ")),
-            };
-            section.wrong("kind", format!("there is no monitoring of kind `{kind}`{hint}"));
-        }
-        _ => section.wrong("kind", format!("monitoring needs `kind`, one of \"{}\"", KINDS.join("\", \""))),
-    }
-    for key in table.keys().filter(|key| *key != "kind" && !KEYS.contains(&key.as_str())) {
-        let hint = match runbook_lang::similar::nearest(key, KEYS) {
-            Some(near) => format!("; did you mean `{near}`?"),
-            None => format!("; known: {}", KEYS.join(", ")),
-        };
-        section.wrong(key, format!("unknown key `{key}` for monitoring{hint}"));
-    }
+    section.named(name, "a system's");
+    section.kind(&KINDS, "monitoring", "monitoring needs");
+    section.only(&KEYS, "monitoring");
     if !table.contains_key("url") {
         section.wrong("kind", "monitoring needs `url`".into());
     }
@@ -149,10 +114,7 @@ pub(crate) fn read(
     };
     let tiers = section.tiers();
     let runbooks = section.list("runbooks").unwrap_or_default();
-    let timeout = section.duration("timeout").map_or(TIMEOUT, Duration::from_millis);
-    if timeout > TIMEOUT_MAX {
-        section.wrong("timeout", format!("`timeout` must not be longer than {} s", TIMEOUT_MAX.as_secs()));
-    }
+    let timeout = section.timeout(TIMEOUT, TIMEOUT_MAX);
     let ca = section.path("ca");
     let bad = section.bad;
     address.filter(|_| !bad).map(|address| System {
@@ -211,6 +173,8 @@ fn matchers(section: &mut Section<'_>) -> BTreeMap<String, Pattern> {
 
 #[cfg(test)]
 mod tests {
+    use runbook_model::plan::SecretRef;
+
     use super::*;
 
     fn read_text(text: &str) -> Result<System, Vec<String>> {

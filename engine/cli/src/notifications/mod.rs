@@ -13,11 +13,10 @@ mod text;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use runbook_driver::{LocalSecrets, SystemClock};
+use runbook_driver::SystemClock;
 use runbook_model::News;
-use runbook_model::plan::SecretRef;
 use runbook_notify::{Address, Secret, Security, Slack, Smtp, Teams, Webhook};
-use runbook_ports::{Clock as _, Notifier, SecretBytes, SecretSource as _};
+use runbook_ports::{Clock as _, Notifier};
 use runbook_store::{Message, SqliteStore};
 use runbook_wire::Tls;
 
@@ -114,12 +113,10 @@ fn message(channel: &str, news: &News, now_ms: u64) -> Message {
 /// # Errors
 /// Why a secret is not to be had, or is none, without it.
 async fn build(project: &Project, channel: &Channel) -> Result<Arc<dyn Notifier>, String> {
-    let secrets = LocalSecrets { folder: project.root.clone().unwrap_or_else(|| project.state.clone()) };
-    let resolve = async |secret: &SecretRef| secrets.resolve(secret).await.map_err(|obstacle| obstacle.message);
     let address = async |text: &Text| match text {
         Text::Here(text) => text.parse::<Address>(),
         Text::Elsewhere(secret) => {
-            let value: SecretBytes = resolve(secret).await?;
+            let value = project.secret(secret).await?;
             let text = std::str::from_utf8(value.expose()).map_err(|_| "the secret address is no text".to_owned())?;
             text.trim().parse::<Address>().map_err(|why| format!("the secret address cannot be used: {why}"))
         }
@@ -129,7 +126,7 @@ async fn build(project: &Project, channel: &Channel) -> Result<Arc<dyn Notifier>
     Ok(match &channel.kind {
         Kind::Smtp(smtp) => {
             let login = match &smtp.login {
-                Some((user, password)) => Some((user.clone(), resolve(password).await?)),
+                Some((user, password)) => Some((user.clone(), project.secret(password).await?)),
                 None => None,
             };
             Arc::new(Smtp {
@@ -150,7 +147,7 @@ async fn build(project: &Project, channel: &Channel) -> Result<Arc<dyn Notifier>
         Kind::Slack { url, ca } => Arc::new(Slack { name, address: address(url).await?, tls: trusting(ca) }),
         Kind::Teams { url, ca } => Arc::new(Teams { name, address: address(url).await?, tls: trusting(ca) }),
         Kind::Webhook { url, secret, ca } => {
-            let secret = Secret::parse(&resolve(secret).await?)?;
+            let secret = Secret::parse(&project.secret(secret).await?)?;
             Arc::new(Webhook { name, address: address(url).await?, tls: trusting(ca), secret })
         }
     })

@@ -6,9 +6,11 @@ use std::time::Duration;
 use runbook_model::News;
 use runbook_model::news::NewsKind;
 use runbook_model::plan::{SecretRef, Tier};
-use runbook_model::units::parse_duration_ms;
 use runbook_notify::Address;
 pub(crate) use runbook_notify::KINDS;
+use runbook_wire::http::is_here;
+
+use crate::settings::section::{Section, names};
 
 /// How long one attempt may take unless the settings say otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -111,12 +113,8 @@ impl Kind {
 impl Channel {
     /// Whether it is told of it.
     pub(crate) fn wants(&self, news: &News) -> bool {
-        let fits = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(beginning) => news.runbook.starts_with(beginning),
-            None => *pattern == news.runbook,
-        };
         self.on.contains(&news.kind)
-            && (self.runbooks.is_empty() || self.runbooks.iter().any(fits))
+            && names(&self.runbooks, &news.runbook)
             && (self.tiers.is_empty() || news.tier.is_some_and(|tier| self.tiers.contains(&tier)))
     }
 }
@@ -140,26 +138,12 @@ pub(crate) fn read(
     folder: &Path,
     problem: &mut dyn FnMut(&str, String),
 ) -> Option<Channel> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
     let mut section = Section { table, folder, problem, bad: false };
-    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
-        section.wrong(
-            "kind",
-            format!("`{name}` cannot be a channel's name: small letters, digits, `-` and `_`, at most 64"),
-        );
-    }
-    let kind = section.kind()?;
+    section.named(name, "a channel's");
+    let kind = section.kind(&KINDS, "channel", "a channel needs")?;
     let (needed, optional) = keys(kind);
-    for key in table.keys().filter(|key| *key != "kind") {
-        let known = || needed.iter().chain(optional).chain(&COMMON).copied();
-        if !known().any(|name| name == key) {
-            let hint = match runbook_lang::similar::nearest(key, known()) {
-                Some(near) => format!("; did you mean `{near}`?"),
-                None => format!("; known: {}", known().collect::<Vec<_>>().join(", ")),
-            };
-            section.wrong(key, format!("unknown key `{key}` for a channel of kind {kind}{hint}"));
-        }
-    }
+    let known: Vec<&str> = needed.iter().chain(optional).chain(&COMMON).copied().collect();
+    section.only(&known, &format!("a channel of kind {kind}"));
     for key in needed {
         if !table.contains_key(*key) {
             section.wrong("kind", format!("a channel of kind {kind} needs `{key}`"));
@@ -169,10 +153,7 @@ pub(crate) fn read(
     let tiers = section.tiers();
     let runbooks = section.list("runbooks").unwrap_or_default();
     let template = section.path("template");
-    let timeout = section.duration("timeout").map_or(TIMEOUT, Duration::from_millis);
-    if timeout > TIMEOUT_MAX {
-        section.wrong("timeout", format!("`timeout` must not be longer than {} s", TIMEOUT_MAX.as_secs()));
-    }
+    let timeout = section.timeout(TIMEOUT, TIMEOUT_MAX);
     let give_up_ms = section.duration("give_up").unwrap_or(GIVE_UP_MS);
     let ca = section.path("ca");
     let kind = match kind {
@@ -197,83 +178,7 @@ pub(crate) fn read(
     })
 }
 
-/// A section that is being read; its problems are told as they are found.
-pub(crate) struct Section<'a> {
-    pub(crate) table: &'a toml::Table,
-    pub(crate) folder: &'a Path,
-    pub(crate) problem: &'a mut dyn FnMut(&str, String),
-    pub(crate) bad: bool,
-}
-
 impl Section<'_> {
-    pub(crate) fn wrong(&mut self, key: &str, text: String) {
-        self.bad = true;
-        (self.problem)(key, text);
-    }
-
-    fn kind(&mut self) -> Option<&'static str> {
-        match self.table.get("kind") {
-            Some(toml::Value::String(kind)) => {
-                let known = KINDS.into_iter().find(|known| known == kind);
-                if known.is_none() {
-                    let hint = match runbook_lang::similar::nearest(kind, KINDS) {
-                        Some(near) => format!("; did you mean `{near}`?"),
-                        None => format!("; known: {}", KINDS.join(", ")),
-                    };
-                    self.wrong("kind", format!("there is no channel of kind `{kind}`{hint}"));
-                }
-                known
-            }
-            Some(_) | None => {
-                self.wrong("kind", format!("a channel needs `kind`, one of \"{}\"", KINDS.join("\", \"")));
-                None
-            }
-        }
-    }
-
-    pub(crate) fn text(&mut self, key: &str) -> Option<String> {
-        match self.table.get(key)? {
-            toml::Value::String(text) if !text.is_empty() => Some(text.clone()),
-            _ => {
-                self.wrong(key, format!("`{key}` must be a text in quotes"));
-                None
-            }
-        }
-    }
-
-    pub(crate) fn path(&mut self, key: &str) -> Option<PathBuf> {
-        self.text(key).map(|path| self.folder.join(path))
-    }
-
-    pub(crate) fn duration(&mut self, key: &str) -> Option<u64> {
-        match parse_duration_ms(&self.text(key)?) {
-            Ok(0) => {
-                self.wrong(key, format!("`{key}` must not be 0"));
-                None
-            }
-            Ok(ms) => Some(ms),
-            Err(error) => {
-                self.wrong(key, error.to_string());
-                None
-            }
-        }
-    }
-
-    /// Texts in brackets, at least one.
-    pub(crate) fn list(&mut self, key: &str) -> Option<Vec<String>> {
-        let texts = match self.table.get(key)? {
-            toml::Value::Array(values) => {
-                let texts: Option<Vec<String>> = values.iter().map(|value| value.as_str().map(str::to_owned)).collect();
-                texts.filter(|texts| !texts.is_empty())
-            }
-            _ => None,
-        };
-        if texts.is_none() {
-            self.wrong(key, format!("`{key}` must be a list of texts, such as [\"one\", \"other\"]"));
-        }
-        texts
-    }
-
     fn on(&mut self) -> Vec<NewsKind> {
         let Some(words) = self.list("on") else {
             return NewsKind::ALL.into_iter().filter(|kind| kind.is_usual()).collect();
@@ -288,50 +193,6 @@ impl Section<'_> {
                     self.wrong("on", format!("there is no news called `{word}`; known: {}", known.join(", ")));
                 }
             }
-        }
-        found
-    }
-
-    pub(crate) fn tiers(&mut self) -> Vec<Tier> {
-        let all = [Tier::Routine, Tier::Corrective, Tier::Emergency];
-        let mut found = Vec::new();
-        for word in self.list("tiers").unwrap_or_default() {
-            match all.into_iter().find(|tier| tier.name() == word) {
-                Some(tier) => found.push(tier),
-                None => self.wrong("tiers", format!("`{word}` is no tier; known: routine, corrective, emergency")),
-            }
-        }
-        found
-    }
-
-    /// `{ env = NAME }`, `{ file = PATH }` or `{ command = [PROGRAM, …] }`.
-    pub(crate) fn secret(&mut self, key: &str) -> Option<SecretRef> {
-        let value = self.table.get(key)?;
-        let found = match value {
-            toml::Value::Table(table) if table.len() == 1 => match table.iter().next() {
-                Some((word, toml::Value::String(text))) if word == "env" && !text.is_empty() => {
-                    Some(SecretRef::Env(text.clone()))
-                }
-                Some((word, toml::Value::String(text))) if word == "file" && !text.is_empty() => {
-                    Some(SecretRef::File(text.clone()))
-                }
-                Some((word, toml::Value::Array(words))) if word == "command" && !words.is_empty() => {
-                    let words: Option<Vec<String>> =
-                        words.iter().map(|word| word.as_str().map(str::to_owned)).collect();
-                    words.map(SecretRef::Command)
-                }
-                _ => None,
-            },
-            _ => None,
-        };
-        if found.is_none() {
-            let hint = if value.is_str() { "a secret does not stand in this file: " } else { "" };
-            self.wrong(
-                key,
-                format!(
-                    "{hint}`{key}` must be {{ env = \"NAME\" }}, {{ file = \"PATH\" }} or {{ command = [\"PROGRAM\"] }}"
-                ),
-            );
         }
         found
     }
@@ -356,7 +217,7 @@ impl Section<'_> {
             None | Some("starttls") => SmtpTls::StartTls,
             Some("tls") => SmtpTls::Tls,
             Some("none") => {
-                if !host.as_deref().is_some_and(is_loopback) {
+                if !host.as_deref().is_some_and(is_here) {
                     self.wrong("tls", "`tls = \"none\"` is for a mail server on this machine alone (127.0.0.1)".into());
                 }
                 SmtpTls::None
@@ -401,10 +262,6 @@ impl Section<'_> {
         }
         Some(Smtp { host: host?, port, tls, ca, login, from: from?, to })
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// A mail address without anything that could be read as more than one, or as a command.

@@ -6,12 +6,10 @@ mod write;
 
 use std::sync::Arc;
 
-use runbook_driver::LocalSecrets;
 use runbook_model::News;
 use runbook_model::news::NewsKind;
-use runbook_model::plan::SecretRef;
 use runbook_model::ticket::{Change, is_key};
-use runbook_ports::{SecretSource as _, Tickets};
+use runbook_ports::Tickets;
 use runbook_tickets::{Jira, ServiceNow, Site, Trello};
 use runbook_wire::Tls;
 
@@ -52,24 +50,15 @@ pub(crate) async fn reach(project: &Project, system: &System) -> Result<String, 
 
 /// The system with its secrets, which are resolved now.
 async fn build(project: &Project, system: &System) -> Result<Arc<dyn Tickets>, String> {
-    let secrets = LocalSecrets { folder: project.root.clone().unwrap_or_else(|| project.state.clone()) };
-    let resolve = async |secret: &SecretRef| secrets.resolve(secret).await.map_err(|obstacle| obstacle.message);
-    let login = match &system.login {
-        settings::Login::Basic(user, password) => runbook_tickets::Login::Basic(user.clone(), resolve(password).await?),
-        settings::Login::Bearer(token) => runbook_tickets::Login::Bearer(resolve(token).await?),
-        settings::Login::Keys(key, token) => runbook_tickets::Login::Keys(resolve(key).await?, resolve(token).await?),
-    };
     let site = Site {
         name: system.name.clone(),
         address: system.address.clone(),
         tls: Tls { ca: system.ca.clone(), client: None },
-        login,
+        login: system.login.resolve(project).await?,
     };
     Ok(match system.kind.clone() {
         Kind::Jira(fields) => Arc::new(Jira { site, fields }),
-        Kind::ServiceNow { cui, moves } => {
-            Arc::new(ServiceNow { site, cui, begun: moves.begun, done: moves.done, failed: moves.failed })
-        }
+        Kind::ServiceNow { cui, moves } => Arc::new(ServiceNow { site, cui, moves }),
         Kind::Trello { fields, cui } => Arc::new(Trello { site, fields, cui }),
     })
 }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use regex::Regex;
-use runbook_model::plan::SecretRef;
-use runbook_tickets::{Address, Fields, KINDS};
+use runbook_tickets::{Address, Fields, KINDS, Moves};
 
-use crate::notifications::settings::Section;
+use crate::login::Login;
+use crate::settings::section::Section;
 
 /// How long an answer is waited for unless the settings say otherwise.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -53,14 +53,6 @@ impl PartialEq for System {
 
 impl Eq for System {}
 
-/// How we are let in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Login {
-    Basic(String, SecretRef),
-    Bearer(SecretRef),
-    Keys(SecretRef, SecretRef),
-}
-
 /// What it is, and what its states mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -78,14 +70,6 @@ impl Kind {
             Kind::Trello { .. } => "trello",
         }
     }
-}
-
-/// To where a ticket is moved.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Moves {
-    pub(crate) begun: Option<String>,
-    pub(crate) done: Option<String>,
-    pub(crate) failed: Option<String>,
 }
 
 /// Whether a run's report is attached to its ticket.
@@ -115,39 +99,14 @@ pub(crate) fn read(
     folder: &Path,
     problem: &mut dyn FnMut(&str, String),
 ) -> Option<System> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
     let mut section = Section { table, folder, problem, bad: false };
-    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) || name == runbook_model::ticket::HERE {
-        section.wrong(
-            "kind",
-            format!(
-                "`{name}` cannot be a system's name: small letters, digits, `-` and `_`, at most 64, and not `here`"
-            ),
-        );
+    section.named(name, "a system's");
+    if name == runbook_model::ticket::HERE {
+        section.wrong("kind", format!("`{name}` is where the project keeps its own tickets, and no system's name"));
     }
-    let kind = match table.get("kind").map(|kind| kind.as_str().unwrap_or_default()) {
-        Some(kind) if KINDS.contains(&kind) => kind.to_owned(),
-        Some(kind) if !kind.is_empty() => {
-            let hint = match runbook_lang::similar::nearest(kind, KINDS) {
-                Some(near) => format!("; did you mean `{near}`?"),
-                None => format!("; known: {}", KINDS.join(", ")),
-            };
-            section.wrong("kind", format!("there is no system of tickets of kind `{kind}`{hint}"));
-            return None;
-        }
-        _ => {
-            section.wrong("kind", format!("a system of tickets needs `kind`, one of \"{}\"", KINDS.join("\", \"")));
-            return None;
-        }
-    };
-    let known = || COMMON.into_iter().chain(keys(&kind).iter().copied());
-    for key in table.keys().filter(|key| *key != "kind" && !known().any(|known| known == *key)) {
-        let hint = match runbook_lang::similar::nearest(key, known()) {
-            Some(near) => format!("; did you mean `{near}`?"),
-            None => format!("; known: {}", known().collect::<Vec<_>>().join(", ")),
-        };
-        section.wrong(key, format!("unknown key `{key}` for tickets of kind {kind}{hint}"));
-    }
+    let kind = section.kind(&KINDS, "system of tickets", "a system of tickets needs")?;
+    let known: Vec<&str> = COMMON.iter().chain(keys(kind)).copied().collect();
+    section.only(&known, &format!("tickets of kind {kind}"));
     let usual = (kind == "trello").then(|| TRELLO.to_owned());
     let url = section.text("url").or(usual);
     if url.is_none() && !table.contains_key("url") {
@@ -160,7 +119,7 @@ pub(crate) fn read(
             None
         }
     });
-    let login = login(&mut section, &kind);
+    let login = login(&mut section, kind);
     let pattern = pattern(&mut section);
     let report = match section.text("report").as_deref() {
         None | Some("without-cui") => Report::WithoutCui,
@@ -172,12 +131,9 @@ pub(crate) fn read(
             Report::Never
         }
     };
-    let timeout = section.duration("timeout").map_or(TIMEOUT, Duration::from_millis);
-    if timeout > TIMEOUT_MAX {
-        section.wrong("timeout", format!("`timeout` must not be longer than {} s", TIMEOUT_MAX.as_secs()));
-    }
+    let timeout = section.timeout(TIMEOUT, TIMEOUT_MAX);
     let give_up_ms = section.duration("give_up").unwrap_or(GIVE_UP_MS);
-    let kind = self::kind(&mut section, &kind);
+    let kind = self::kind(&mut section, kind);
     let ca = section.path("ca");
     if section.bad {
         return None;
@@ -245,22 +201,19 @@ fn kind(section: &mut Section<'_>, kind: &str) -> Kind {
         let cui = section.text("cui");
         return Kind::ServiceNow { cui, moves: moves(section) };
     }
-    let Moves { begun, done, failed } = moves(section);
     let mut fields = Fields {
         approved: section.list("approved").unwrap_or_default(),
         rejected: section.list("rejected").unwrap_or_default(),
         closed: section.list("closed").unwrap_or_default(),
         assets: section.text("assets"),
-        begun,
-        done,
-        failed,
+        moves: moves(section),
         ..Fields::default()
     };
     if fields.approved.is_empty() {
         let what = if kind == "jira" { "states" } else { "lists" };
         section.wrong("approved", format!("`approved` must name the {what} in which work may be done"));
     }
-    if let Some(begun) = fields.begun.as_ref().filter(|_| !fields.approved.is_empty()) {
+    if let Some(begun) = fields.moves.begun.as_ref().filter(|_| !fields.approved.is_empty()) {
         // Else our own move would take the approval away.
         if !fields.approved.iter().any(|approved| approved.eq_ignore_ascii_case(begun)) {
             section.wrong("begun", format!("`begun` must be among `approved`, and `{}` is not", begun.escape_debug()));
@@ -285,6 +238,8 @@ fn kind(section: &mut Section<'_>, kind: &str) -> Kind {
 
 #[cfg(test)]
 mod tests {
+    use runbook_model::plan::SecretRef;
+
     use super::*;
 
     fn read_text(text: &str) -> Result<System, Vec<String>> {
@@ -317,7 +272,10 @@ mod tests {
         .unwrap();
         assert_eq!(jira.login, Login::Basic("me@firm.example".into(), SecretRef::File("jira.token".into())));
         let Kind::Jira(fields) = jira.kind else { panic!("it is a Jira") };
-        assert_eq!((fields.starts.as_deref(), fields.failed.as_deref()), (Some("customfield_1"), Some("Backed out")));
+        assert_eq!(
+            (fields.starts.as_deref(), fields.moves.failed.as_deref()),
+            (Some("customfield_1"), Some("Backed out"))
+        );
         let trello =
             read_text("kind = \"trello\"\nkey = { env = \"K\" }\ntoken = { env = \"T\" }\napproved = [\"Ready\"]\n")
                 .unwrap();
