@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use runbook_model::RunId;
 use runbook_model::units::rfc3339_ms;
+use runbook_ports::SecretBytes;
 use runbook_ports::monitor::{Monitor, MonitorError, Mute, Muted, Unmuted};
 use runbook_wire::http::{self, Answer, Method, Request, StatusCode, escaped};
 use runbook_wire::{Address, Login, Tls, Url};
@@ -42,7 +43,7 @@ pub struct Alertmanager {
     /// How it is spoken to.
     pub tls: Tls,
     /// How we are let in.
-    pub login: Login,
+    pub login: Login<SecretBytes>,
 }
 
 /// A silence as it is told.

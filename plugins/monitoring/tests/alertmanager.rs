@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use runbook_model::{HostName, RunId};
 use runbook_monitoring::{Alertmanager, Login, quoted};
+use runbook_ports::SecretBytes;
 use runbook_ports::monitor::{Matcher, Monitor as _, MonitorError, Mute, Muted};
 use runbook_testkit::alertmanager as real;
 use runbook_testkit::anchors::Pki;
@@ -143,7 +144,7 @@ async fn it_is_believed_by_its_certificate_and_lets_in_whoever_has_the_password(
     pki.certify_server("am");
     let Some(am) = real::Alertmanager::guarded(&pki, "am") else { return };
     let tls = Tls { ca: Some(pki.path("ca.pem")), client: None };
-    let with = |login: Login, tls: &Tls| Alertmanager { login, tls: tls.clone(), ..to(&am.url()) };
+    let with = |login: Login<SecretBytes>, tls: &Tls| Alertmanager { login, tls: tls.clone(), ..to(&am.url()) };
     let basic = |password: &str| Login::Basic(real::USER.into(), password.into());
     let good = with(basic(real::PASSWORD), &tls);
     assert!(good.reach(WITHIN).await.unwrap().contains("lets us in"));

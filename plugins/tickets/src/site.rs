@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use runbook_model::Sha256;
+use runbook_ports::SecretBytes;
 use runbook_ports::tickets::TicketError;
 use runbook_wire::http::{self, Answer, Method, Request, StatusCode};
 use runbook_wire::{Address, Login, Tls, Url, WireError};
@@ -26,7 +27,7 @@ pub struct Site {
     /// How it is spoken to.
     pub tls: Tls,
     /// How we are let in.
-    pub login: Login,
+    pub login: Login<SecretBytes>,
 }
 
 /// What is sent.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use runbook_model::ticket::Approval;
-use runbook_ports::Tickets as _;
 use runbook_ports::tickets::{Attachment, End, Entry, TicketError};
+use runbook_ports::{SecretBytes, Tickets as _};
 use runbook_testkit::double::Double;
 use runbook_tickets::{Fields, Jira, Login, Moves, Site};
 use runbook_wire::Tls;
@@ -40,7 +40,7 @@ fn seed() -> Value {
     })
 }
 
-fn system(double: &Double, login: Login) -> Jira {
+fn system(double: &Double, login: Login<SecretBytes>) -> Jira {
     let name = |text: &str| Some(text.to_owned());
     Jira {
         site: Site {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use runbook_model::ticket::Approval;
-use runbook_ports::Tickets as _;
 use runbook_ports::tickets::{Attachment, End, Entry, TicketError};
+use runbook_ports::{SecretBytes, Tickets as _};
 use runbook_testkit::double::Double;
 use runbook_tickets::{Login, Moves, ServiceNow, Site};
 use runbook_wire::Tls;
@@ -43,7 +43,7 @@ fn seed() -> Value {
     })
 }
 
-fn system(double: &Double, login: Login) -> ServiceNow {
+fn system(double: &Double, login: Login<SecretBytes>) -> ServiceNow {
     let site = Site {
         name: "itsm".into(),
         address: double.url().parse().unwrap(),
@@ -57,7 +57,7 @@ fn system(double: &Double, login: Login) -> ServiceNow {
     }
 }
 
-fn basic() -> Login {
+fn basic() -> Login<SecretBytes> {
     Login::Basic("runbook".into(), "a secret of ServiceNow".into())
 }
 

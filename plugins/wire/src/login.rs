@@ -2,24 +2,23 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use runbook_ports::SecretBytes;
 
-/// How we are let in.
-#[derive(Clone)]
-pub enum Login {
+/// How we are let in. `S` is a secret: what it is, or where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login<S> {
     /// Everybody is.
     None,
     /// Name and password, or API token.
-    Basic(String, SecretBytes),
+    Basic(String, S),
     /// A token.
-    Bearer(SecretBytes),
+    Bearer(S),
     /// Key and token of an application, as OAuth 1.0 has them, without a signature.
-    Keys(SecretBytes, SecretBytes),
+    Keys(S, S),
 }
 
 /// A secret as it can be said.
-fn text(secret: &SecretBytes) -> Option<&str> {
-    let text = std::str::from_utf8(secret.expose()).ok()?.trim_end();
+fn text<S: AsRef<[u8]>>(secret: &S) -> Option<&str> {
+    let text = std::str::from_utf8(secret.as_ref()).ok()?.trim_end();
     (!text.is_empty() && !text.contains(char::is_control)).then_some(text)
 }
 
@@ -27,7 +26,7 @@ fn basic(user: &str, password: &str) -> String {
     STANDARD.encode(format!("{user}:{password}"))
 }
 
-impl Login {
+impl<S: AsRef<[u8]>> Login<S> {
     /// The header `authorization`; `None`: everybody is let in.
     ///
     /// # Errors
@@ -56,7 +55,7 @@ impl Login {
     }
 
     fn secrets(&self) -> Vec<String> {
-        let said = |secret| text(secret).map(str::to_owned);
+        let said = |secret: &S| text(secret).map(str::to_owned);
         match self {
             Login::None => Vec::new(),
             Login::Basic(user, password) => {
@@ -74,17 +73,17 @@ mod tests {
 
     #[test]
     fn what_lets_us_in_is_said_once_and_never_repeated() {
-        let login = Login::Basic("me".into(), "pass word\n".into());
+        let login = Login::Basic("me".into(), "pass word\n");
         assert_eq!(login.header(), Ok(Some("Basic bWU6cGFzcyB3b3Jk".into())));
         assert_eq!(login.without("you said bWU6cGFzcyB3b3Jk, and `pass word`"), "you said …, and `…`");
         assert!(login.is_in(b"{\"echo\": \"pass word\"}") && !login.is_in(b"password"));
-        assert_eq!(Login::Bearer("t".into()).header(), Ok(Some("Bearer t".into())));
-        let keys = Login::Keys("k1".into(), "t2".into());
+        assert_eq!(Login::Bearer("t").header(), Ok(Some("Bearer t".into())));
+        let keys = Login::Keys("k1", "t2");
         assert_eq!(keys.header(), Ok(Some("OAuth oauth_consumer_key=\"k1\", oauth_token=\"t2\"".into())));
         assert_eq!(keys.without("k1t2"), "……");
-        assert_eq!((Login::None.header(), Login::None.is_in(b"x")), (Ok(None), false));
+        assert_eq!((Login::<&str>::None.header(), Login::<&str>::None.is_in(b"x")), (Ok(None), false));
         for wrong in ["", " \n", "a\nb"] {
-            assert!(Login::Bearer(wrong.into()).header().is_err(), "{wrong:?}");
+            assert!(Login::Bearer(wrong).header().is_err(), "{wrong:?}");
         }
     }
 }

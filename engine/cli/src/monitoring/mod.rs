@@ -32,7 +32,7 @@ use settings::System;
 use crate::failure::Failure;
 use crate::output::note;
 use crate::project::{Project, make_private};
-use crate::{head, keys, person, record, wiring};
+use crate::{head, keys, login, person, record, wiring};
 
 /// The folder of the files.
 const FOLDER: &str = "muted";
@@ -69,7 +69,7 @@ async fn muting(project: &Project, system: &System, hosts: Hosts) -> Muting {
 
 /// The system, with its secrets, which are resolved now.
 async fn build(project: &Project, system: &System) -> Arc<dyn Monitor> {
-    match system.login.resolve(project).await {
+    match login::resolve(&system.login, project).await {
         Ok(login) => {
             let (name, address) = (system.name.clone(), system.address.clone());
             Arc::new(Alertmanager { name, address, tls: Tls { ca: system.ca.clone(), client: None }, login })

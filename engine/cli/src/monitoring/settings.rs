@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runbook_model::Plan;
-use runbook_model::plan::Tier;
-use runbook_monitoring::{Address, KINDS};
+use runbook_model::plan::{SecretRef, Tier};
+use runbook_monitoring::{Address, KINDS, Login};
 
 use super::pattern::Pattern;
-use crate::login::Login;
 use crate::settings::section::{Section, names};
 
 /// How long an answer is waited for unless the settings say otherwise: a run waits for it.
@@ -31,7 +30,7 @@ pub(crate) struct System {
     pub(crate) name: String,
     pub(crate) address: Address,
     pub(crate) ca: Option<PathBuf>,
-    pub(crate) login: Login,
+    pub(crate) login: Login<SecretRef>,
     /// What a host's alerts have, by label.
     pub(crate) matchers: BTreeMap<String, Pattern>,
     /// A mute ends by itself after so long.
@@ -173,8 +172,6 @@ fn matchers(section: &mut Section<'_>) -> BTreeMap<String, Pattern> {
 
 #[cfg(test)]
 mod tests {
-    use runbook_model::plan::SecretRef;
-
     use super::*;
 
     fn read_text(text: &str) -> Result<System, Vec<String>> {

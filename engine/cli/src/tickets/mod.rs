@@ -13,6 +13,7 @@ use runbook_ports::Tickets;
 use runbook_tickets::{Jira, ServiceNow, Site, Trello};
 use runbook_wire::Tls;
 
+use crate::login;
 use crate::project::Project;
 use settings::{Kind, System};
 
@@ -54,7 +55,7 @@ async fn build(project: &Project, system: &System) -> Result<Arc<dyn Tickets>, S
         name: system.name.clone(),
         address: system.address.clone(),
         tls: Tls { ca: system.ca.clone(), client: None },
-        login: system.login.resolve(project).await?,
+        login: login::resolve(&system.login, project).await?,
     };
     Ok(match system.kind.clone() {
         Kind::Jira(fields) => Arc::new(Jira { site, fields }),

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use regex::Regex;
-use runbook_tickets::{Address, Fields, KINDS, Moves};
+use runbook_model::plan::SecretRef;
+use runbook_tickets::{Address, Fields, KINDS, Login, Moves};
 
-use crate::login::Login;
 use crate::settings::section::Section;
 
 /// How long an answer is waited for unless the settings say otherwise.
@@ -26,7 +26,7 @@ pub(crate) struct System {
     pub(crate) name: String,
     pub(crate) address: Address,
     pub(crate) ca: Option<PathBuf>,
-    pub(crate) login: Login,
+    pub(crate) login: Login<SecretRef>,
     pub(crate) kind: Kind,
     /// Which tickets are its own: their whole name.
     pub(crate) pattern: Regex,
@@ -151,7 +151,7 @@ pub(crate) fn read(
     })
 }
 
-fn login(section: &mut Section<'_>, kind: &str) -> Option<Login> {
+fn login(section: &mut Section<'_>, kind: &str) -> Option<Login<SecretRef>> {
     let token = section.secret("token");
     let found = match kind {
         "trello" => section.secret("key").zip(token).map(|(key, token)| Login::Keys(key, token)),
@@ -238,8 +238,6 @@ fn kind(section: &mut Section<'_>, kind: &str) -> Kind {
 
 #[cfg(test)]
 mod tests {
-    use runbook_model::plan::SecretRef;
-
     use super::*;
 
     fn read_text(text: &str) -> Result<System, Vec<String>> {
