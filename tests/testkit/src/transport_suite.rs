@@ -692,7 +692,7 @@ pub async fn a_daemon_does_not_hold_its_step(subject: &dyn Subject) {
         let (completion, kept) = run(&*session, claim.as_ref(), &sh("sleep 1000 & echo $!; exit 6")).await;
         let pid = String::from_utf8_lossy(&kept.stdout).trim().to_owned();
         assert_eq!(completion, code(6));
-        assert!(!is_gone(&pid), "it was left alone");
+        assert!(!is_gone(&pid), "{pid:?} was left alone, claimed: {}", claim.is_some());
         let ended = std::process::Command::new("kill").args(["-s", "KILL", &pid]).status().expect("kill is here");
         assert!(ended.success());
     }
